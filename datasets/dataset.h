@@ -1,0 +1,70 @@
+#pragma once
+// A marginal distribution of volumes: where the samples of P or Q come from.
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/philox.h"
+
+namespace voxot {
+
+/// The [source] and [target] tables of a config.
+struct DatasetConfig {
+  std::string dataset = "auto";      // auto (mnist3d where MNIST is found, else digits) | mnist3d | digits | npy
+  std::string path;                  // npy: the .npy/.npz file, N×C×D×H×W or N×C
+  std::vector<int> classes;          // empty: all
+  std::string colour = "four";       // none | four | six | uniform
+  std::string rotation = "none";     // none | one_axis | three_axes
+  double rotation_degrees = 180;     // angles are uniform in ± this
+  int resolution = 16;
+  std::array<int, 2> extrude{5, 11}; // slices [first, last) that hold the digit, of `resolution`
+};
+
+enum class Split : std::uint8_t { train, validation, test };
+
+/// What is known of one drawn sample; -1 where nothing is.
+struct SampleLabel {
+  int digit = -1;
+  int colour = -1;       // index into colour_names(), by nearest hue for `uniform`
+  float hue = -1;        // degrees in [0, 360)
+  std::int64_t item = -1;  // index of the underlying image within its split
+};
+
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  /// D, H, W, C of one sample.
+  [[nodiscard]] virtual std::array<std::int64_t, 4> sample_shape() const = 0;
+  /// Underlying items in this split and these classes; -1 when unlimited.
+  [[nodiscard]] virtual std::int64_t size() const = 0;
+  /// Writes `n` samples (n×D×H×W×C floats, values in [-1, 1]); a pure function of `state` and n:
+  /// item, colour and rotation of sample i come from Random(state.seed, state.purpose, state.step·2^20 + i).
+  /// `labels` may be null; otherwise it is resized to n. Does not allocate in steady state.
+  virtual void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) = 0;
+};
+
+/// Opens one split of a data set. `data_directory` is the result of find_data_directory().
+/// Throws UsageError for an unknown name or class, Error for missing or bad files.
+std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
+                                      const std::filesystem::path& data_directory);
+
+/// --data, else $VOXOT_DATA, else ./data, else ../shared/data; empty when none exists.
+std::filesystem::path find_data_directory(const std::string& option);
+
+/// Names of the fixed colours of a scheme ("four": red, green, blue, yellow), and their hues in degrees.
+struct NamedHue {
+  const char* name;
+  float hue;
+};
+const std::vector<NamedHue>& colour_palette(const std::string& scheme);
+
+/// Dominant hue in degrees of a coloured sample (D·H·W voxels × 3 channels in [-1, 1]): the hue of the
+/// brightness-weighted mean colour of its occupied voxels; -1 where it has no colour.
+float dominant_hue(const float* sample, std::int64_t voxels);
+/// Index of the palette's nearest hue, or -1 for a hue of -1.
+int nearest_colour(const std::vector<NamedHue>& palette, float hue);
+
+}  // namespace voxot

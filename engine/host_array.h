@@ -1,0 +1,35 @@
+#pragma once
+// An array as files hold it: PyTorch's and NumPy's axis order (N, C, D, H, W for volumes), row-major, on the host.
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/check.h"
+
+namespace voxot {
+
+/// Element types that files may hold.
+enum class FileType : std::uint8_t { f16, bf16, f32, f64, i8, u8, i16, u16, i32, u32, i64, u64, boolean };
+
+/// Bytes per element.
+std::size_t size_of(FileType type);
+/// "f32", "i64", ...
+const char* name_of(FileType type);
+
+struct HostArray {
+  FileType type = FileType::f32;
+  std::vector<std::int64_t> shape;
+  std::vector<std::byte> bytes;
+
+  [[nodiscard]] std::int64_t count() const;
+  /// "f32 [2, 3, 16, 16, 16]"
+  [[nodiscard]] std::string describe() const;
+  /// Every element converted to float. Throws Error for a byte count that does not fit the shape.
+  [[nodiscard]] std::vector<float> to_floats() const;
+  /// Throws Error when values.size() is not the product of the shape.
+  static HostArray from_floats(std::vector<std::int64_t> shape, const std::vector<float>& values);
+  static HostArray from_int64(std::vector<std::int64_t> shape, const std::vector<std::int64_t>& values);
+};
+
+}  // namespace voxot

@@ -1,0 +1,48 @@
+#pragma once
+// A kernel contract: one name, one signature, an implementation for each device that was linked in.
+//
+//   kernels/relu.h       inline constinit Kernel<void(const float*, float*, std::int64_t)> relu{"relu"};
+//   kernels/cpu/relu.cpp const Implement relu_cpu{relu, Device::cpu, [](const Stream&, ...) {...}};
+//   a caller             kernels::relu(stream, x, y, n);
+//
+// A backend registers when its object file is linked; a call for a device without one throws by name.
+#include <array>
+#include <utility>
+
+#include "kernels/device.h"
+
+namespace voxot::kernels {
+
+template <class Signature>
+class Kernel;
+
+template <class... Args>
+class Kernel<void(Args...)> {
+ public:
+  using Function = void (*)(const Stream&, Args...);
+
+  constexpr explicit Kernel(const char* name) : name_(name) {}
+
+  void operator()(const Stream& stream, Args... args) const {
+    const Function function = functions_[static_cast<std::size_t>(stream.device)];
+    if (function == nullptr) fail("{}: built without {}", name_, stream.device == Device::cuda ? "CUDA" : "CPU kernels");
+    function(stream, std::forward<Args>(args)...);
+  }
+
+  [[nodiscard]] const char* name() const { return name_; }
+  void implement(Device device, Function function) { functions_[static_cast<std::size_t>(device)] = function; }
+
+ private:
+  const char* name_;
+  std::array<Function, kDeviceCount> functions_{};
+};
+
+/// Registers an implementation during static initialisation.
+struct Implement {
+  template <class... Args>
+  Implement(Kernel<void(Args...)>& kernel, Device device, typename Kernel<void(Args...)>::Function function) {
+    kernel.implement(device, function);
+  }
+};
+
+}  // namespace voxot::kernels
