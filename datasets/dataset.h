@@ -13,14 +13,14 @@ namespace voxot {
 
 /// The [source] and [target] tables of a config.
 struct DatasetConfig {
-  std::string dataset = "auto";      // auto (mnist3d where MNIST is found, else digits) | mnist3d | digits | npy
-  std::string path;                  // npy: the .npy/.npz file, N×C×D×H×W or N×C
-  std::vector<int> classes;          // empty: all
-  std::string colour = "four";       // none | four | six | uniform
-  std::string rotation = "none";     // none | one_axis | three_axes
-  double rotation_degrees = 180;     // angles are uniform in ± this
+  std::string dataset = "auto";   // auto (mnist3d where found, else digits) | mnist3d | mnist | digits | npy
+  std::string path;               // npy: the .npy/.npz file, N×C×D×H×W or N×C
+  std::vector<int> classes;       // empty: all
+  std::string colour = "four";    // none | four | six | uniform
+  std::string rotation = "none";  // none | one_axis | three_axes
+  double rotation_degrees = 180;  // angles are uniform in ± this
   int resolution = 16;
-  std::array<int, 2> extrude{5, 11}; // slices [first, last) that hold the digit, of `resolution`
+  std::array<int, 2> extrude{5, 11};  // slices [first, last) that hold the digit, of `resolution`
 };
 
 enum class Split : std::uint8_t { train, validation, test };
@@ -28,8 +28,8 @@ enum class Split : std::uint8_t { train, validation, test };
 /// What is known of one drawn sample; -1 where nothing is.
 struct SampleLabel {
   int digit = -1;
-  int colour = -1;       // index into colour_names(), by nearest hue for `uniform`
-  float hue = -1;        // degrees in [0, 360)
+  int colour = -1;         // index into colour_names(), by nearest hue for `uniform`
+  float hue = -1;          // degrees in [0, 360)
   std::int64_t item = -1;  // index of the underlying image within its split
 };
 
@@ -43,7 +43,8 @@ class Dataset {
   /// Writes `n` samples (n×D×H×W×C floats, values in [-1, 1]); a pure function of `state` and n:
   /// item, colour and rotation of sample i come from Random(state.seed, state.purpose, state.step·2^20 + i).
   /// `labels` may be null; otherwise it is resized to n. Does not allocate in steady state.
-  virtual void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) = 0;
+  virtual void draw(const RandomState& state, std::int64_t n, float* out,
+                    std::vector<SampleLabel>* labels) = 0;
 };
 
 /// Opens one split of a data set. `data_directory` is the result of find_data_directory().

@@ -1,7 +1,9 @@
 #pragma once
-// An array as files hold it: PyTorch's and NumPy's axis order (N, C, D, H, W for volumes), row-major, on the host.
+// An array as files hold it: PyTorch's and NumPy's axis order (N, C, D, H, W for volumes), row-major, on the
+// host.
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -17,12 +19,21 @@ std::size_t size_of(FileType type);
 /// "f32", "i64", ...
 const char* name_of(FileType type);
 
+/// "[2, 3, 16]"
+std::string describe_shape(std::span<const std::int64_t> shape);
+/// Product of the extents, 1 for none. Throws Error for a negative extent and where the product of the
+/// nonzero extents, in bytes of `type`, is beyond 2^63 - 1.
+std::int64_t count_of(FileType type, std::span<const std::int64_t> shape);
+
 struct HostArray {
   FileType type = FileType::f32;
   std::vector<std::int64_t> shape;
   std::vector<std::byte> bytes;
 
+  /// Elements that the shape asks for; Error as for count_of.
   [[nodiscard]] std::int64_t count() const;
+  /// Throws Error unless `bytes` holds exactly what type and shape ask for.
+  void check() const;
   /// "f32 [2, 3, 16, 16, 16]"
   [[nodiscard]] std::string describe() const;
   /// Every element converted to float. Throws Error for a byte count that does not fit the shape.

@@ -1,0 +1,19 @@
+#pragma once
+// The subcommands of voxot: each in the file of its name, each adds itself to the command line.
+#include <CLI/CLI.hpp>
+
+namespace voxot {
+
+/// Thrown by a subcommand that ends with a status other than 0 without an error message (130 after SIGINT).
+struct ExitStatus {
+  int code;
+};
+
+void add_train(CLI::App& app);
+void add_evaluate(CLI::App& app);
+void add_map(CLI::App& app);
+void add_render(CLI::App& app);
+void add_data(CLI::App& app);
+void add_info(CLI::App& app);
+
+}  // namespace voxot

@@ -1,0 +1,189 @@
+#include "apps/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <system_error>
+
+#include "apps/config_fields.h"
+#include "apps/config_reader.h"
+
+namespace voxot {
+namespace {
+
+constexpr std::streamsize kMostBytes = 65536;
+
+class ConfigWriter final : public ConfigVisitor {
+ public:
+  std::string result;
+
+  void table(const char* path) override {
+    result += fmt::format("{}[{}]\n", result.empty() ? "" : "\n", path);
+  }
+  void text(const char* key, std::string& value) override { line(key, toml_string(value)); }
+  void word(const char* key, std::string& value, std::initializer_list<const char*>) override {
+    line(key, toml_string(value));
+  }
+  void flag(const char* key, bool& value) override { line(key, value ? "true" : "false"); }
+  void integer(const char* key, std::int64_t& value, Range) override { line(key, fmt::format("{}", value)); }
+  void number(const char* key, double& value, Range) override { line(key, toml_float(value)); }
+  void integers(const char* key, std::vector<std::int64_t>& value, Range, int) override {
+    line(key, fmt::format("[{}]", fmt::join(value, ", ")));
+  }
+  void numbers(const char* key, std::array<double, 2>& value, Range) override {
+    line(key, fmt::format("[{}, {}]", toml_float(value[0]), toml_float(value[1])));
+  }
+
+ private:
+  void line(const char* key, const std::string& value) { result += fmt::format("{} = {}\n", key, value); }
+};
+
+// Defaults that follow from other keys, where the user gave no value.
+void resolve(RunConfig& config, const ConfigReader& reader) {
+  const bool weak = config.solver.form == "weak";
+  if (!reader.gives("solver.cost")) {
+    config.solver.cost = weak ? "weak_quadratic" : "quadratic";
+  }
+  if (!reader.gives("solver.noise_channels")) {
+    config.solver.noise_channels = weak ? 1 : 0;
+  }
+  const auto resolve_extrude = [&reader](DatasetConfig& data, const char* key) {
+    if (!reader.gives(key)) {  // slices 5 to 11 of 16, at the given resolution
+      data.extrude = {(5 * data.resolution + 8) / 16, (11 * data.resolution + 8) / 16};
+    }
+  };
+  resolve_extrude(config.source, "source.extrude");
+  resolve_extrude(config.target, "target.extrude");
+}
+
+void validate_solver(const SolverConfig& c) {
+  const bool weak = c.form == "weak";
+  const char* cost = weak ? "weak_quadratic" : "quadratic";
+  if (c.cost != cost) {
+    fail_usage("solver.cost: the {} form expects \"{}\", got \"{}\"", c.form, cost, c.cost);
+  }
+  if (weak && c.noise_channels < 1) {
+    fail_usage("solver.noise_channels: the weak form expects at least 1, got {}", c.noise_channels);
+  }
+  if (weak && c.noise_samples < 2) {
+    fail_usage("solver.noise_samples: the weak form's variance expects at least 2, got {}", c.noise_samples);
+  }
+  if (!weak && c.noise_channels != 0) {
+    fail_usage("solver.noise_channels: the strong form expects 0, got {}", c.noise_channels);
+  }
+}
+
+void validate_optimizer(const OptimizerConfig& c, const char* table) {
+  if (!std::is_sorted(c.milestones.begin(), c.milestones.end(), std::less_equal<>())) {
+    fail_usage("{}.milestones: expected rising steps, got [{}]", table, fmt::join(c.milestones, ", "));
+  }
+  if ((c.schedule == "steps") == c.milestones.empty()) {
+    fail_usage(
+        "{}.milestones: expected with schedule \"steps\", and only there; got [{}] with schedule \"{}\"",
+        table, fmt::join(c.milestones, ", "), c.schedule);
+  }
+}
+
+void validate_dataset(const DatasetConfig& c, const char* table) {
+  if ((c.dataset == "npy") == c.path.empty()) {
+    fail_usage("{0}.path: expected with {0}.dataset \"npy\", and only there; got \"{1}\" with \"{2}\"", table,
+               c.path, c.dataset);
+  }
+  if (c.extrude[0] >= c.extrude[1] || c.extrude[1] > c.resolution) {
+    fail_usage("{}.extrude: expected [first, last) within {} slices, got [{}, {}]", table, c.resolution,
+               c.extrude[0], c.extrude[1]);
+  }
+  for (const int digit : c.classes) {
+    if (c.dataset != "npy" && digit > 9) {
+      fail_usage("{}.classes: expected digits from 0 to 9, got {}", table, digit);
+    }
+  }
+  for (std::size_t i = 0; i < c.classes.size(); ++i) {
+    if (std::count(c.classes.begin(), c.classes.end(), c.classes[i]) > 1) {
+      fail_usage("{}.classes: expected each class once, got {} twice", table, c.classes[i]);
+    }
+  }
+}
+
+// The arrays of anyone's own volumes have the shape that their files say; only the others are known here.
+void validate_pair(const DatasetConfig& source, const DatasetConfig& target) {
+  if (source.dataset == "npy" || target.dataset == "npy") {
+    return;
+  }
+  if ((source.dataset == "mnist") != (target.dataset == "mnist")) {
+    fail_usage("target.dataset: expected {} as the source has (\"{}\"), got \"{}\"",
+               source.dataset == "mnist" ? "images" : "volumes", source.dataset, target.dataset);
+  }
+  if (source.resolution != target.resolution) {
+    fail_usage("target.resolution: expected that of the source, {}, got {}", source.resolution,
+               target.resolution);
+  }
+  if ((source.colour == "none") != (target.colour == "none")) {
+    fail_usage("target.colour: expected as many channels as the source has (colour \"{}\"), got \"{}\"",
+               source.colour, target.colour);
+  }
+}
+
+}  // namespace
+
+void validate(const RunConfig& config) {
+  validate_solver(config.solver);
+  if (config.potential.nf_max < config.potential.nf) {
+    fail_usage("potential.nf_max: expected at least potential.nf, {}, got {}", config.potential.nf,
+               config.potential.nf_max);
+  }
+  validate_optimizer(config.transport_optimizer, "optimizer.transport");
+  validate_optimizer(config.potential_optimizer, "optimizer.potential");
+  validate_dataset(config.source, "source");
+  validate_dataset(config.target, "target");
+  validate_pair(config.source, config.target);
+}
+
+RunConfig parse_config(std::string_view text, const std::string& name,
+                       const std::vector<std::string>& overrides) {
+  ConfigReader reader(text, name, overrides);
+  RunConfig config;
+  visit_config(config, reader);
+  resolve(config, reader);
+  try {
+    validate(config);
+  } catch (const UsageError& error) {
+    fail_usage("{}: {}", name, error.what());
+  }
+  return config;
+}
+
+RunConfig load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
+  std::error_code error;
+  const auto status = std::filesystem::status(file, error);
+  if (!std::filesystem::exists(status)) {
+    fail_usage("{}: no such config file", file.string());
+  }
+  if (std::filesystem::is_directory(status)) {
+    fail_usage("{}: expected a config file, got a directory", file.string());
+  }
+  std::ifstream stream(file, std::ios::binary);
+  std::string text(kMostBytes + 1, '\0');
+  stream.read(text.data(), kMostBytes + 1);
+  if (stream.gcount() > kMostBytes) {
+    fail_usage("{}: expected a config of at most {} bytes, got more", file.string(), kMostBytes);
+  }
+  if (!stream.eof() || stream.bad()) {
+    fail_usage("{}: cannot read the config file", file.string());
+  }
+  text.resize(static_cast<std::size_t>(stream.gcount()));
+  return parse_config(text, file.string(), overrides);
+}
+
+std::string to_toml(const RunConfig& config) {
+  RunConfig copy = config;
+  ConfigWriter writer;
+  visit_config(copy, writer);
+  return writer.result;
+}
+
+bool operator==(const RunConfig& a, const RunConfig& b) { return to_toml(a) == to_toml(b); }
+
+}  // namespace voxot

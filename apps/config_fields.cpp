@@ -1,0 +1,113 @@
+#include "apps/config_fields.h"
+
+namespace voxot {
+namespace {
+
+constexpr double kLargestInteger = 9.2e18;
+constexpr Range kCount{1, 1e9};
+constexpr Range kCountOrZero{0, 1e9};
+constexpr Range kWidth{1, 65536};
+constexpr Range kUnit{0, 1};
+constexpr Range kDecay{0, 1, false, true};
+
+void visit(SolverConfig& c, ConfigVisitor& v) {
+  v.table("solver");
+  v.word("kind", c.kind, {"neural_ot"});
+  v.word("form", c.form, {"strong", "weak"});
+  v.word("cost", c.cost, {"quadratic", "weak_quadratic"});
+  v.integer("inner_steps", c.inner_steps, {1, 100000});
+  v.integer("steps", c.steps, kCount);
+  v.integer("batch_size", c.batch_size, {1, 65536});
+  v.number("gamma", c.gamma, {0, 10});
+  v.integer("gamma_steps", c.gamma_steps, kCountOrZero);
+  v.integer("noise_samples", c.noise_samples, {1, 1024});
+  v.number("noise_std", c.noise_std, {0, 1e6, true});
+  v.integer("noise_channels", c.noise_channels, {0, 1024});
+  v.number("ema", c.ema, kDecay);
+  v.integer("seed", c.seed, {0, kLargestInteger});
+  v.word("precision", c.precision, {"auto", "fp32", "bf16"});
+  v.flag("freeze_batchnorm", c.freeze_batchnorm);
+}
+
+void visit(TransportConfig& c, ConfigVisitor& v) {
+  v.table("transport");
+  v.word("model", c.model, {"unet3d", "mlp"});
+  v.integer("base", c.base, {1, 4096});
+  v.word("normalisation", c.normalisation, {"batch", "group", "instance", "none"});
+  v.word("upsampling", c.upsampling, {"nearest", "transposed"});
+  v.flag("residual", c.residual);
+  v.integers("hidden", c.hidden, kWidth, -1);
+  v.word("init", c.init, {"default", "kaiming", "xavier", "normal"});
+}
+
+void visit(PotentialConfig& c, ConfigVisitor& v) {
+  v.table("potential");
+  v.word("model", c.model, {"resnet3d", "mlp"});
+  v.integer("nf", c.nf, {1, 4096});
+  v.integer("nf_max", c.nf_max, {1, 4096});
+  v.number("res_ratio", c.res_ratio, {0, 100});
+  v.integers("hidden", c.hidden, kWidth, -1);
+  v.word("init", c.init, {"default", "kaiming", "xavier", "normal"});
+}
+
+void visit(OptimizerConfig& c, const char* table, ConfigVisitor& v) {
+  v.table(table);
+  v.word("kind", c.kind, {"adam", "adamw", "sgd", "rmsprop"});
+  v.number("learning_rate", c.learning_rate, {0, 1000, true});
+  v.numbers("betas", c.betas, kDecay);
+  v.number("epsilon", c.epsilon, {0, 1, true});
+  v.number("weight_decay", c.weight_decay, {0, 1000});
+  v.number("momentum", c.momentum, kDecay);
+  v.number("alpha", c.alpha, kDecay);
+  v.number("clip_norm", c.clip_norm, {0, 1e9});
+  v.word("schedule", c.schedule, {"constant", "linear", "cosine", "steps"});
+  v.integer("warmup_steps", c.warmup_steps, kCountOrZero);
+  v.number("final_scale", c.final_scale, kUnit);
+  v.integers("milestones", c.milestones, kCount, -1);
+  v.number("decay", c.decay, {0, 1, true});
+}
+
+// DatasetConfig counts in int; files hold 64 bits.
+void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
+  v.table(table);
+  v.word("dataset", c.dataset, {"auto", "mnist3d", "mnist", "digits", "npy"});
+  v.text("path", c.path);
+  std::vector<std::int64_t> classes(c.classes.begin(), c.classes.end());
+  v.integers("classes", classes, {0, 1e6}, -1);
+  c.classes.assign(classes.begin(), classes.end());
+  v.word("colour", c.colour, {"none", "four", "six", "uniform"});
+  v.word("rotation", c.rotation, {"none", "one_axis", "three_axes"});
+  v.number("rotation_degrees", c.rotation_degrees, {0, 180});
+  std::int64_t resolution = c.resolution;
+  v.integer("resolution", resolution, {4, 256});
+  c.resolution = static_cast<int>(resolution);
+  std::vector<std::int64_t> extrude(c.extrude.begin(), c.extrude.end());
+  v.integers("extrude", extrude, {0, 256}, 2);
+  c.extrude = {static_cast<int>(extrude[0]), static_cast<int>(extrude[1])};
+}
+
+void visit(LogConfig& c, ConfigVisitor& v) {
+  v.table("log");
+  v.integer("every", c.every, kCountOrZero);
+  v.integer("samples_every", c.samples_every, kCountOrZero);
+  v.integer("validate_every", c.validate_every, kCountOrZero);
+  v.integer("validate_samples", c.validate_samples, {2, 1e6});
+  v.integer("checkpoint_every", c.checkpoint_every, kCountOrZero);
+  v.integer("keep_checkpoints", c.keep_checkpoints, kCount);
+  v.text("out", c.out);
+}
+
+}  // namespace
+
+void visit_config(RunConfig& config, ConfigVisitor& visitor) {
+  visit(config.solver, visitor);
+  visit(config.transport, visitor);
+  visit(config.potential, visitor);
+  visit(config.transport_optimizer, "optimizer.transport", visitor);
+  visit(config.potential_optimizer, "optimizer.potential", visitor);
+  visit(config.source, "source", visitor);
+  visit(config.target, "target", visitor);
+  visit(config.log, visitor);
+}
+
+}  // namespace voxot

@@ -1,0 +1,137 @@
+// voxot data: lists, makes and fetches data sets.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "apps/commands.h"
+#include "datasets/catalogue.h"
+#include "datasets/dataset.h"
+
+namespace voxot {
+namespace {
+
+struct ListOptions {
+  std::string data;
+  bool json = false;
+};
+
+struct MakeOptions {
+  DatasetConfig dataset;
+  std::string data;
+  std::string output;
+  std::string split = "train";
+  std::int64_t count = 1000;
+  std::uint64_t seed = 0;
+};
+
+struct FetchOptions {
+  std::string name;
+  std::string destination = "data";
+};
+
+std::string items_text(std::int64_t items) {
+  return items < 0 ? "unlimited" : items == 0 ? "-" : fmt::format("{}", items);
+}
+
+void list(const ListOptions& options) {
+  const std::vector<CatalogueEntry> entries = list_datasets(find_data_directory(options.data));
+  if (options.json) {
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    for (const CatalogueEntry& entry : entries) {
+      all.push_back({{"name", entry.name},
+                     {"description", entry.description},
+                     {"found", entry.found},
+                     {"where", entry.where.string()},
+                     {"items", entry.items}});
+    }
+    fmt::print("{}\n", all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    return;
+  }
+  fmt::print("{:<10} {:<6} {:>10} {:>10} {:>10}  {}\n", "name", "found", "train", "validation", "test",
+             "description");
+  for (const CatalogueEntry& entry : entries) {
+    fmt::print("{:<10} {:<6} {:>10} {:>10} {:>10}  {}{}\n", entry.name, entry.found ? "yes" : "no",
+               items_text(entry.items[0]), items_text(entry.items[1]), items_text(entry.items[2]),
+               entry.description, entry.where.empty() ? "" : fmt::format(" ({})", entry.where.string()));
+  }
+}
+
+void make(const MakeOptions& options) {
+  const Split split = options.split == "train"  ? Split::train
+                      : options.split == "test" ? Split::test
+                                                : Split::validation;
+  make_dataset(options.dataset, split, find_data_directory(options.data), options.count, options.seed,
+               options.output);
+  fmt::print("{}\n", options.output);
+}
+
+void add_list(CLI::App& data) {
+  auto options = std::make_shared<ListOptions>();
+  CLI::App* command =
+      data.add_subcommand("list", "Shows the data sets and which are found.\nExample: voxot data list");
+  command->add_option("--data", options->data,
+                      "where the data sets lie (else $VOXOT_DATA, ./data, ../shared/data)");
+  command->add_flag("--json", options->json, "print JSON");
+  command->callback([options] { list(*options); });
+}
+
+void add_make(CLI::App& data) {
+  auto options = std::make_shared<MakeOptions>();
+  DatasetConfig& dataset = options->dataset;
+  CLI::App* command =
+      data.add_subcommand("make",
+                          "Draws samples of a data set into a .npz file (data, labels, colours).\n"
+                          "Example: voxot data make digits --classes 3 5 --count 500 --output digits.npz");
+  command->add_option("name", dataset.dataset, "the data set: auto, mnist3d, mnist, digits or npy")
+      ->required();
+  command->add_option("--output", options->output, "the .npz file to write")->required();
+  command->add_option("--count", options->count, "samples to draw")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{10000000}))
+      ->capture_default_str();
+  command->add_option("--split", options->split, "train, validation or test")
+      ->check(CLI::IsMember({"train", "validation", "test"}))
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "seed of the draw")->capture_default_str();
+  command->add_option("--data", options->data,
+                      "where the data sets lie (else $VOXOT_DATA, ./data, ../shared/data)");
+  command->add_option("--path", dataset.path, "npy: the file");
+  command->add_option("--classes", dataset.classes, "digits to draw; all where none is given");
+  command->add_option("--colour", dataset.colour, "none, four, six or uniform")->capture_default_str();
+  command->add_option("--rotation", dataset.rotation, "none, one_axis or three_axes")->capture_default_str();
+  command->add_option("--rotation-degrees", dataset.rotation_degrees, "angles are uniform in ± this")
+      ->capture_default_str();
+  command->add_option("--resolution", dataset.resolution, "voxels along each side")->capture_default_str();
+  command->add_option("--extrude", dataset.extrude, "the first slice of the digit and the one after its last")
+      ->capture_default_str();
+  command->callback([options] { make(*options); });
+}
+
+void add_fetch(CLI::App& data) {
+  auto options = std::make_shared<FetchOptions>();
+  CLI::App* command = data.add_subcommand(
+      "fetch", "Downloads a data set and verifies its checksums.\nExample: voxot data fetch mnist");
+  command->add_option("name", options->name, "the data set: mnist")->required();
+  command->add_option("--data", options->destination, "the folder that gets a folder of this name")
+      ->capture_default_str();
+  command->callback(
+      [options] { fmt::print("{}\n", fetch_dataset(options->name, options->destination).string()); });
+}
+
+}  // namespace
+
+void add_data(CLI::App& app) {
+  CLI::App* data =
+      app.add_subcommand("data", "Lists, makes and fetches data sets.\nExample: voxot data list");
+  data->require_subcommand(1);
+  add_list(*data);
+  add_make(*data);
+  add_fetch(*data);
+}
+
+}  // namespace voxot

@@ -1,0 +1,68 @@
+// voxot: the command. Reads the command line, runs one subcommand, and turns every failure into one line on
+// stderr: exit status 2 for wrong usage or a wrong config, 1 for the rest.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "apps/commands.h"
+#include "kernels/check.h"
+
+namespace {
+
+int report(std::string message, int status) {
+  for (char& c : message) {
+    if (static_cast<unsigned char>(c) < 0x20) {
+      c = ' ';
+    }
+  }
+  std::fputs(("voxot: error: " + message + "\n").c_str(), stderr);
+  return status;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app(
+      "Learns optimal transport maps between voxel volumes.\n"
+      "Example: voxot train configs/demo.toml --out runs/demo",
+      "voxot");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "voxot 0.1.0");
+  voxot::add_train(app);
+  voxot::add_evaluate(app);
+  voxot::add_map(app);
+  voxot::add_render(app);
+  voxot::add_data(app);
+  voxot::add_info(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {  // --help and --version
+    return app.exit(success);
+  } catch (const CLI::RequiredError& error) {
+    const bool unknown = app.get_subcommands().empty() && !app.remaining().empty();
+    return report(unknown ? fmt::format("unknown subcommand {} (see voxot --help)", app.remaining().front())
+                          : fmt::format("{} (see voxot --help)", error.what()),
+                  2);
+  } catch (const CLI::ParseError& error) {
+    return report(fmt::format("{} (see voxot --help)", error.what()), 2);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const voxot::ExitStatus& status) {
+    return status.code;
+  } catch (const voxot::UsageError& error) {
+    return report(error.what(), 2);
+  } catch (const std::bad_alloc&) {
+    return report("out of memory", 1);
+  } catch (const std::exception& error) {
+    return report(error.what(), 1);
+  }
+}

@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+"""Outer iterations per second of the strong NOT loop: PyTorch on the CPU, and voxot beside it.
+
+The PyTorch loop wastes nothing: T(X) once in a transport step, no weight gradients of the frozen
+potential, T(X) without a tape in the potential step, fused Adam, gradients set to None, no .item().
+Every measurement runs in a process of its own, so peak resident memory is that variant's alone.
+With --voxot the two programs run in turns, the order reversed from round to round, so that a machine's
+slow minutes fall on both.
+
+    python3 benchmarks/compare_pytorch.py --threads 2
+    python3 benchmarks/compare_pytorch.py --threads 2 --voxot build/release/benchmarks/bench_step
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = {"small": {"base": 8, "nf": 16, "batch": 16}, "large": {"base": 32, "nf": 64, "batch": 8}}
+VARIANTS = {
+    "fp32": {"precision": "fp32"},
+    "fp32 channels_last": {"precision": "fp32", "channels_last": True},
+    "bf16": {"precision": "bf16"},
+    "bf16 channels_last": {"precision": "bf16", "channels_last": True},
+    "fp32 compile": {"precision": "fp32", "compile": True},
+    "fp32 channels_last compile": {"precision": "fp32", "channels_last": True, "compile": True},
+    "bf16 compile": {"precision": "bf16", "compile": True},
+    "bf16 channels_last compile": {"precision": "bf16", "channels_last": True, "compile": True},
+}
+EXTENT = 16
+POOL = 512  # volumes of each distribution held in memory
+
+
+def peak_resident_bytes() -> int:
+    """This process's own peak. ru_maxrss survives exec and so would carry a larger parent's figure."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class NotLoop:
+    """The lean strong NOT loop with a residual map on stored random volumes."""
+
+    def __init__(self, job: dict):
+        import torch
+
+        sys.path.insert(0, str(ROOT / "tests" / "goldens"))
+        from reference import ResNet3D, UNet3D
+
+        self.torch, self.job = torch, job
+        torch.manual_seed(0)
+        layout = torch.channels_last_3d if job.get("channels_last") else torch.contiguous_format
+        self.transport = UNet3D(3, 3, job["base"], residual=True).to(memory_format=layout)
+        self.potential = ResNet3D(EXTENT, 3, job["nf"]).to(memory_format=layout)
+        settings = {"betas": (0.5, 0.999), "weight_decay": 1e-10, "fused": True}
+        self.transport_adam = torch.optim.Adam(self.transport.parameters(), lr=3e-4, **settings)
+        self.potential_adam = torch.optim.Adam(self.potential.parameters(), lr=3e-4, **settings)
+        shape = (POOL, 3, EXTENT, EXTENT, EXTENT)
+        self.source = (torch.rand(shape) * 2 - 1).to(memory_format=layout)
+        self.target = (torch.rand(shape) * 2 - 1).to(memory_format=layout)
+        self.t, self.f = self.transport, self.potential
+        if job.get("compile"):
+            self.t, self.f = torch.compile(self.transport), torch.compile(self.potential)
+
+    def draw(self, pool):
+        return pool[self.torch.randint(POOL, (self.job["batch"],))]
+
+    def autocast(self):
+        bf16 = self.job["precision"] == "bf16"
+        return self.torch.autocast("cpu", dtype=self.torch.bfloat16, enabled=bf16)
+
+    def outer(self):
+        torch = self.torch
+        self.transport.train()
+        self.potential.requires_grad_(False)
+        for _ in range(self.job["inner"]):
+            x = self.draw(self.source)
+            with self.autocast():
+                tx = self.t(x)
+                loss = torch.nn.functional.mse_loss(tx, x) - self.f(tx).mean()
+            loss.backward()
+            self.transport_adam.step()
+            self.transport_adam.zero_grad(set_to_none=True)
+        self.potential.requires_grad_(True)
+        self.transport.eval()
+        x, y = self.draw(self.source), self.draw(self.target)
+        with self.autocast():
+            with torch.no_grad():
+                tx = self.t(x)
+            loss_f = self.f(tx).mean() - self.f(y).mean()
+        loss_f.backward()
+        self.potential_adam.step()
+        self.potential_adam.zero_grad(set_to_none=True)
+        return loss_f
+
+
+def worker(job: dict) -> dict:
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    loop = NotLoop(job)
+    for _ in range(job["warmup"]):
+        last = loop.outer()
+    seconds = []
+    for _ in range(job["iterations"]):
+        start = time.perf_counter()
+        last = loop.outer()
+        seconds.append(time.perf_counter() - start)
+    if not torch.isfinite(last):
+        raise SystemExit(f"the potential's loss became {last.item()}, so the timing says nothing")
+    result = {"seconds": seconds, "peak_resident_bytes": peak_resident_bytes(), "version": torch.__version__}
+    if job.get("profile"):
+        result["profile"] = profile(loop)
+    return result
+
+
+def profile(loop: NotLoop) -> list[dict]:
+    """Self CPU time of one outer iteration for each operator, largest first."""
+    import torch
+
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as prof:
+        loop.outer()
+    events = [e for e in prof.key_averages() if e.self_cpu_time_total > 0]
+    total = sum(e.self_cpu_time_total for e in events)
+    events.sort(key=lambda e: -e.self_cpu_time_total)
+    return [
+        {"op": e.key, "calls": e.count, "seconds": e.self_cpu_time_total / 1e6, "share": e.self_cpu_time_total / total}
+        for e in events[:20]
+    ]
+
+
+def run_pytorch(job: dict, timeout: float) -> dict:
+    env = dict(os.environ, OMP_NUM_THREADS=str(job["threads"]))
+    command = [sys.executable, __file__, "--worker", json.dumps(job)]
+    return run_json(command, env, timeout)
+
+
+def run_voxot(executable: Path, job: dict, timeout: float) -> dict:
+    env = dict(os.environ, OMP_NUM_THREADS=str(job["threads"]))
+    command = [str(executable), "--json"]
+    for key in ("base", "nf", "batch", "inner", "precision", "threads", "iterations"):
+        command += [f"--{key}", str(job[key])]
+    return run_json(command, env, timeout)
+
+
+def run_json(command: list[str], env: dict, timeout: float) -> dict:
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"no result within {timeout:.0f} s"}
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        return {"failed": lines[-1] if lines else f"exit {done.returncode}"}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def merge(rounds: list[dict]) -> dict:
+    """One record from the same contestant's rounds."""
+    for record in rounds:
+        if "failed" in record:
+            return {"failed": record["failed"]}
+    seconds = [s for record in rounds for s in record["seconds"]]
+    median = statistics.median(seconds)
+    merged = {
+        "iterations_per_second": 1 / median,
+        "median_seconds": median,
+        "fastest_seconds": min(seconds),
+        "slowest_seconds": max(seconds),
+        "seconds": seconds,
+        "peak_resident_bytes": max(record["peak_resident_bytes"] for record in rounds),
+    }
+    profiles = [record["profile"] for record in rounds if "profile" in record]
+    if profiles:
+        merged["profile"] = profiles[-1]
+    return merged
+
+
+def print_table(size: str, records: dict) -> None:
+    print(f"\n{size}: " + ", ".join(f"{k} {v}" for k, v in SIZES[size].items()))
+    print(f"  {'':34} {'it/s':>8} {'median s':>9} {'min..max s':>16} {'peak MiB':>9}")
+    for name, r in records.items():
+        if "failed" in r:
+            print(f"  {name:34} failed: {r['failed']}")
+            continue
+        spread = f"{r['fastest_seconds']:.3f}..{r['slowest_seconds']:.3f}"
+        memory = r["peak_resident_bytes"] / 2**20
+        print(f"  {name:34} {r['iterations_per_second']:8.4f} {r['median_seconds']:9.3f} {spread:>16} {memory:9.0f}")
+
+
+def ratios(records: dict) -> dict:
+    """voxot's rate over PyTorch's best fp32 and over its best of all; and the memory beside the best fp32's."""
+    torch_runs = {n: r for n, r in records.items() if n.startswith("pytorch") and "failed" not in r}
+    voxot_runs = {n: r for n, r in records.items() if n.startswith("voxot") and "failed" not in r}
+    if not torch_runs or not voxot_runs:
+        return {}
+
+    def best(runs):
+        return max(runs.items(), key=lambda item: item[1]["iterations_per_second"])
+
+    fp32_name, fp32 = best({n: r for n, r in torch_runs.items() if "fp32" in n} or torch_runs)
+    any_name, overall = best(torch_runs)
+    out = {}
+    for name, r in voxot_runs.items():
+        out[name] = {
+            "pytorch_best_fp32": fp32_name,
+            "over_best_fp32": r["iterations_per_second"] / fp32["iterations_per_second"],
+            "pytorch_best": any_name,
+            "over_best": r["iterations_per_second"] / overall["iterations_per_second"],
+            "memory_over_best_fp32": r["peak_resident_bytes"] / fp32["peak_resident_bytes"],
+            "memory_over_best": r["peak_resident_bytes"] / overall["peak_resident_bytes"],
+        }
+    return out
+
+
+def cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def contestants(args) -> dict:
+    chosen = {}
+    for name in args.variants:
+        if VARIANTS[name].get("compile") and not args.compile:
+            continue
+        chosen[f"pytorch {name}"] = VARIANTS[name]
+    if args.voxot:
+        for precision in args.voxot_precisions:
+            chosen[f"voxot {precision}"] = {"precision": precision}
+    return chosen
+
+
+def measure(args, size: str) -> dict:
+    jobs = contestants(args)
+    collected = {name: [] for name in jobs}
+    for turn in range(args.rounds):
+        names = list(jobs) if turn % 2 == 0 else list(reversed(jobs))
+        for name in names:
+            if any("failed" in record for record in collected[name]):
+                continue
+            job = dict(jobs[name], **SIZES[size], inner=args.inner, threads=args.threads)
+            job.update(iterations=args.iterations, warmup=args.warmup, profile=args.profile)
+            if name.startswith("voxot"):
+                collected[name].append(run_voxot(args.voxot, job, args.timeout))
+            else:
+                collected[name].append(run_pytorch(job, args.timeout))
+            sys.stderr.write(f"{size} round {turn + 1}/{args.rounds} {name}\n")
+    return {name: merge(rounds) for name, rounds in collected.items()}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--inner", type=int, default=10, help="transport steps for each potential step")
+    parser.add_argument("--iterations", type=int, default=3, help="timed outer iterations in each round")
+    parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--compile", action="store_true", help="also the torch.compile variants (slow to start)")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds that one process may take")
+    parser.add_argument("--profile", action="store_true", help="also profile one outer iteration of each variant")
+    parser.add_argument("--voxot", type=Path, help="voxot's benchmark executable, run in turns with PyTorch")
+    parser.add_argument("--voxot-precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "compare_pytorch.json")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse()
+    if args.worker:
+        print(json.dumps(worker(json.loads(args.worker))))
+        return 0
+    import torch
+
+    report = {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "cpu": cpu_model(),
+        "threads": args.threads,
+        "load_average_before": os.getloadavg()[0],
+        "inner": args.inner,
+        "versions": {"python": platform.python_version(), "pytorch": torch.__version__},
+        "sizes": {},
+    }
+    print(f"{report['cpu']}, {args.threads} threads, PyTorch {torch.__version__}, {args.inner} inner steps")
+    failed = False
+    for size in args.sizes:
+        records = measure(args, size)
+        print_table(size, records)
+        compared = ratios(records)
+        for name, r in compared.items():
+            print(
+                f"  {name}: {r['over_best_fp32']:.2f}x {r['pytorch_best_fp32']}, {r['over_best']:.2f}x"
+                f" {r['pytorch_best']}; memory {r['memory_over_best_fp32']:.2f}x"
+            )
+        for name, r in records.items():
+            for row in r.get("profile", [])[:12]:
+                print(f"    {name}: {row['share']:6.1%} {row['seconds']:8.3f} s {row['calls']:6d} {row['op']}")
+        report["sizes"][size] = {**SIZES[size], "runs": records, "ratios": compared}
+        # A PyTorch variant that fails is reported and leaves the others; ours must run, and one rival at least.
+        failed = failed or any("failed" in r for n, r in records.items() if n.startswith("voxot"))
+        failed = failed or all("failed" in r for r in records.values())
+    report["load_average_after"] = os.getloadavg()[0]
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"\n{args.output}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+#include "datasets/catalogue.h"
+
+#include <algorithm>
+#include <map>
+
+#include "datasets/mnist.h"
+#include "engine/host_array.h"
+#include "engine/npy.h"
+#include "kernels/check.h"
+
+namespace voxot {
+namespace {
+
+constexpr std::int64_t kBlock = 1024;
+
+/// n × voxels × channels to n × channels × voxels.
+void append_channels_first(const std::vector<float>& block, std::int64_t n, std::int64_t voxels,
+                           std::int64_t channels, std::vector<float>& all) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t c = 0; c < channels; ++c) {
+      for (std::int64_t v = 0; v < voxels; ++v) {
+        all.push_back(block[(i * voxels + v) * channels + c]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<CatalogueEntry> list_datasets(const std::filesystem::path& data_directory) {
+  const std::filesystem::path mnist = find_mnist(data_directory);
+  std::array<std::int64_t, 3> mnist_items{};
+  if (!mnist.empty()) {
+    mnist_items = {mnist_split_size(Split::train), mnist_split_size(Split::validation),
+                   mnist_split_size(Split::test)};
+  }
+  return {
+      {"mnist3d", "MNIST digits extruded into coloured volumes", !mnist.empty(), mnist, mnist_items},
+      {"mnist", "MNIST digits as coloured images (volumes of depth 1)", !mnist.empty(), mnist, mnist_items},
+      {"digits", "procedural handwritten digits as coloured volumes; needs no files", true, {}, {-1, -1, -1}},
+      {"npy", "your own volumes, N×C×D×H×W in a .npy or .npz file (key: path)", true, {}, {}},
+  };
+}
+
+void make_dataset(const DatasetConfig& config, Split split, const std::filesystem::path& data_directory,
+                  std::int64_t n, std::uint64_t seed, const std::filesystem::path& output) {
+  if (n < 1) {
+    fail_usage("data make: expected at least 1 sample, got {}", n);
+  }
+  if (output.extension() != ".npz") {
+    fail_usage("data make: expected an output that ends in .npz, got \"{}\"", output.string());
+  }
+  const std::unique_ptr<Dataset> dataset = open_dataset(config, split, data_directory);
+  const auto [depth, height, width, channels] = dataset->sample_shape();
+  const std::int64_t voxels = depth * height * width;
+  std::vector<float> block(static_cast<std::size_t>(std::min(n, kBlock) * voxels * channels));
+  std::vector<float> data;
+  data.reserve(static_cast<std::size_t>(n * voxels * channels));
+  std::vector<SampleLabel> drawn;
+  std::vector<std::int64_t> labels;
+  std::vector<std::int64_t> colours;
+  for (std::int64_t done = 0; done < n; done += kBlock) {
+    const std::int64_t count = std::min(kBlock, n - done);
+    const RandomState state{seed, Purpose::evaluation, static_cast<std::uint64_t>(done / kBlock)};
+    dataset->draw(state, count, block.data(), &drawn);
+    append_channels_first(block, count, voxels, channels, data);
+    for (const SampleLabel& label : drawn) {
+      labels.push_back(label.digit);
+      colours.push_back(label.colour);
+    }
+  }
+  std::map<std::string, HostArray> arrays;
+  arrays["data"] = HostArray::from_floats({n, channels, depth, height, width}, data);
+  arrays["labels"] = HostArray::from_int64({n}, labels);
+  arrays["colours"] = HostArray::from_int64({n}, colours);
+  write_npz(output, arrays);
+}
+
+}  // namespace voxot

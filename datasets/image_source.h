@@ -1,0 +1,30 @@
+#pragma once
+// Where 28×28 greyscale digits come from: files (mnist.h) or strokes (digits.h).
+#include <cstdint>
+
+#include "kernels/philox.h"
+
+namespace voxot {
+
+/// Rows and columns of every source image.
+inline constexpr int kImageSize = 28;
+
+/// One split of a population of labelled images.
+class ImageSource {
+ public:
+  /// An underlying image: its index within the split, before any filter by class, and its digit.
+  struct Item {
+    std::int64_t index;
+    int digit;
+  };
+
+  virtual ~ImageSource() = default;
+  /// Number of images in the split and the classes; -1 when unlimited.
+  [[nodiscard]] virtual std::int64_t size() const = 0;
+  /// A uniformly drawn image.
+  virtual Item pick(Random& random) const = 0;
+  /// Writes image `index` of the split: kImageSize² intensities in [0, 1], top row first.
+  virtual void render(std::int64_t index, float* image) const = 0;
+};
+
+}  // namespace voxot

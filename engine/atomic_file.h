@@ -1,0 +1,42 @@
+#pragma once
+// Whole files, read with a limit and written so that a failure or a crash leaves the old file or the new one,
+// never a part.
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace voxot {
+
+/// 64 GiB: more than any file that is read in one piece.
+inline constexpr std::uint64_t kDefaultReadLimit = std::uint64_t{1} << 36;
+
+/// Text from outside made fit for a one-line message: control characters and bytes that are not UTF-8 become
+/// \xNN, and what passes `limit` bytes is cut off.
+std::string printable(std::string_view text, std::size_t limit = 4096);
+
+/// Size in bytes of a regular file. Throws Error when it is missing, a directory, or anything else.
+std::uint64_t regular_file_size(const std::filesystem::path& path);
+
+/// The whole file. Throws Error when it is missing, not a regular file, unreadable, or larger than `limit`
+/// bytes.
+std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t limit = kDefaultReadLimit);
+
+/// Calls write(temporary), where `temporary` is an empty file in the target's folder, then makes it durable
+/// and renames it to `path`. Where anything throws, the temporary file is removed and the target is as it
+/// was. A link to a file is followed; a target that is no regular file (a directory, a device) is refused
+/// with Error.
+void replace_file_atomically(const std::filesystem::path& path,
+                             const std::function<void(const std::filesystem::path& temporary)>& write);
+
+/// Replaces `path` by these bytes; Error and atomicity as for replace_file_atomically.
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
+/// The same for the concatenation of `parts`.
+void write_file_atomically(const std::filesystem::path& path,
+                           std::span<const std::span<const std::byte>> parts);
+
+}  // namespace voxot

@@ -1,0 +1,155 @@
+#include "engine/module.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/ops/activation.h"
+#include "engine/ops/normalisation.h"
+#include "kernels/elementwise.h"
+
+namespace voxot {
+
+void Module::collect(const std::string& prefix, std::vector<NamedTensor>& all) const {
+  for (NamedTensor entry : own_) {
+    entry.name = prefix + entry.name;
+    all.push_back(std::move(entry));
+  }
+  for (const Child& child : children_) child.module->collect(prefix + child.name + ".", all);
+}
+
+std::vector<NamedTensor> Module::named_tensors() const {
+  std::vector<NamedTensor> all;
+  collect("", all);
+  return all;
+}
+
+void Module::initialise(Initialiser& initialiser) {
+  reset(initialiser);
+  for (const Child& child : children_) child.module->initialise(initialiser);
+}
+
+void Module::set_training(bool training) {
+  training_ = training;
+  for (const Child& child : children_) child.module->set_training(training);
+}
+
+Tensor& Module::add(Tensor& member, const std::string& name, const Shape& shape, FileLayout layout) {
+  member = Tensor::full(shape, 0);
+  NamedTensor entry;
+  entry.name = name;
+  entry.tensor = &member;
+  entry.layout = layout;
+  own_.push_back(std::move(entry));
+  return member;
+}
+
+void Module::add_buffer(Tensor& member, const std::string& name, const Shape& shape) {
+  add(member, name, shape);
+  own_.back().parameter = false;
+}
+
+void Module::add_counter(std::int64_t& member, const std::string& name) {
+  NamedTensor entry;
+  entry.name = name;
+  entry.parameter = false;
+  entry.counter = &member;
+  own_.push_back(std::move(entry));
+}
+
+void Initialiser::weights(const Tensor& weight, const Tensor& bias, std::int64_t fan_in, std::int64_t fan_out) {
+  const auto in = static_cast<double>(fan_in);
+  const auto out = static_cast<double>(fan_out);
+  const auto normal = [&](double deviation) {
+    kernels::fill_normal(weight.stream(), weight.dtype(), weight.count(), next(), 0, deviation, weight.data());
+  };
+  if (kind_ == Initialisation::pytorch_default) {
+    const double bound = 1 / std::sqrt(in);
+    kernels::fill_uniform(weight.stream(), weight.dtype(), weight.count(), next(), -bound, bound, weight.data());
+    if (!bias.defined()) return;
+    return kernels::fill_uniform(bias.stream(), bias.dtype(), bias.count(), next(), -bound, bound, bias.data());
+  }
+  if (kind_ == Initialisation::kaiming) normal(std::sqrt(2 / out));
+  if (kind_ == Initialisation::xavier) normal(std::sqrt(2 / (in + out)));
+  if (kind_ == Initialisation::normal) normal(0.02);
+  if (bias.defined()) bias.fill(0);
+}
+
+Conv3d::Conv3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry,
+               bool with_bias)
+    : geometry_(geometry) {
+  add(weight, "weight", {out, kernel, kernel, kernel, in}, FileLayout::channels_last);
+  if (with_bias) add(bias, "bias", {out});
+}
+
+void Conv3d::reset(Initialiser& initialiser) {
+  const std::int64_t taps = weight.extent(1) * weight.extent(2) * weight.extent(3);
+  initialiser.weights(weight, bias, weight.extent(4) * taps, weight.extent(0) * taps);
+}
+
+ConvTranspose3d::ConvTranspose3d(std::int64_t in, std::int64_t out, std::int64_t kernel,
+                                 const ops::Conv3dGeometry& geometry)
+    : geometry_(geometry) {
+  add(weight, "weight", {in, kernel, kernel, kernel, out}, FileLayout::channels_last);
+  add(bias, "bias", {out});
+}
+
+void ConvTranspose3d::reset(Initialiser& initialiser) {
+  // PyTorch counts the fans of the transposed weight [C_in, C_out, k...] as it stands: fan_in is C_out·k³.
+  const std::int64_t taps = weight.extent(1) * weight.extent(2) * weight.extent(3);
+  initialiser.weights(weight, bias, weight.extent(4) * taps, weight.extent(0) * taps);
+}
+
+Linear::Linear(std::int64_t in, std::int64_t out) {
+  add(weight, "weight", {out, in});
+  add(bias, "bias", {out});
+}
+
+Linear::Linear(const std::array<std::int64_t, 4>& volume, std::int64_t out) {
+  add(weight, "weight", {out, volume[0] * volume[1] * volume[2] * volume[3]}, FileLayout::volume);
+  last_own().volume = volume;
+  add(bias, "bias", {out});
+}
+
+void Linear::reset(Initialiser& initialiser) {
+  initialiser.weights(weight, bias, weight.extent(1), weight.extent(0));
+}
+
+Norm::Norm(NormKind kind, std::int64_t channels) : kind_(kind) {
+  if (kind == NormKind::none) return;
+  add(weight_, "weight", {channels});
+  add(bias_, "bias", {channels});
+  weight_.fill(1);
+  if (kind != NormKind::batch) return;
+  add_buffer(running_mean_, "running_mean", {channels});
+  add_buffer(running_variance_, "running_var", {channels});
+  add_counter(batches_, "num_batches_tracked");
+  running_variance_.fill(1);
+}
+
+void Norm::reset(Initialiser&) {
+  if (kind_ == NormKind::none) return;
+  weight_.fill(1);
+  bias_.fill(0);
+  if (kind_ != NormKind::batch) return;
+  running_mean_.fill(0);
+  running_variance_.fill(1);
+  batches_ = 0;
+}
+
+Tensor Norm::operator()(Tape& tape, const Tensor& x, Activation activation) {
+  if (kind_ == NormKind::none) {
+    return activation.kind == ActivationKind::none ? x : ops::activation(tape, x, activation);
+  }
+  if (kind_ == NormKind::batch) {
+    ops::BatchNormOptions options;
+    options.training = training();
+    options.activation = activation;
+    if (training()) ++batches_;
+    return ops::batch_norm(tape, x, weight_, bias_, running_mean_, running_variance_, options);
+  }
+  const std::int64_t channels = x.shape().back();
+  std::int64_t groups = kind_ == NormKind::instance ? channels : std::min<std::int64_t>(8, channels);
+  return ops::group_norm(tape, x, groups, weight_, bias_, 1e-5, activation);
+}
+
+}  // namespace voxot

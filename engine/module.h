@@ -1,0 +1,161 @@
+#pragma once
+// Modules: networks as trees of named parameters and buffers, and the layers they are made of.
+#include <array>
+#include <string>
+#include <vector>
+
+#include "engine/ops/conv3d.h"
+#include "engine/tape.h"
+
+namespace voxot {
+
+/// How a tensor's axes change on the way to a file (PyTorch's order) and back.
+enum class FileLayout : std::uint8_t {
+  plain,          // as it is
+  channels_last,  // [A, kD, kH, kW, B] here, [A, B, kD, kH, kW] there
+  volume,         // a matrix whose columns run D, H, W, C here and C, D, H, W there
+};
+
+/// One named parameter or buffer of a module.
+struct NamedTensor {
+  std::string name;
+  Tensor* tensor = nullptr;
+  FileLayout layout = FileLayout::plain;
+  std::array<std::int64_t, 4> volume{};  // D, H, W, C of FileLayout::volume
+  bool parameter = true;                 // false: a buffer (running statistics)
+  std::int64_t* counter = nullptr;       // a whole number in place of a tensor (num_batches_tracked)
+};
+
+/// Named initial distributions. `pytorch_default`: U(±1/√fan_in) for weights and biases. The others set weights and
+/// leave biases zero: Kaiming normal (fan-out, gain √2), Xavier normal, N(0, 0.02²).
+enum class Initialisation : std::uint8_t { pytorch_default, kaiming, xavier, normal };
+
+/// Draws initial values; every parameter has a stream of its own.
+class Initialiser {
+ public:
+  Initialiser(Initialisation kind, std::uint64_t seed, std::uint32_t network)
+      : kind_(kind), seed_(seed), network_(network) {}
+  /// `fan_in` and `fan_out` count connections; bias may be undefined.
+  void weights(const Tensor& weight, const Tensor& bias, std::int64_t fan_in, std::int64_t fan_out);
+
+ private:
+  RandomState next() {
+    return {seed_, Purpose::initialisation, (std::uint64_t{network_} << 32) | count_++};
+  }
+  Initialisation kind_;
+  std::uint64_t seed_;
+  std::uint32_t network_;
+  std::uint32_t count_ = 0;
+};
+
+class Module {
+ public:
+  Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+  virtual ~Module() = default;
+
+  /// Parameters and buffers of this module and all below it, in order, with full names ("inc.double_conv.0.weight").
+  [[nodiscard]] std::vector<NamedTensor> named_tensors() const;
+  void initialise(Initialiser& initialiser);
+  [[nodiscard]] bool training() const { return training_; }
+  /// Also switches every module below.
+  void set_training(bool training);
+
+ protected:
+  Tensor& add(Tensor& member, const std::string& name, const Shape& shape, FileLayout layout = FileLayout::plain);
+  void add_buffer(Tensor& member, const std::string& name, const Shape& shape);
+  void add_counter(std::int64_t& member, const std::string& name);
+  void add(Module& child, const std::string& name) { children_.push_back({name, &child}); }
+  NamedTensor& last_own() { return own_.back(); }
+  /// Sets this module's own parameters; children are visited by initialise().
+  virtual void reset(Initialiser&) {}
+
+ private:
+  void collect(const std::string& prefix, std::vector<NamedTensor>& all) const;
+
+  struct Child {
+    std::string name;
+    Module* module;
+  };
+  std::vector<NamedTensor> own_;
+  std::vector<Child> children_;
+  bool training_ = true;
+};
+
+/// Evaluation mode (running statistics) while it lives.
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(Module& module) : module_(module), before_(module.training()) { module.set_training(false); }
+  ~EvaluationMode() { module_.set_training(before_); }
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+ private:
+  Module& module_;
+  bool before_;
+};
+
+class Conv3d : public Module {
+ public:
+  Conv3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry, bool bias = true);
+  Tensor operator()(Tape& tape, const Tensor& x, const ops::Conv3dFused& fused = {}) const {
+    return ops::conv3d(tape, x, weight, bias, geometry_, fused);
+  }
+  Tensor weight, bias;
+
+ protected:
+  void reset(Initialiser& initialiser) override;
+
+ private:
+  ops::Conv3dGeometry geometry_;
+};
+
+class ConvTranspose3d : public Module {
+ public:
+  ConvTranspose3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry);
+  Tensor operator()(Tape& tape, const Tensor& x) const {
+    return ops::conv_transpose3d(tape, x, weight, bias, geometry_);
+  }
+  Tensor weight, bias;
+
+ protected:
+  void reset(Initialiser& initialiser) override;
+
+ private:
+  ops::Conv3dGeometry geometry_;
+};
+
+class Linear : public Module {
+ public:
+  Linear(std::int64_t in, std::int64_t out);
+  /// A layer that reads a flattened volume: files order its columns C, D, H, W, as PyTorch's flatten does.
+  Linear(const std::array<std::int64_t, 4>& volume, std::int64_t out);
+  Tensor operator()(Tape& tape, const Tensor& x, Activation activation = {}) const {
+    return ops::linear(tape, x, weight, bias, activation);
+  }
+  Tensor weight, bias;
+
+ protected:
+  void reset(Initialiser& initialiser) override;
+};
+
+enum class NormKind : std::uint8_t { none, batch, group, instance };
+
+/// Normalisation with a fused activation. `group` takes min(8, channels) groups.
+class Norm : public Module {
+ public:
+  Norm(NormKind kind, std::int64_t channels);
+  Tensor operator()(Tape& tape, const Tensor& x, Activation activation);
+  [[nodiscard]] NormKind kind() const { return kind_; }
+
+ protected:
+  void reset(Initialiser&) override;
+
+ private:
+  NormKind kind_;
+  Tensor weight_, bias_, running_mean_, running_variance_;
+  std::int64_t batches_ = 0;
+};
+
+}  // namespace voxot

@@ -1,0 +1,255 @@
+#include "engine/ops/conv3d.h"
+
+#include <algorithm>
+
+#include "kernels/elementwise.h"
+#include "kernels/reduction.h"
+
+namespace voxot::ops {
+namespace {
+
+DType parameter_type(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
+
+void check_parameter(const char* op, const char* name, const Tensor& p, const Tensor& x) {
+  VOXOT_CHECK(p.dtype() == parameter_type(x.dtype()), "{}: {} is {}, input {} needs {}", op, name, name_of(p.dtype()),
+              name_of(x.dtype()), name_of(parameter_type(x.dtype())));
+  VOXOT_CHECK(p.device() == x.device(), "{}: {} is on {}, the input on {}", op, name, name_of(p.device()),
+              name_of(x.device()));
+}
+
+const void* data_or_null(const Tensor& t) { return t.defined() ? t.data() : nullptr; }
+
+/// The gradient of act(·) in place of `grad`, or in new memory when it is shared.
+Tensor through_activation(const Activation& activation, const Tensor& saved, Tensor grad) {
+  if (activation.kind == ActivationKind::none) return grad;
+  Tensor result = grad.exclusive() ? grad : Tensor::empty(grad.shape(), grad.dtype(), grad.device());
+  kernels::activation_backward(grad.stream(), grad.dtype(), activation, grad.count(), saved.data(), grad.data(),
+                               result.data(), Write::overwrite);
+  return result;
+}
+
+void weight_gradient(const Conv3dParams& params, const Tensor& x, const Tensor& grad, float scale,
+                     const SlotRef& weight_slot, const SlotRef& bias_slot) {
+  if (weight_slot == nullptr) return;
+  const auto w = weight_slot->destination();
+  if (bias_slot == nullptr) {
+    return kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.data(), scale, w.data, nullptr,
+                                       w.write);
+  }
+  const auto b = bias_slot->destination();
+  VOXOT_CHECK(b.write == w.write, "conv3d: weight and bias must gather gradients alike");
+  kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.data(), scale, w.data, b.data, w.write);
+}
+
+struct Conv3dNode : Node {
+  Conv3dParams params;
+  Activation activation;
+  float scale = 1;
+  Tensor x;       // saved when the weight's gradient is wanted
+  Tensor y;       // saved for the activation
+  Tensor weight;  // saved when the input's gradient is wanted
+  SlotRef x_slot, weight_slot, bias_slot, residual_slot;
+
+  void backward(Tensor grad) override {
+    Tensor g = through_activation(activation, y, std::move(grad));
+    y = {};
+    weight_gradient(params, x, g, scale, weight_slot, bias_slot);
+    if (x_slot != nullptr) {
+      const auto to = x_slot->destination();
+      kernels::conv3d_grad_input(g.stream(), g.dtype(), params, g.data(), weight.data(), scale, to.data, to.write);
+    }
+    if (residual_slot != nullptr) residual_slot->give(std::move(g));
+  }
+};
+
+Conv3dParams infer(const Tensor& x, const Tensor& weight, const Conv3dGeometry& geometry) {
+  VOXOT_CHECK(x.shape().rank() == 5, "conv3d: input {} is not N×D×H×W×C", x.shape().text());
+  VOXOT_CHECK(weight.shape().rank() == 5, "conv3d: weight {} is not C_out×kD×kH×kW×C_in", weight.shape().text());
+  VOXOT_CHECK(weight.extent(4) == x.extent(4), "conv3d: weight has {} input channels, input has {} (input {})",
+              weight.extent(4), x.extent(4), x.shape().text());
+  check_parameter("conv3d", "weight", weight, x);
+  Conv3dParams p;
+  p.batch = x.extent(0);
+  p.in_channels = x.extent(4);
+  p.out_channels = weight.extent(0);
+  p.in_extent = {x.extent(1), x.extent(2), x.extent(3)};
+  p.kernel = {weight.extent(1), weight.extent(2), weight.extent(3)};
+  p.stride = geometry.stride;
+  p.padding = geometry.padding;
+  p.dilation = geometry.dilation;
+  p.validate();
+  return p;
+}
+
+Shape output_shape(const Conv3dParams& p) {
+  const auto o = p.out_extent();
+  return {p.batch, o[0], o[1], o[2], p.out_channels};
+}
+
+}  // namespace
+
+Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dGeometry& geometry,
+              const Conv3dFused& fused) {
+  const Conv3dParams params = infer(x, weight, geometry);
+  const Activation act = fused.activation;
+  VOXOT_CHECK(act.kind == ActivationKind::none || act.kind == ActivationKind::relu ||
+                  act.kind == ActivationKind::leaky_relu,
+              "conv3d: only relu and leaky_relu can be fused");
+  if (bias.defined()) {
+    check_parameter("conv3d", "bias", bias, x);
+    VOXOT_CHECK(bias.shape() == Shape{params.out_channels}, "conv3d: bias {} for {} output channels",
+                bias.shape().text(), params.out_channels);
+  }
+  Tensor y = Tensor::empty(output_shape(params), x.dtype(), x.device());
+  if (fused.residual.defined()) {
+    VOXOT_CHECK(fused.residual.shape() == y.shape() && fused.residual.dtype() == y.dtype(),
+                "conv3d: residual {} {} for output {} {}", fused.residual.shape().text(),
+                name_of(fused.residual.dtype()), y.shape().text(), name_of(y.dtype()));
+  }
+  const Conv3dEpilogue epilogue{data_or_null(bias), data_or_null(fused.residual), fused.scale, act};
+  kernels::conv3d_forward(x.stream(), x.dtype(), params, x.data(), weight.data(), epilogue, y.data());
+  if (tape.records(x, weight, bias, fused.residual)) {
+    Conv3dNode node;
+    node.params = params;
+    node.activation = act;
+    node.scale = fused.scale;
+    node.x_slot = Tape::slot(x);
+    node.weight_slot = Tape::slot(weight);
+    node.bias_slot = Tape::slot(bias);
+    node.residual_slot = Tape::slot(fused.residual);
+    if (node.weight_slot != nullptr) node.x = x.detached();
+    if (node.x_slot != nullptr) node.weight = weight.detached();
+    if (act.kind != ActivationKind::none) node.y = y.detached();
+    tape.record(y, std::move(node));
+  }
+  return y;
+}
+
+namespace {
+
+struct ConvTranspose3dNode : Node {
+  Conv3dParams params;  // of the convolution whose transpose this is
+  Tensor x;
+  Tensor weight;
+  SlotRef x_slot, weight_slot, bias_slot;
+
+  void backward(Tensor g) override {
+    // The convolution's input gradient is this op's output, so input and output gradient change places.
+    if (weight_slot != nullptr) {
+      const auto w = weight_slot->destination();
+      kernels::conv3d_grad_weight(g.stream(), g.dtype(), params, g.data(), x.data(), 1, w.data, nullptr, w.write);
+    }
+    if (bias_slot != nullptr) {
+      const ReductionParams sum{Reduction::sum, 1, g.count() / params.in_channels, params.in_channels};
+      Tensor total = Tensor::empty({params.in_channels}, g.dtype(), g.device());
+      kernels::reduce_forward(g.stream(), g.dtype(), sum, g.data(), total.data());
+      bias_slot->give(std::move(total));
+    }
+    if (x_slot != nullptr) {
+      Tensor grad_x = Tensor::empty(x_slot->shape, g.dtype(), g.device());
+      kernels::conv3d_forward(g.stream(), g.dtype(), params, g.data(), weight.data(), {}, grad_x.data());
+      x_slot->give(std::move(grad_x));
+    }
+  }
+};
+
+}  // namespace
+
+Tensor conv_transpose3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                        const Conv3dGeometry& geometry, const std::array<std::int64_t, 3>& output_padding) {
+  VOXOT_CHECK(x.shape().rank() == 5, "conv_transpose3d: input {} is not N×D×H×W×C", x.shape().text());
+  VOXOT_CHECK(weight.shape().rank() == 5 && weight.extent(0) == x.extent(4),
+              "conv_transpose3d: weight {} has {} input channels, input has {} (input {})", weight.shape().text(),
+              weight.shape().rank() == 5 ? weight.extent(0) : 0, x.extent(4), x.shape().text());
+  check_parameter("conv_transpose3d", "weight", weight, x);
+  Conv3dParams p;
+  p.batch = x.extent(0);
+  p.in_channels = weight.extent(4);
+  p.out_channels = weight.extent(0);
+  p.kernel = {weight.extent(1), weight.extent(2), weight.extent(3)};
+  p.stride = geometry.stride;
+  p.padding = geometry.padding;
+  p.dilation = geometry.dilation;
+  for (std::size_t a = 0; a < 3; ++a) {
+    VOXOT_CHECK(output_padding[a] >= 0 && output_padding[a] < std::max(p.stride[a], p.dilation[a]),
+                "conv_transpose3d: output padding {} must be below stride {} or dilation {}", output_padding[a],
+                p.stride[a], p.dilation[a]);
+    p.in_extent[a] = (x.extent(a + 1) - 1) * p.stride[a] - 2 * p.padding[a] + p.dilation[a] * (p.kernel[a] - 1) + 1 +
+                     output_padding[a];
+  }
+  p.validate();
+  Tensor y = Tensor::empty({p.batch, p.in_extent[0], p.in_extent[1], p.in_extent[2], p.in_channels}, x.dtype(),
+                           x.device());
+  kernels::conv3d_grad_input(x.stream(), x.dtype(), p, x.data(), weight.data(), 1, y.data(), Write::overwrite);
+  if (bias.defined()) {
+    check_parameter("conv_transpose3d", "bias", bias, x);
+    VOXOT_CHECK(bias.shape() == Shape{p.in_channels}, "conv_transpose3d: bias {} for {} output channels",
+                bias.shape().text(), p.in_channels);
+    kernels::add_bias(y.stream(), y.dtype(), y.count() / p.in_channels, p.in_channels, bias.data(), y.data());
+  }
+  if (tape.records(x, weight, bias)) {
+    ConvTranspose3dNode node;
+    node.params = p;
+    node.x_slot = Tape::slot(x);
+    node.weight_slot = Tape::slot(weight);
+    node.bias_slot = Tape::slot(bias);
+    if (node.weight_slot != nullptr) node.x = x.detached();
+    if (node.x_slot != nullptr) node.weight = weight.detached();
+    tape.record(y, std::move(node));
+  }
+  return y;
+}
+
+namespace {
+
+struct LinearNode : Node {
+  Conv3dParams params;
+  Activation activation;
+  Tensor x, y, weight;
+  SlotRef x_slot, weight_slot, bias_slot;
+
+  void backward(Tensor grad) override {
+    const Tensor g = through_activation(activation, y, std::move(grad));
+    weight_gradient(params, x, g, 1, weight_slot, bias_slot);
+    if (x_slot == nullptr) return;
+    const auto to = x_slot->destination();
+    kernels::conv3d_grad_input(g.stream(), g.dtype(), params, g.data(), weight.data(), 1, to.data, to.write);
+  }
+};
+
+}  // namespace
+
+Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
+  VOXOT_CHECK(x.shape().rank() == 2, "linear: input {} is not N×C", x.shape().text());
+  VOXOT_CHECK(weight.shape().rank() == 2 && weight.extent(1) == x.extent(1),
+              "linear: weight {} (C_out×C_in) for input {}", weight.shape().text(), x.shape().text());
+  check_parameter("linear", "weight", weight, x);
+  VOXOT_CHECK(!activation.saves_input(), "linear: silu cannot be fused");
+  Conv3dParams p;
+  p.in_extent = {1, 1, x.extent(0)};
+  p.in_channels = x.extent(1);
+  p.out_channels = weight.extent(0);
+  p.validate();
+  Tensor y = Tensor::empty({x.extent(0), p.out_channels}, x.dtype(), x.device());
+  const bool fuses = activation.kind == ActivationKind::relu || activation.kind == ActivationKind::leaky_relu;
+  const Conv3dEpilogue epilogue{data_or_null(bias), nullptr, 1, fuses ? activation : Activation{}};
+  kernels::conv3d_forward(x.stream(), x.dtype(), p, x.data(), weight.data(), epilogue, y.data());
+  if (!fuses && activation.kind != ActivationKind::none) {
+    kernels::activation_forward(y.stream(), y.dtype(), activation, y.count(), y.data(), y.data());
+  }
+  if (tape.records(x, weight, bias)) {
+    LinearNode node;
+    node.params = p;
+    node.activation = activation;
+    node.x_slot = Tape::slot(x);
+    node.weight_slot = Tape::slot(weight);
+    node.bias_slot = Tape::slot(bias);
+    if (node.weight_slot != nullptr) node.x = x.detached();
+    if (node.x_slot != nullptr) node.weight = weight.detached();
+    if (activation.kind != ActivationKind::none) node.y = y.detached();
+    tape.record(y, std::move(node));
+  }
+  return y;
+}
+
+}  // namespace voxot::ops

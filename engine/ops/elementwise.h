@@ -1,0 +1,23 @@
+#pragma once
+#include "engine/tape.h"
+
+namespace voxot::ops {
+
+/// a·x + b·y of equal shapes; add, sub and the residual scale-and-add are cases of it.
+Tensor linear_combination(Tape& tape, double a, const Tensor& x, double b, const Tensor& y);
+inline Tensor add(Tape& tape, const Tensor& x, const Tensor& y) { return linear_combination(tape, 1, x, 1, y); }
+inline Tensor sub(Tape& tape, const Tensor& x, const Tensor& y) { return linear_combination(tape, 1, x, -1, y); }
+/// x + scale·y
+inline Tensor scale_add(Tape& tape, const Tensor& x, double scale, const Tensor& y) {
+  return linear_combination(tape, 1, x, scale, y);
+}
+Tensor scale(Tape& tape, const Tensor& x, double factor);
+Tensor mul(Tape& tape, const Tensor& x, const Tensor& y);
+/// The same values in another storage type; the gradient comes back in x's.
+Tensor cast(Tape& tape, const Tensor& x, DType dtype);
+/// The same values under another shape.
+Tensor reshape(Tape& tape, const Tensor& x, const Shape& shape);
+/// x repeated `times` along the first axis, copy by copy: [x_1 … x_N, x_1 … x_N, …].
+Tensor repeat(Tape& tape, const Tensor& x, std::int64_t times);
+
+}  // namespace voxot::ops

@@ -1,0 +1,131 @@
+#include "engine/ops/normalisation.h"
+
+#include "kernels/elementwise.h"
+
+namespace voxot::ops {
+namespace {
+
+struct NormalisationNode : Node {
+  NormalisationParams params;
+  bool statistics_fixed = false;
+  Tensor x, y, mean, variance, gamma;
+  SlotRef x_slot, gamma_slot, beta_slot;
+
+  void backward(Tensor grad) override {
+    kernels::NormalisationGradients g{};
+    g.x = x.data();
+    g.y = y.defined() ? y.data() : nullptr;
+    g.grad_y = grad.data();
+    g.mean = mean.data();
+    g.variance = variance.data();
+    g.gamma = gamma.defined() ? gamma.data() : nullptr;
+    g.statistics_fixed = statistics_fixed;
+    if (gamma_slot != nullptr) {
+      const auto to = gamma_slot->destination();
+      g.grad_gamma = to.data;
+      g.parameter_write = to.write;
+    }
+    if (beta_slot != nullptr) {
+      const auto to = beta_slot->destination();
+      g.grad_beta = to.data;
+      VOXOT_CHECK(gamma_slot == nullptr || to.write == g.parameter_write,
+                  "normalisation: γ and β must gather gradients alike");
+      g.parameter_write = to.write;
+    }
+    const bool in_place = x_slot != nullptr && !x_slot->ready && !x_slot->persistent && grad.exclusive();
+    if (in_place) {
+      g.grad_x = grad.data();
+    } else if (x_slot != nullptr) {
+      const auto to = x_slot->destination();
+      g.grad_x = to.data;
+      g.grad_x_write = to.write;
+    }
+    kernels::normalisation_backward(x.stream(), x.dtype(), params, g);
+    if (in_place) x_slot->give(std::move(grad));
+  }
+};
+
+Tensor normalise(Tape& tape, const Tensor& x, const NormalisationParams& p, const Tensor& mean, const Tensor& variance,
+                 const Tensor& gamma, const Tensor& beta, bool statistics_fixed) {
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  kernels::normalisation_forward(x.stream(), x.dtype(), p, x.data(), mean.data(), variance.data(),
+                                 gamma.defined() ? gamma.data() : nullptr, beta.defined() ? beta.data() : nullptr,
+                                 y.data());
+  if (tape.records(x, gamma, beta)) {
+    NormalisationNode node;
+    node.params = p;
+    node.statistics_fixed = statistics_fixed;
+    node.x = x.detached();
+    node.mean = mean;
+    node.variance = variance;
+    if (gamma.defined()) node.gamma = gamma.detached();
+    if (p.activation.kind != ActivationKind::none) node.y = y.detached();
+    node.x_slot = Tape::slot(x);
+    node.gamma_slot = Tape::slot(gamma);
+    node.beta_slot = Tape::slot(beta);
+    tape.record(y, std::move(node));
+  }
+  return y;
+}
+
+void check_channels(const char* op, const char* name, const Tensor& t, const Tensor& x) {
+  if (!t.defined()) return;
+  VOXOT_CHECK(t.shape() == Shape{x.shape().back()}, "{}: {} {} for {} channels (input {})", op, name, t.shape().text(),
+              x.shape().back(), x.shape().text());
+  const DType wanted = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  VOXOT_CHECK(t.dtype() == wanted, "{}: {} is {}, input {} needs {}", op, name, name_of(t.dtype()), name_of(x.dtype()),
+              name_of(wanted));
+}
+
+DType statistics_type(const Tensor& x) { return x.dtype() == DType::f64 ? DType::f64 : DType::f32; }
+
+}  // namespace
+
+Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
+                  const Tensor& running_variance, const BatchNormOptions& options) {
+  VOXOT_CHECK(x.shape().rank() >= 2, "batch_norm: input {} has no channels axis", x.shape().text());
+  check_channels("batch_norm", "weight", gamma, x);
+  check_channels("batch_norm", "bias", beta, x);
+  check_channels("batch_norm", "running_mean", running_mean, x);
+  check_channels("batch_norm", "running_var", running_variance, x);
+  NormalisationParams p;
+  p.channels = x.shape().back();
+  p.rows = x.count() / p.channels;
+  p.groups = p.channels;
+  p.epsilon = options.epsilon;
+  p.activation = options.activation;
+  if (!options.training) return normalise(tape, x, p, running_mean.clone(), running_variance.clone(), gamma, beta, true);
+  VOXOT_CHECK(p.rows > 1, "batch_norm: training needs more than one value per channel (input {})", x.shape().text());
+  const Tensor mean = Tensor::empty({p.channels}, statistics_type(x), x.device());
+  const Tensor variance = Tensor::empty({p.channels}, statistics_type(x), x.device());
+  kernels::normalisation_statistics(x.stream(), x.dtype(), p, x.data(), mean.data(), variance.data());
+  if (running_mean.defined() && running_variance.defined()) {
+    const double m = options.momentum;
+    const double unbiased = static_cast<double>(p.rows) / static_cast<double>(p.rows - 1);
+    kernels::axpby(x.stream(), mean.dtype(), p.channels, m, mean.data(), 1 - m, running_mean.data());
+    kernels::axpby(x.stream(), mean.dtype(), p.channels, m * unbiased, variance.data(), 1 - m, running_variance.data());
+  }
+  return normalise(tape, x, p, mean, variance, gamma, beta, false);
+}
+
+Tensor group_norm(Tape& tape, const Tensor& x, std::int64_t groups, const Tensor& gamma, const Tensor& beta,
+                  double epsilon, Activation activation) {
+  VOXOT_CHECK(x.shape().rank() >= 2, "group_norm: input {} has no channels axis", x.shape().text());
+  NormalisationParams p;
+  p.channels = x.shape().back();
+  VOXOT_CHECK(groups >= 1 && p.channels % groups == 0, "group_norm: {} channels do not fall into {} groups",
+              p.channels, groups);
+  check_channels("group_norm", "weight", gamma, x);
+  check_channels("group_norm", "bias", beta, x);
+  p.outer = x.extent(0);
+  p.rows = x.count() / p.outer / p.channels;
+  p.groups = groups;
+  p.epsilon = epsilon;
+  p.activation = activation;
+  const Tensor mean = Tensor::empty({p.outer, groups}, statistics_type(x), x.device());
+  const Tensor variance = Tensor::empty({p.outer, groups}, statistics_type(x), x.device());
+  kernels::normalisation_statistics(x.stream(), x.dtype(), p, x.data(), mean.data(), variance.data());
+  return normalise(tape, x, p, mean, variance, gamma, beta, false);
+}
+
+}  // namespace voxot::ops

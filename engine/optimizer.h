@@ -1,0 +1,90 @@
+#pragma once
+// Optimizers, learning-rate schedules, gradient clipping and the moving average of weights. Each works on the flat
+// buffer of one network (engine/parameters.h), one fused kernel a step.
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/parameters.h"
+#include "kernels/optimizer.h"
+
+namespace voxot {
+
+enum class ScheduleKind : std::uint8_t { constant, linear, cosine, steps };
+
+/// The factor on the learning rate at a step counted from 0.
+struct Schedule {
+  ScheduleKind kind = ScheduleKind::constant;
+  std::int64_t total = 0;    // steps over which linear and cosine go from 1 to final_scale
+  std::int64_t warmup = 0;   // steps over which the factor first rises from 1/warmup to 1
+  double final_scale = 0;
+  std::vector<std::int64_t> milestones;  // steps: the factor is multiplied by `decay` at each
+  double decay = 0.1;
+
+  [[nodiscard]] double factor(std::int64_t step) const;
+};
+
+struct OptimizerOptions {
+  OptimizerParams params;
+  double learning_rate = 1e-4;
+  double clip_norm = 0;  // 0: no clipping of the gradient's 2-norm
+  Schedule schedule;
+};
+
+class Optimizer {
+ public:
+  Optimizer(Parameters& parameters, const OptimizerOptions& options);
+  /// One update from the gathered gradients, which are then cleared.
+  void step();
+  [[nodiscard]] std::int64_t steps() const { return scalars_.step; }
+
+  /// State under `prefix` ("optimizer.transport."), for checkpoints.
+  void save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const;
+  /// Throws Error when the state does not fit this network.
+  void load(const std::string& prefix, const std::map<std::string, HostArray>& arrays);
+
+ private:
+  Parameters& parameters_;
+  OptimizerOptions options_;
+  OptimizerScalars scalars_;
+  Tensor first_, second_;
+};
+
+/// Exponential moving average of a network's parameters and buffers. The decay warms up as
+/// min(decay, (1 + t)/(10 + t)), and the first update copies, so the random initial weights leave no trace.
+class MovingAverage {
+ public:
+  MovingAverage(Parameters& parameters, double decay);
+  void update();
+  [[nodiscard]] bool ready() const { return updates_ > 0; }
+  void save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const;
+  void load(const std::string& prefix, const std::map<std::string, HostArray>& arrays);
+  /// Exchanges the network's values with the average; a second call brings them back.
+  void swap();
+
+ private:
+  Parameters& parameters_;
+  double decay_;
+  std::int64_t updates_ = 0;
+  Tensor average_;
+  std::vector<Tensor> buffers_;
+};
+
+/// The network shows its averaged weights while this lives (nothing happens before the first update).
+class Averaged {
+ public:
+  explicit Averaged(MovingAverage* average) : average_(average != nullptr && average->ready() ? average : nullptr) {
+    if (average_ != nullptr) average_->swap();
+  }
+  ~Averaged() {
+    if (average_ != nullptr) average_->swap();
+  }
+  Averaged(const Averaged&) = delete;
+  Averaged& operator=(const Averaged&) = delete;
+
+ private:
+  MovingAverage* average_;
+};
+
+}  // namespace voxot

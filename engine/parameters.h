@@ -1,0 +1,63 @@
+#pragma once
+// All parameters of a network in one flat buffer, and their gradients in another: what the fused optimizers, the
+// clipping, the moving average and the checkpoints work on.
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/host_array.h"
+#include "engine/module.h"
+
+namespace voxot {
+
+class Parameters {
+ public:
+  /// Moves the module's parameters into one buffer of `dtype` (f32, or f64 to check gradients) and gives each a
+  /// gradient slot. The module must outlive this object; only one Parameters may hold a module.
+  explicit Parameters(Module& module, DType dtype = DType::f32);
+
+  [[nodiscard]] std::int64_t count() const { return values_.count(); }
+  [[nodiscard]] const Tensor& values() const { return values_; }
+  /// The flat gradient; slots that nothing reached are zeroed first.
+  [[nodiscard]] const Tensor& gradients();
+  void zero_gradients();
+  [[nodiscard]] const std::vector<NamedTensor>& named() const { return named_; }
+  [[nodiscard]] Module& module() { return module_; }
+
+  /// Frozen: no gradient of any parameter is computed or kept.
+  void freeze(bool frozen);
+
+ private:
+  Module& module_;
+  std::vector<NamedTensor> named_;
+  Tensor values_;
+  Tensor gradients_;
+};
+
+/// Freezes a network while it lives; `evaluation` also puts its normalisation into evaluation mode.
+class Freeze {
+ public:
+  explicit Freeze(Parameters& parameters, bool evaluation = false)
+      : parameters_(parameters), training_(parameters.module().training()) {
+    parameters_.freeze(true);
+    if (evaluation) parameters_.module().set_training(false);
+  }
+  ~Freeze() {
+    parameters_.freeze(false);
+    parameters_.module().set_training(training_);
+  }
+  Freeze(const Freeze&) = delete;
+  Freeze& operator=(const Freeze&) = delete;
+
+ private:
+  Parameters& parameters_;
+  bool training_;
+};
+
+/// A module's parameters and buffers in PyTorch's names and axis order.
+std::map<std::string, HostArray> state_dict(const Module& module);
+/// Loads every parameter and buffer. Throws Error naming what is missing, unexpected, or of another shape;
+/// `source` begins the message. Nothing is changed when it throws.
+void load_state_dict(Module& module, const std::map<std::string, HostArray>& arrays, const std::string& source);
+
+}  // namespace voxot

@@ -1,0 +1,310 @@
+#include "engine/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "engine/atomic_file.h"
+
+namespace voxot {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "files are little-endian and are read in place");
+
+constexpr std::uint64_t kMostHeaderBytes = 100'000'000;
+constexpr std::size_t kPrefixBytes = 8;
+constexpr std::string_view kMetadata = "__metadata__";
+
+constexpr std::array<std::pair<std::string_view, FileType>, 13> kDtypes{{
+    {"F16", FileType::f16},
+    {"BF16", FileType::bf16},
+    {"F32", FileType::f32},
+    {"F64", FileType::f64},
+    {"I8", FileType::i8},
+    {"U8", FileType::u8},
+    {"I16", FileType::i16},
+    {"U16", FileType::u16},
+    {"I32", FileType::i32},
+    {"U32", FileType::u32},
+    {"I64", FileType::i64},
+    {"U64", FileType::u64},
+    {"BOOL", FileType::boolean},
+}};
+
+struct Entry {
+  FileType type = FileType::f32;
+  std::vector<std::int64_t> shape;
+  std::vector<std::uint64_t> offsets;
+};
+
+/// Follows the header as it is read, so that a key that comes twice is seen and nothing is kept but what is
+/// valid. nlohmann's parser calls these by name; its stack is on the heap, so depth is harmless.
+class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit HeaderReader(std::string_view name) : name_(name) {}
+
+  std::map<std::string, Entry> entries;
+  std::map<std::string, std::string> metadata;
+
+  bool start_object(std::size_t) override {
+    switch (state_) {
+      case State::start:
+        state_ = State::top;
+        return true;
+      case State::value:
+        if (tensor_ == kMetadata) {
+          state_ = State::metadata;
+        } else {
+          state_ = State::tensor;
+          seen_dtype_ = seen_shape_ = seen_offsets_ = false;
+          entry_ = {};
+        }
+        return true;
+      default:
+        unexpected("an object");
+    }
+  }
+  bool end_object() override {
+    if (state_ == State::tensor) {
+      VOXOT_CHECK(seen_dtype_ && seen_shape_ && seen_offsets_, "{}: {} has no '{}'", name_, where(),
+                  !seen_dtype_   ? "dtype"
+                  : !seen_shape_ ? "shape"
+                                 : "data_offsets");
+      entries.emplace(tensor_, std::move(entry_));
+    }
+    state_ = state_ == State::top ? State::start : State::top;
+    return true;
+  }
+  bool key(string_t& text) override {
+    if (state_ == State::metadata) {
+      metadata_key_ = text;
+      VOXOT_CHECK(!metadata.contains(text), "{}: metadata key '{}' comes twice", name_, printable(text, 80));
+      return true;
+    }
+    if (state_ == State::top) {
+      VOXOT_CHECK(!entries.contains(text) && !(text == kMetadata && seen_metadata_), "{}: '{}' comes twice",
+                  name_, printable(text, 80));
+      seen_metadata_ = seen_metadata_ || text == kMetadata;
+      tensor_ = text;
+      state_ = State::value;
+      return true;
+    }
+    VOXOT_CHECK(text == "dtype" || text == "shape" || text == "data_offsets",
+                "{}: {} has an unknown key '{}'", name_, where(), printable(text, 40));
+    bool& seen = text == "dtype" ? seen_dtype_ : text == "shape" ? seen_shape_ : seen_offsets_;
+    VOXOT_CHECK(!seen, "{}: {} has '{}' twice", name_, where(), text);
+    seen = true;
+    state_ = text == "dtype" ? State::dtype : text == "shape" ? State::before_shape : State::before_offsets;
+    return true;
+  }
+  bool string(string_t& text) override {
+    if (state_ == State::metadata) {
+      metadata.emplace(metadata_key_, std::move(text));
+      return true;
+    }
+    if (state_ != State::dtype) unexpected("a string");
+    const auto* dtype = std::ranges::find(kDtypes, text, &std::pair<std::string_view, FileType>::first);
+    VOXOT_CHECK(dtype != kDtypes.end(), "{}: {} has dtype '{}', which is not supported", name_, where(),
+                printable(text, 20));
+    entry_.type = dtype->second;
+    state_ = State::tensor;
+    return true;
+  }
+  bool start_array(std::size_t) override {
+    if (state_ == State::before_shape) {
+      state_ = State::shape;
+    } else if (state_ == State::before_offsets) {
+      state_ = State::offsets;
+    } else {
+      unexpected("an array");
+    }
+    return true;
+  }
+  bool end_array() override {
+    VOXOT_CHECK(state_ != State::offsets || entry_.offsets.size() == 2,
+                "{}: {} has {} data offsets, expected 2", name_, where(), entry_.offsets.size());
+    state_ = State::tensor;
+    return true;
+  }
+  bool number_unsigned(number_unsigned_t number) override {
+    if (state_ == State::offsets) {
+      entry_.offsets.push_back(number);
+    } else if (state_ == State::shape) {
+      VOXOT_CHECK(number <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()),
+                  "{}: {} has an extent of {}, beyond 64 bits with sign", name_, where(), number);
+      entry_.shape.push_back(static_cast<std::int64_t>(number));
+    } else {
+      unexpected("a number");
+    }
+    return true;
+  }
+  bool null() override { unexpected("null"); }
+  bool boolean(bool) override { unexpected("true or false"); }
+  bool number_integer(number_integer_t) override { unexpected("a negative number"); }
+  bool number_float(number_float_t, const string_t& text) override { unexpected(printable(text, 40)); }
+  bool binary(binary_t&) override { unexpected("binary data"); }
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) override {
+    fail("{}: the header is not valid JSON at byte {}", name_, position);
+  }
+
+ private:
+  enum class State {
+    start,
+    top,
+    value,
+    metadata,
+    tensor,
+    dtype,
+    before_shape,
+    shape,
+    before_offsets,
+    offsets
+  };
+
+  [[nodiscard]] std::string where() const { return fmt::format("tensor '{}'", printable(tensor_, 80)); }
+
+  [[noreturn]] void unexpected(std::string_view got) const {
+    switch (state_) {
+      case State::start:
+        fail("{}: expected an object as the header, got {}", name_, got);
+      case State::metadata:
+        fail("{}: expected a string for metadata key '{}', got {}", name_, printable(metadata_key_, 80), got);
+      case State::dtype:
+        fail("{}: {}: expected a string as dtype, got {}", name_, where(), got);
+      case State::before_shape:
+        fail("{}: {}: expected an array as shape, got {}", name_, where(), got);
+      case State::shape:
+        fail("{}: {}: expected a non-negative integer in the shape, got {}", name_, where(), got);
+      case State::before_offsets:
+        fail("{}: {}: expected an array as data_offsets, got {}", name_, where(), got);
+      case State::offsets:
+        fail("{}: {}: expected a non-negative integer in the data_offsets, got {}", name_, where(), got);
+      default:
+        fail("{}: expected an object for '{}', got {}", name_, printable(tensor_, 80), got);
+    }
+  }
+
+  std::string_view name_;
+  State state_ = State::start;
+  std::string tensor_, metadata_key_;
+  Entry entry_;
+  bool seen_metadata_ = false, seen_dtype_ = false, seen_shape_ = false, seen_offsets_ = false;
+};
+
+/// Checks that the tensors, in the order of their offsets, cover the buffer.
+void check_layout(const std::map<std::string, Entry>& entries, std::uint64_t buffer_bytes,
+                  std::string_view name) {
+  std::vector<std::pair<const std::string*, const Entry*>> order;
+  order.reserve(entries.size());
+  for (const auto& [key, entry] : entries) order.emplace_back(&key, &entry);
+  std::ranges::sort(
+      order, {}, [](const auto& item) -> const auto& { return item.second->offsets; });
+  std::uint64_t covered = 0;
+  for (const auto& [key, entry] : order) {
+    const std::uint64_t begin = entry->offsets[0], end = entry->offsets[1];
+    const std::string tensor = printable(*key, 80);
+    VOXOT_CHECK(begin <= end, "{}: tensor '{}' ends at {}, before its begin at {}", name, tensor, end, begin);
+    VOXOT_CHECK(end <= buffer_bytes,
+                "{}: truncated: tensor '{}' ends at byte {} of the data, the file has {}", name, tensor, end,
+                buffer_bytes);
+    VOXOT_CHECK(begin == covered, "{}: {} before tensor '{}': it begins at {}, expected {}", name,
+                begin < covered ? "overlap" : "hole", tensor, begin, covered);
+    std::uint64_t expected = 0;
+    try {
+      expected = static_cast<std::uint64_t>(count_of(entry->type, entry->shape)) * size_of(entry->type);
+    } catch (const Error& error) {
+      fail("{}: tensor '{}': {}", name, tensor, error.what());
+    }
+    VOXOT_CHECK(end - begin == expected, "{}: tensor '{}', {} {}, needs {} bytes, its offsets hold {}", name,
+                tensor, name_of(entry->type), describe_shape(entry->shape), expected, end - begin);
+    covered = end;
+  }
+  VOXOT_CHECK(covered == buffer_bytes, "{}: the tensors cover {} bytes of data, the file has {}", name,
+              covered, buffer_bytes);
+}
+
+}  // namespace
+
+SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_view name) {
+  VOXOT_CHECK(bytes.size() >= kPrefixBytes, "{}: truncated: expected at least 8 bytes, the file has {}", name,
+              bytes.size());
+  std::uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), kPrefixBytes);
+  VOXOT_CHECK(length <= kMostHeaderBytes,
+              "{}: expected safetensors: a header of {} bytes is beyond the limit of {}", name, length,
+              kMostHeaderBytes);
+  VOXOT_CHECK(length <= bytes.size() - kPrefixBytes,
+              "{}: truncated: its header has {} bytes, the file has {} left", name, length,
+              bytes.size() - kPrefixBytes);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + kPrefixBytes, length);
+  VOXOT_CHECK(text.starts_with('{'), "{}: expected a header that begins with '{{', got '{}'", name,
+              printable(text.substr(0, 8)));
+  // nlohmann takes a zero byte for the end of its input and would leave what follows unseen.
+  VOXOT_CHECK(text.find('\0') == std::string_view::npos, "{}: the header has a zero byte at byte {}", name,
+              text.find('\0'));
+  HeaderReader header(name);
+  nlohmann::json::sax_parse(text.begin(), text.end(), &header);
+
+  const std::span<const std::byte> buffer = bytes.subspan(kPrefixBytes + length);
+  check_layout(header.entries, buffer.size(), name);
+  SafetensorsFile file;
+  file.metadata = std::move(header.metadata);
+  for (auto& [key, entry] : header.entries) {
+    const auto data = buffer.subspan(entry.offsets[0], entry.offsets[1] - entry.offsets[0]);
+    file.tensors.emplace(key, HostArray{entry.type, std::move(entry.shape), {data.begin(), data.end()}});
+  }
+  return file;
+}
+
+SafetensorsFile read_safetensors(const std::filesystem::path& path) {
+  return parse_safetensors(read_file(path), printable(path.string()));
+}
+
+void write_safetensors(const std::filesystem::path& path, const SafetensorsFile& file) {
+  const std::string name = printable(path.string());
+  std::vector<std::pair<const std::string*, const HostArray*>> order;
+  for (const auto& [key, array] : file.tensors) {
+    VOXOT_CHECK(key != kMetadata, "{}: no tensor can be named '{}'", name, key);
+    try {
+      array.check();
+    } catch (const Error& error) {
+      fail("{}: tensor '{}': {}", name, printable(key, 80), error.what());
+    }
+    order.emplace_back(&key, &array);
+  }
+  std::ranges::stable_sort(order, std::greater{},
+                           [](const auto& item) { return size_of(item.second->type); });
+
+  nlohmann::json header = nlohmann::json::object();
+  if (!file.metadata.empty()) header[std::string(kMetadata)] = file.metadata;
+  std::vector<std::span<const std::byte>> parts(2);
+  std::uint64_t offset = 0;
+  for (const auto& [key, array] : order) {
+    const auto* dtype =
+        std::ranges::find(kDtypes, array->type, &std::pair<std::string_view, FileType>::second);
+    const std::uint64_t end = offset + array->bytes.size();
+    header[*key] = {{"dtype", dtype->first}, {"shape", array->shape}, {"data_offsets", {offset, end}}};
+    parts.emplace_back(array->bytes);
+    offset = end;
+  }
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const nlohmann::json::exception&) {
+    fail("{}: the name of a tensor or the metadata is not valid UTF-8", name);
+  }
+  text.append((8 - text.size() % 8) % 8, ' ');
+  const std::uint64_t length = text.size();
+  VOXOT_CHECK(length <= kMostHeaderBytes, "{}: the header needs {} bytes, the format allows {}", name, length,
+              kMostHeaderBytes);
+  parts[0] = std::as_bytes(std::span(&length, 1));
+  parts[1] = std::as_bytes(std::span(text));
+  write_file_atomically(path, parts);
+}
+
+}  // namespace voxot

@@ -1,0 +1,33 @@
+#pragma once
+// Safetensors (https://github.com/huggingface/safetensors): named tensors and string metadata in one file,
+// laid out as an 8-byte little-endian header length, a JSON header, and the tensors' bytes.
+//
+// Reading is as strict as the format: the header is one JSON object that begins with '{' and has at most 100
+// MB, no key comes twice, the tensors cover the buffer exactly, without holes or overlap, and each has the
+// size that its dtype and shape ask for. Errors are one line and begin with the file's name.
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "engine/host_array.h"
+
+namespace voxot {
+
+struct SafetensorsFile {
+  std::map<std::string, HostArray> tensors;
+  std::map<std::string, std::string> metadata;
+};
+
+/// Throws Error for anything but a valid file, and for dtypes that HostArray lacks (fp8, complex...).
+SafetensorsFile read_safetensors(const std::filesystem::path& path);
+/// The same for bytes in memory; `name` begins the error messages.
+SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_view name);
+/// Writes atomically; the same contents give the same bytes: the header is sorted by name and padded to 8
+/// bytes, the data are sorted by element size, largest first, then by name, so that each tensor is aligned.
+/// Throws Error for names that are not UTF-8, a tensor named "__metadata__", and an array whose bytes do not
+/// fit its shape.
+void write_safetensors(const std::filesystem::path& path, const SafetensorsFile& file);
+
+}  // namespace voxot

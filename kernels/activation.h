@@ -1,0 +1,80 @@
+#pragma once
+// Elementwise activations: y = act(x), and their gradients. One functor each, shared by host and device.
+#include <cmath>
+
+#include "kernels/kernel.h"
+#include "kernels/philox.h"
+
+namespace voxot {
+
+enum class ActivationKind : std::uint8_t { none, relu, leaky_relu, silu, tanh, sigmoid, softplus };
+
+struct Activation {
+  ActivationKind kind = ActivationKind::none;
+  float slope = 0;  // leaky_relu: the factor for negative x
+
+  bool operator==(const Activation&) const = default;
+  /// The gradient of silu needs x; that of every other kind is a function of y.
+  [[nodiscard]] bool saves_input() const { return kind == ActivationKind::silu; }
+};
+
+/// value(x), and derivative(s) where s is x for silu and y for the rest.
+template <class F>
+struct ActivationFunctor {
+  ActivationKind kind;
+  F slope;
+
+  VOXOT_HOST_DEVICE F value(F x) const {
+    switch (kind) {
+      case ActivationKind::relu: return x > 0 ? x : F{0};
+      case ActivationKind::leaky_relu: return x > 0 ? x : slope * x;
+      case ActivationKind::silu: return x / (F{1} + std::exp(-x));
+      case ActivationKind::tanh: return std::tanh(x);
+      case ActivationKind::sigmoid: return F{1} / (F{1} + std::exp(-x));
+      case ActivationKind::softplus: return x > 20 ? x : std::log1p(std::exp(x));
+      case ActivationKind::none: break;
+    }
+    return x;
+  }
+
+  VOXOT_HOST_DEVICE F derivative(F s) const {
+    switch (kind) {
+      case ActivationKind::relu: return s > 0 ? F{1} : F{0};
+      case ActivationKind::leaky_relu: return s > 0 ? F{1} : slope;
+      case ActivationKind::silu: {
+        const F g = F{1} / (F{1} + std::exp(-s));
+        return g * (F{1} + s * (F{1} - g));
+      }
+      case ActivationKind::tanh: return F{1} - s * s;
+      case ActivationKind::sigmoid: return s * (F{1} - s);
+      case ActivationKind::softplus: return -std::expm1(-s);
+      case ActivationKind::none: break;
+    }
+    return F{1};
+  }
+};
+
+namespace kernels {
+
+/// y ← act(x) (dtype, activation, count, x, y); y may be x.
+inline constinit Kernel<void(DType, Activation, std::int64_t, const void*, void*)> activation_forward{
+    "activation_forward"};
+
+/// grad_x ← or += grad_y·act'(saved) (dtype, activation, count, saved, grad_y, grad_x, write); saved is x for silu,
+/// else y; grad_x may be grad_y when overwritten.
+inline constinit Kernel<void(DType, Activation, std::int64_t, const void*, const void*, void*, Write)>
+    activation_backward{"activation_backward"};
+
+/// y ← x > 0 ? x : slope[c]·x (dtype, rows, channels, slopes, x, y); `slopes` is 1 (one for all) or `channels`
+/// values of the parameter type.
+inline constinit Kernel<void(DType, std::int64_t, std::int64_t, std::int64_t, const void*, const void*, void*)>
+    prelu_forward{"prelu_forward"};
+
+/// (dtype, rows, channels, slope_count, x, slope, grad_y, grad_x, grad_x_write, grad_slope, grad_slope_write);
+/// grad_x or grad_slope may be null.
+inline constinit Kernel<void(DType, std::int64_t, std::int64_t, std::int64_t, const void*, const void*, const void*,
+                             void*, Write, void*, Write)>
+    prelu_backward{"prelu_backward"};
+
+}  // namespace kernels
+}  // namespace voxot

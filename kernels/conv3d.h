@@ -1,0 +1,73 @@
+#pragma once
+// 3-D convolution. Volumes are N×D×H×W×C, weights [C_out, kD, kH, kW, C_in], both contiguous.
+//
+//   y[n, o, q] = act(residual[n, o, q] + scale·(bias[q] + Σ_{k, c} w[q, k, c]·x[n, o·stride − padding + k·dilation, c]))
+//
+// Storage of x and y is `dtype` (f32, bf16, f64); weights, bias and their gradients are f64 for f64, else f32
+// (bf16 rounds a copy of the weights). Accumulation is fp32, for f64 in double.
+// A transposed convolution's forward is conv3d_grad_input, its grad_input is conv3d_forward, and its
+// grad_weight is conv3d_grad_weight with input and output gradient exchanged.
+#include <array>
+
+#include "kernels/activation.h"
+#include "kernels/kernel.h"
+
+namespace voxot {
+
+/// Arrays are ordered D, H, W.
+struct Conv3dParams {
+  std::int64_t batch = 1;
+  std::int64_t in_channels = 1;
+  std::int64_t out_channels = 1;
+  std::array<std::int64_t, 3> in_extent{1, 1, 1};
+  std::array<std::int64_t, 3> kernel{1, 1, 1};
+  std::array<std::int64_t, 3> stride{1, 1, 1};
+  std::array<std::int64_t, 3> padding{0, 0, 0};
+  std::array<std::int64_t, 3> dilation{1, 1, 1};
+
+  bool operator==(const Conv3dParams&) const = default;
+
+  [[nodiscard]] std::array<std::int64_t, 3> out_extent() const {
+    std::array<std::int64_t, 3> out{};
+    for (std::size_t a = 0; a < 3; ++a) {
+      out[a] = (in_extent[a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1) / stride[a] + 1;
+    }
+    return out;
+  }
+  [[nodiscard]] std::int64_t in_voxels() const { return in_extent[0] * in_extent[1] * in_extent[2]; }
+  [[nodiscard]] std::int64_t out_voxels() const {
+    const auto o = out_extent();
+    return o[0] * o[1] * o[2];
+  }
+  [[nodiscard]] std::int64_t kernel_volume() const { return kernel[0] * kernel[1] * kernel[2]; }
+  [[nodiscard]] std::int64_t weight_count() const { return out_channels * kernel_volume() * in_channels; }
+
+  /// Throws Error unless every extent is positive, the kernel fits and no count overflows.
+  void validate() const;
+};
+
+/// What follows the sum: y = act(residual + scale·(sum + bias)). Pointers may be null.
+struct Conv3dEpilogue {
+  const void* bias = nullptr;
+  const void* residual = nullptr;  // shaped as y
+  float scale = 1;
+  Activation activation{};  // none, relu or leaky_relu
+};
+
+namespace kernels {
+
+/// y ← forward of x (dtype, params, x, weight, epilogue, y).
+inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, const Conv3dEpilogue&, void*)>
+    conv3d_forward{"conv3d_forward"};
+
+/// grad_x ← or += scale·(gradient of the sum with respect to x) (dtype, params, grad_y, weight, scale, grad_x, write).
+inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, float, void*, Write)>
+    conv3d_grad_input{"conv3d_grad_input"};
+
+/// grad_weight, grad_bias ← or += scale·(gradients) (dtype, params, x, grad_y, scale, grad_weight, grad_bias, write);
+/// grad_bias may be null.
+inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, float, void*, void*, Write)>
+    conv3d_grad_weight{"conv3d_grad_weight"};
+
+}  // namespace kernels
+}  // namespace voxot

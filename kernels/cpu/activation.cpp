@@ -1,0 +1,104 @@
+#include "kernels/activation.h"
+
+#include <vector>
+
+#include "kernels/cpu/scalar.h"
+
+namespace voxot::kernels {
+namespace {
+
+using namespace cpu;
+
+void forward(const Stream&, DType dtype, Activation activation, std::int64_t count, const void* x, void* y) {
+  with_type(dtype, [&]<class T>() {
+    const T* in = static_cast<const T*>(x);
+    T* out = static_cast<T*>(y);
+    with_activation<Compute<T>>(activation, [&](auto act) {
+#pragma omp parallel for simd schedule(static) if (count > kParallelGrain)
+      for (std::int64_t i = 0; i < count; ++i) store(out[i], act.value(load(in[i])));
+    });
+  });
+}
+
+void backward(const Stream&, DType dtype, Activation activation, std::int64_t count, const void* saved,
+              const void* grad_y, void* grad_x, Write write) {
+  with_type(dtype, [&]<class T>() {
+    const T* s = static_cast<const T*>(saved);
+    const T* gy = static_cast<const T*>(grad_y);
+    T* gx = static_cast<T*>(grad_x);
+    with_activation<Compute<T>>(activation, [&](auto act) {
+      with_write(write, [&]<Write W>() {
+#pragma omp parallel for simd schedule(static) if (count > kParallelGrain)
+        for (std::int64_t i = 0; i < count; ++i) put<W>(gx[i], load(gy[i]) * act.derivative(load(s[i])));
+      });
+    });
+  });
+}
+
+void prelu_forward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels, std::int64_t slope_count,
+                       const void* x, const void* slope, void* y) {
+  with_type(dtype, [&]<class T>() {
+    using F = Compute<T>;
+    const T* in = static_cast<const T*>(x);
+    const F* a = static_cast<const F*>(slope);
+    T* out = static_cast<T*>(y);
+#pragma omp parallel for schedule(static) if (rows * channels > kParallelGrain)
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const F v = load(in[r * channels + c]);
+        store(out[r * channels + c], v > 0 ? v : a[slope_count == 1 ? 0 : c] * v);
+      }
+    }
+  });
+}
+
+template <class T>
+void prelu_slope_gradient(std::int64_t rows, std::int64_t channels, std::int64_t slope_count, const T* in, const T* gy,
+                          Compute<T>* grad_slope, Write write) {
+  std::vector<double> sum(static_cast<std::size_t>(slope_count), 0.0);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const auto v = load(in[r * channels + c]);
+      if (v <= 0) sum[static_cast<std::size_t>(slope_count == 1 ? 0 : c)] += v * load(gy[r * channels + c]);
+    }
+  }
+  for (std::int64_t c = 0; c < slope_count; ++c) {
+    const auto value = static_cast<Compute<T>>(sum[static_cast<std::size_t>(c)]);
+    grad_slope[c] = write == Write::accumulate ? grad_slope[c] + value : value;
+  }
+}
+
+void prelu_backward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels, std::int64_t slope_count,
+                        const void* x, const void* slope, const void* grad_y, void* grad_x, Write grad_x_write,
+                        void* grad_slope, Write grad_slope_write) {
+  with_type(dtype, [&]<class T>() {
+    using F = Compute<T>;
+    const T* in = static_cast<const T*>(x);
+    const T* gy = static_cast<const T*>(grad_y);
+    const F* a = static_cast<const F*>(slope);
+    if (grad_slope != nullptr) {
+      prelu_slope_gradient(rows, channels, slope_count, in, gy, static_cast<F*>(grad_slope), grad_slope_write);
+    }
+    if (grad_x == nullptr) return;
+    T* gx = static_cast<T*>(grad_x);
+    with_write(grad_x_write, [&]<Write W>() {
+#pragma omp parallel for schedule(static) if (rows * channels > kParallelGrain)
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (std::int64_t c = 0; c < channels; ++c) {
+          const std::int64_t i = r * channels + c;
+          put<W>(gx[i], load(gy[i]) * (load(in[i]) > 0 ? F{1} : a[slope_count == 1 ? 0 : c]));
+        }
+      }
+    });
+  });
+}
+
+const Implement registered[] = {
+    {activation_forward, Device::cpu, forward},
+    {activation_backward, Device::cpu, backward},
+    {kernels::prelu_forward, Device::cpu, prelu_forward_cpu},
+    {kernels::prelu_backward, Device::cpu, prelu_backward_cpu},
+};
+
+}  // namespace
+}  // namespace voxot::kernels

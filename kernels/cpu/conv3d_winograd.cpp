@@ -1,0 +1,120 @@
+// Winograd forward: transform a block of input tiles, multiply it plane by plane with the transformed weights,
+// transform back. Each thread runs its own blocks; where the weights are too large to be read once for each block,
+// the threads share one block and divide its planes.
+#include "kernels/cpu/conv3d_winograd.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+namespace voxot::cpu {
+namespace winograd {
+
+Tiling::Tiling(const Conv3dParams& p)
+    : c_in(p.in_channels), c_out(p.out_channels), in(p.in_extent), out(p.out_extent()), padding(p.padding) {
+  width = out[2] % 4 == 0 || out[2] % 4 == 3 ? 4 : 2;
+  tiles_d = (out[0] + 1) / 2;
+  tiles_h = (out[1] + 1) / 2;
+  row_tiles = (out[2] + width - 1) / width;
+  rows = p.batch * tiles_d * tiles_h;
+}
+
+namespace {
+
+bool fits(const Conv3dParams& p) {
+  for (std::size_t a = 0; a < 3; ++a) {
+    if (p.kernel[a] != 3 || p.stride[a] != 1 || p.dilation[a] != 1 || p.padding[a] > 2) return false;
+  }
+  const auto whole = [](std::int64_t channels) { return channels == 8 || channels % 16 == 0; };
+  return whole(p.in_channels) && whole(p.out_channels);
+}
+
+/// Bytes of transformed weights above which the threads share blocks.
+constexpr std::int64_t kSharedWeights = std::int64_t{3} << 20;
+constexpr std::int64_t kPrivateBlock = 640 << 10;
+constexpr std::int64_t kSharedBlock = std::int64_t{6} << 20;
+
+/// Rows in a block whose transformed tiles stay within `bytes`, the same number of blocks for each of `parts`.
+std::int64_t block_rows(const Tiling& t, std::int64_t bytes, std::int64_t parts) {
+  const std::int64_t tile_bytes = 4 * kPlanes * (t.points() * t.c_in + t.width * t.c_out);
+  const std::int64_t largest = std::max<std::int64_t>(1, bytes / (tile_bytes * t.row_tiles));
+  const std::int64_t part = (t.rows + parts - 1) / parts;
+  const std::int64_t blocks = (part + largest - 1) / largest;
+  return (part + blocks - 1) / blocks;
+}
+
+void forward_private(const Tiling& t, const float* x, const float* u, const Epilogue& e, float* y) {
+  const std::int64_t rows = block_rows(t, kPrivateBlock, omp_get_max_threads());
+  const TileArray v_array(t.c_in, t.points(), rows * t.row_tiles);
+  const TileArray m_array(t.c_out, t.width, rows * t.row_tiles);
+  const std::int64_t blocks = t.c_out / lanes(t.c_out);
+#pragma omp parallel
+  {
+    static thread_local Scratch v_scratch, m_scratch;
+    float* v = v_scratch.reserve(v_array.size());
+    float* m = m_scratch.reserve(m_array.size());
+#pragma omp for schedule(static)
+    for (std::int64_t begin = 0; begin < t.rows; begin += rows) {
+      const std::int64_t end = std::min(begin + rows, t.rows);
+      transform_input(t, x, begin, end, v_array, v);
+      for (std::int64_t plane = 0; plane < kPlanes; ++plane) {
+        for (std::int64_t block = 0; block < blocks; ++block) {
+          multiply(t, plane, block, (end - begin) * t.row_tiles, v_array, v, u, m_array, m);
+        }
+      }
+      transform_output(t, m_array, m, begin, end, e, y);
+    }
+  }
+}
+
+void forward_shared(const Tiling& t, const float* x, const float* u, const Epilogue& e, float* y) {
+  const std::int64_t rows = block_rows(t, kSharedBlock, 1);
+  const TileArray v_array(t.c_in, t.points(), rows * t.row_tiles);
+  const TileArray m_array(t.c_out, t.width, rows * t.row_tiles);
+  static thread_local Scratch v_scratch, m_scratch;
+  float* v = v_scratch.reserve(v_array.size());
+  float* m = m_scratch.reserve(m_array.size());
+  const std::int64_t blocks = t.c_out / lanes(t.c_out);
+#pragma omp parallel
+  for (std::int64_t begin = 0; begin < t.rows; begin += rows) {
+    const std::int64_t end = std::min(begin + rows, t.rows);
+#pragma omp for schedule(static)
+    for (std::int64_t row = begin; row < end; ++row) {
+      transform_input(t, x, row, row + 1, v_array, v + (row - begin) * t.row_tiles * v_array.tile_stride);
+    }
+#pragma omp for collapse(2) schedule(static)
+    for (std::int64_t plane = 0; plane < kPlanes; ++plane) {
+      for (std::int64_t block = 0; block < blocks; ++block) {
+        multiply(t, plane, block, (end - begin) * t.row_tiles, v_array, v, u, m_array, m);
+      }
+    }
+#pragma omp for schedule(static)
+    for (std::int64_t row = begin; row < end; ++row) {
+      transform_output(t, m_array, m + (row - begin) * t.row_tiles * m_array.tile_stride, row, row + 1, e, y);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace winograd
+
+bool winograd_eligible(const Conv3dParams& p) { return winograd::fits(p); }
+
+bool winograd_grad_weight_eligible(const Conv3dParams& p) { return winograd::fits(p); }
+
+std::size_t winograd_weight_count(const Conv3dParams& p) {
+  return static_cast<std::size_t>(winograd::Tiling(p).weight_count());
+}
+
+void winograd_forward(const Conv3dParams& p, const float* x, const float* transformed, const float* bias,
+                      const float* residual, Activation activation, bool accumulate, float* y) {
+  const winograd::Tiling t(p);
+  const winograd::Epilogue e{bias, residual, activation, accumulate};
+  if (t.weight_count() * 4 > winograd::kSharedWeights) {
+    winograd::forward_shared(t, x, transformed, e, y);
+  } else {
+    winograd::forward_private(t, x, transformed, e, y);
+  }
+}
+
+}  // namespace voxot::cpu

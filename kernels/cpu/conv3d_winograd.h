@@ -1,0 +1,252 @@
+#pragma once
+// Winograd convolution of fp32 volumes, kernel 3×3×3, stride 1: F(2, 3) over D and H, F(m, 3) with m = 2 or 4 over W.
+// A tile of 2·2·m outputs costs 4·4·(m + 2) products per pair of channels instead of 27·4·m.
+// Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/conv3d.h"
+
+namespace voxot::cpu {
+
+/// Whether geometry and channels fit and the method is expected to beat a direct convolution.
+[[nodiscard]] bool winograd_eligible(const Conv3dParams& p);
+[[nodiscard]] bool winograd_grad_weight_eligible(const Conv3dParams& p);
+
+/// Floats that winograd_transform_weights writes.
+[[nodiscard]] std::size_t winograd_weight_count(const Conv3dParams& p);
+
+/// transformed ← scale·weights. `p` is the convolution that winograd_forward will run. `mirrored`: that convolution
+/// computes the grad_input of the one whose weights [p.in_channels, 3, 3, 3, p.out_channels] are given.
+void winograd_transform_weights(const Conv3dParams& p, const float* w, float scale, bool mirrored, float* transformed);
+
+/// y ← act(residual + (conv + bias)), or y += conv + bias where `accumulate` (no residual, no activation).
+/// `bias` and `residual` may be null; the activation is none, relu or leaky_relu.
+void winograd_forward(const Conv3dParams& p, const float* x, const float* transformed, const float* bias,
+                      const float* residual, Activation activation, bool accumulate, float* y);
+
+/// Overwrites grad_weight [C_out, 3, 3, 3, C_in] and grad_bias (may be null). The same number of threads gives the
+/// same bits.
+void winograd_grad_weight(const Conv3dParams& p, const float* x, const float* grad_y, float* grad_weight,
+                          float* grad_bias);
+
+/// What the translation units of the method share.
+namespace winograd {
+
+/// Frequencies over D and H: the planes of every transformed array.
+inline constexpr std::int64_t kPlanes = 16;
+
+template <int Lanes>
+struct Vector;
+template <>
+struct Vector<8> {
+  typedef float Type __attribute__((vector_size(32)));
+  typedef float Loose __attribute__((vector_size(32), aligned(4), may_alias));
+};
+template <>
+struct Vector<16> {
+  typedef float Type __attribute__((vector_size(64)));
+  typedef float Loose __attribute__((vector_size(64), aligned(4), may_alias));
+};
+
+template <int Lanes>
+[[gnu::always_inline]] inline typename Vector<Lanes>::Type load_lanes(const float* from) {
+  return *reinterpret_cast<const typename Vector<Lanes>::Loose*>(from);
+}
+template <int Lanes>
+[[gnu::always_inline]] inline void store_lanes(float* to, typename Vector<Lanes>::Type v) {
+  *reinterpret_cast<typename Vector<Lanes>::Loose*>(to) = v;
+}
+
+/// The one-dimensional F(m, 3): V = Bᵀd, U = Gg, y = Aᵀ(U ⊙ V); the gradients of y and U go back through A and Gᵀ.
+template <int Width>
+struct Points;
+
+/// Points 0, 1, −1 and infinity.
+template <>
+struct Points<2> {
+  template <class V>
+  [[gnu::always_inline]] static void input(V* d) {
+    const V d1 = d[1];
+    d[0] = d[0] - d[2];
+    d[1] = d1 + d[2];
+    d[2] = d[2] - d1;
+    d[3] = d1 - d[3];
+  }
+  template <class V>
+  [[gnu::always_inline]] static void output(const V* m, V* y) {
+    y[0] = m[0] + m[1] + m[2];
+    y[1] = m[1] - m[2] - m[3];
+  }
+  template <class V>
+  [[gnu::always_inline]] static void grad_output(const V* y, V* m) {
+    m[0] = y[0];
+    m[1] = y[0] + y[1];
+    m[2] = y[0] - y[1];
+    m[3] = -y[1];
+  }
+  template <class V>
+  [[gnu::always_inline]] static void weight(const V* g, V* u) {
+    const V even = (g[0] + g[2]) * 0.5F;
+    const V odd = g[1] * 0.5F;
+    u[0] = g[0];
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = g[2];
+  }
+  template <class V>
+  [[gnu::always_inline]] static void grad_weight(const V* u, V* g) {
+    const V even = (u[1] + u[2]) * 0.5F;
+    g[0] = u[0] + even;
+    g[1] = (u[1] - u[2]) * 0.5F;
+    g[2] = u[3] + even;
+  }
+};
+
+/// Points 0, ±a, ±b and infinity, which keep the rounding error smallest near a·b = 1.
+template <>
+struct Points<4> {
+  static constexpr float a = 0.75F, b = 1.5F;
+  static constexpr float a2 = a * a, b2 = b * b;
+  // Lagrange denominators at 0, ±a, ±b.
+  static constexpr float n0 = 1 / (a2 * b2), na = 1 / (2 * a2 * (a2 - b2)), nb = 1 / (2 * b2 * (b2 - a2));
+
+  template <class V>
+  [[gnu::always_inline]] static void input(V* d) {
+    const V even_a = d[4] - b2 * d[2];
+    const V odd_a = a * d[3] - (a * b2) * d[1];
+    const V even_b = d[4] - a2 * d[2];
+    const V odd_b = b * d[3] - (b * a2) * d[1];
+    d[0] = (a2 * b2) * d[0] + (d[4] - (a2 + b2) * d[2]);
+    d[5] = (a2 * b2) * d[1] + (d[5] - (a2 + b2) * d[3]);
+    d[1] = even_a + odd_a;
+    d[2] = even_a - odd_a;
+    d[3] = even_b + odd_b;
+    d[4] = even_b - odd_b;
+  }
+  template <class V>
+  [[gnu::always_inline]] static void output(const V* m, V* y) {
+    const V even_a = m[1] + m[2];
+    const V odd_a = m[1] - m[2];
+    const V even_b = m[3] + m[4];
+    const V odd_b = m[3] - m[4];
+    y[0] = m[0] + even_a + even_b;
+    y[1] = a * odd_a + b * odd_b;
+    y[2] = a2 * even_a + b2 * even_b;
+    y[3] = (a * a2) * odd_a + (b * b2) * odd_b + m[5];
+  }
+  template <class V>
+  [[gnu::always_inline]] static void grad_output(const V* y, V* m) {
+    const V even_a = y[0] + a2 * y[2];
+    const V odd_a = a * y[1] + (a * a2) * y[3];
+    const V even_b = y[0] + b2 * y[2];
+    const V odd_b = b * y[1] + (b * b2) * y[3];
+    m[0] = y[0];
+    m[1] = even_a + odd_a;
+    m[2] = even_a - odd_a;
+    m[3] = even_b + odd_b;
+    m[4] = even_b - odd_b;
+    m[5] = y[3];
+  }
+  template <class V>
+  [[gnu::always_inline]] static void weight(const V* g, V* u) {
+    const V even_a = na * g[0] + (na * a2) * g[2];
+    const V odd_a = (na * a) * g[1];
+    const V even_b = nb * g[0] + (nb * b2) * g[2];
+    const V odd_b = (nb * b) * g[1];
+    u[0] = n0 * g[0];
+    u[1] = even_a + odd_a;
+    u[2] = even_a - odd_a;
+    u[3] = even_b + odd_b;
+    u[4] = even_b - odd_b;
+    u[5] = g[2];
+  }
+  template <class V>
+  [[gnu::always_inline]] static void grad_weight(const V* u, V* g) {
+    const V even_a = na * (u[1] + u[2]);
+    const V odd_a = na * (u[1] - u[2]);
+    const V even_b = nb * (u[3] + u[4]);
+    const V odd_b = nb * (u[3] - u[4]);
+    g[0] = n0 * u[0] + even_a + even_b;
+    g[1] = a * odd_a + b * odd_b;
+    g[2] = a2 * even_a + b2 * even_b + u[5];
+  }
+};
+
+inline int lanes(std::int64_t channels) { return channels % 16 == 0 ? 16 : 8; }
+
+/// Calls body.operator()<Lanes, Width>().
+template <class Body>
+void with_shape(int lane_count, int width, Body&& body) {
+  if (lane_count == 16) return width == 4 ? body.template operator()<16, 4>() : body.template operator()<16, 2>();
+  return width == 4 ? body.template operator()<8, 4>() : body.template operator()<8, 2>();
+}
+
+/// How the output of one convolution is cut. A row is the tiles of one (sample, tile in D, tile in H), along W; rows
+/// and the tiles in them are numbered through all samples.
+struct Tiling {
+  explicit Tiling(const Conv3dParams& p);
+
+  std::int64_t c_in, c_out;
+  std::array<std::int64_t, 3> in, out, padding;
+  int width;  // m, the outputs of a tile along W
+  std::int64_t tiles_d, tiles_h, row_tiles;
+  std::int64_t rows;
+
+  [[nodiscard]] std::int64_t tiles() const { return rows * row_tiles; }
+  [[nodiscard]] int points() const { return width + 2; }
+  [[nodiscard]] std::int64_t weight_count() const { return kPlanes * points() * c_in * c_out; }
+};
+
+/// Transformed tiles [plane][tile][channels / lanes][per][lanes], `per` values for each channel; strides in floats,
+/// padded against conflicts in the cache.
+struct TileArray {
+  TileArray(std::int64_t channels, std::int64_t per, std::int64_t tiles)
+      : tile_stride(channels * per + 16), plane_stride(tile_stride * tiles + 16) {}
+  std::int64_t tile_stride, plane_stride;
+  [[nodiscard]] std::size_t size() const { return static_cast<std::size_t>(kPlanes * plane_stride); }
+};
+
+/// Memory that keeps its largest size.
+class Scratch {
+ public:
+  float* reserve(std::size_t floats) {
+    if (lines_.size() * 16 < floats) lines_.resize((floats + 15) / 16);
+    return lines_.front().values;
+  }
+
+ private:
+  struct alignas(64) Line {
+    float values[16];
+  };
+  std::vector<Line> lines_;
+};
+
+/// Rows [begin, end) of x into v, whose first tile is that of row `begin`.
+void transform_input(const Tiling& t, const float* x, std::int64_t begin, std::int64_t end, const TileArray& array,
+                     float* v);
+/// The same for an output gradient, by the transpose of the output transform.
+void transform_grad_output(const Tiling& t, const float* grad_y, std::int64_t begin, std::int64_t end,
+                           const TileArray& array, float* v);
+
+struct Epilogue {
+  const float* bias;
+  const float* residual;
+  Activation activation;
+  bool accumulate;
+};
+/// Products of rows [begin, end), transformed back along W already, into y.
+void transform_output(const Tiling& t, const TileArray& array, const float* m, std::int64_t begin, std::int64_t end,
+                      const Epilogue& e, float* y);
+
+/// m ← products of `tiles` tiles in v with transformed weights u, for one plane and one block of output channels.
+void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles, const TileArray& v_array,
+              const float* v, const float* u, const TileArray& m_array, float* m);
+
+/// weights' gradient [C_out, 3, 3, 3, C_in] ← transformed gradient, laid out as the transformed weights.
+void transform_grad_weight(const Tiling& t, const float* u, float* grad_weight);
+
+}  // namespace winograd
+}  // namespace voxot::cpu

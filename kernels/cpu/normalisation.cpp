@@ -1,0 +1,252 @@
+// Batch, group and instance normalisation. Every reduction runs over a fixed number of slices of the rows, in
+// lanes that hold whole rows (so that 3 or 8 channels still fill the vector units), and is joined in order: the
+// bits do not depend on the thread count.
+#include "kernels/normalisation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/cpu/scalar.h"
+
+namespace voxot::kernels {
+namespace {
+
+using namespace cpu;
+
+constexpr std::int64_t kSliceElements = 32768;  // elements one partial sum covers at most
+constexpr std::int64_t kBlockRows = 32;         // fp32 partial sums are promoted to double after this many lane rows
+
+/// Rows joined so that a lane row holds at least 64 elements.
+std::int64_t rows_per_lane(std::int64_t channels) { return std::max<std::int64_t>(1, 64 / channels); }
+
+std::int64_t slice_rows(std::int64_t channels) {
+  const std::int64_t lane = rows_per_lane(channels);
+  return std::max<std::int64_t>(lane, kSliceElements / channels / lane * lane);
+}
+
+/// result[2][channels] ← sums of two per-element terms; `term(index, lane position, a, b)` adds to a and b.
+template <class F, class Term>
+void sum_terms(std::int64_t rows, std::int64_t channels, std::vector<double>& result, Term term) {
+  const std::int64_t per_slice = slice_rows(channels);
+  const std::int64_t slices = (rows + per_slice - 1) / per_slice;
+  static thread_local std::vector<double> partial;
+  partial.assign(static_cast<std::size_t>(slices * 2 * channels), 0.0);
+  double* const all = partial.data();
+  const std::int64_t lane = rows_per_lane(channels);
+  const std::int64_t width = lane * channels;
+#pragma omp parallel for schedule(static) if (rows * channels > kParallelGrain)
+  for (std::int64_t slice = 0; slice < slices; ++slice) {
+    const std::int64_t last = std::min((slice + 1) * per_slice, rows);
+    static thread_local std::vector<F> sums;
+    sums.resize(static_cast<std::size_t>(2 * width));
+    F* const a = sums.data();
+    F* const b = a + width;
+    double* const to = all + slice * 2 * channels;
+    for (std::int64_t block = slice * per_slice; block < last; block += kBlockRows * lane) {
+      std::fill(sums.begin(), sums.end(), F{0});
+      const std::int64_t end = std::min(block + kBlockRows * lane, last);
+      std::int64_t r = block;
+      for (; r + lane <= end; r += lane) {
+#pragma omp simd
+        for (std::int64_t j = 0; j < width; ++j) term(r * channels + j, j, a[j], b[j]);
+      }
+      for (std::int64_t j = 0; j < (end - r) * channels; ++j) term(r * channels + j, j, a[j], b[j]);
+      for (std::int64_t j = 0; j < width; ++j) {
+        to[j % channels] += static_cast<double>(a[j]);
+        to[channels + j % channels] += static_cast<double>(b[j]);
+      }
+    }
+  }
+  result.assign(static_cast<std::size_t>(2 * channels), 0.0);
+  for (std::int64_t i = 0; i < slices * 2 * channels; ++i) {
+    result[static_cast<std::size_t>(i % (2 * channels))] += all[i];
+  }
+}
+
+/// Per (outer, lane position) copies of a per-channel vector, so that inner loops index by lane position.
+template <class F, class Value>
+void spread(std::int64_t channels, std::vector<F>& lanes, Value value) {
+  const std::int64_t width = rows_per_lane(channels) * channels;
+  lanes.resize(static_cast<std::size_t>(width));
+  for (std::int64_t j = 0; j < width; ++j) lanes[static_cast<std::size_t>(j)] = static_cast<F>(value(j % channels));
+}
+
+template <class Body>
+void apply(std::int64_t first, std::int64_t last, std::int64_t channels, Body body) {
+  const std::int64_t lane = rows_per_lane(channels);
+  const std::int64_t width = lane * channels;
+  const std::int64_t total = last - first;
+#pragma omp parallel for schedule(static) if (total * channels > kParallelGrain)
+  for (std::int64_t block = 0; block < (total + lane - 1) / lane; ++block) {
+    const std::int64_t base = (first + block * lane) * channels;
+    const std::int64_t n = std::min(width, last * channels - base);
+#pragma omp simd
+    for (std::int64_t j = 0; j < n; ++j) body(base + j, j);
+  }
+}
+
+void statistics(const Stream&, DType dtype, const NormalisationParams& p, const void* x, void* mean, void* variance) {
+  with_type(dtype, [&]<class T>() {
+    using F = Compute<T>;
+    const T* in = static_cast<const T*>(x);
+    F* m = static_cast<F*>(mean);
+    F* v = static_cast<F*>(variance);
+    const std::int64_t members = p.channels / p.groups;
+    const double count = static_cast<double>(p.rows) * static_cast<double>(members);
+    static thread_local std::vector<double> sums;
+    static thread_local std::vector<F> shift;
+    // Sums are taken about the first row, which keeps the variance exact when the mean is large.
+    shift.resize(static_cast<std::size_t>(p.channels));
+    for (std::int64_t o = 0; o < p.outer; ++o) {
+      const T* base = in + o * p.rows * p.channels;
+      for (std::int64_t c = 0; c < p.channels; ++c) {
+        shift[static_cast<std::size_t>(c)] = load(base[c / members * members]);
+      }
+      static thread_local std::vector<F> lanes;
+      spread(p.channels, lanes, [&](std::int64_t c) { return shift[static_cast<std::size_t>(c)]; });
+      const F* s = lanes.data();
+      sum_terms<F>(p.rows, p.channels, sums, [=](std::int64_t i, std::int64_t j, F& a, F& b) {
+        const F d = load(base[i]) - s[j];
+        a += d;
+        b += d * d;
+      });
+      for (std::int64_t g = 0; g < p.groups; ++g) {
+        double first = 0;
+        double second = 0;
+        for (std::int64_t c = g * members; c < (g + 1) * members; ++c) {
+          first += sums[static_cast<std::size_t>(c)];
+          second += sums[static_cast<std::size_t>(p.channels + c)];
+        }
+        const double average = first / count;
+        m[o * p.groups + g] = static_cast<F>(average + static_cast<double>(shift[static_cast<std::size_t>(g * members)]));
+        v[o * p.groups + g] = static_cast<F>(std::max(0.0, second / count - average * average));
+      }
+    }
+  });
+}
+
+void forward(const Stream&, DType dtype, const NormalisationParams& p, const void* x, const void* mean,
+             const void* variance, const void* gamma, const void* beta, void* y) {
+  with_type(dtype, [&]<class T>() {
+    using F = Compute<T>;
+    const T* in = static_cast<const T*>(x);
+    const F* m = static_cast<const F*>(mean);
+    const F* v = static_cast<const F*>(variance);
+    const F* ga = static_cast<const F*>(gamma);
+    const F* be = static_cast<const F*>(beta);
+    T* out = static_cast<T*>(y);
+    const std::int64_t members = p.channels / p.groups;
+    static thread_local std::vector<F> scales;
+    static thread_local std::vector<F> shifts;
+    for (std::int64_t o = 0; o < p.outer; ++o) {
+      const auto scale_of = [&](std::int64_t c) {
+        const double d = std::sqrt(static_cast<double>(v[o * p.groups + c / members]) + p.epsilon);
+        return (ga == nullptr ? 1.0 : static_cast<double>(ga[c])) / d;
+      };
+      spread(p.channels, scales, scale_of);
+      spread(p.channels, shifts, [&](std::int64_t c) {
+        return (be == nullptr ? 0.0 : static_cast<double>(be[c])) -
+               static_cast<double>(m[o * p.groups + c / members]) * scale_of(c);
+      });
+      const F* a = scales.data();
+      const F* b = shifts.data();
+      with_activation<F>(p.activation, [&](auto act) {
+        apply(o * p.rows, (o + 1) * p.rows, p.channels, [=](std::int64_t i, std::int64_t j) {
+          store(out[i], act.value(load(in[i]) * a[j] + b[j]));
+        });
+      });
+    }
+  });
+}
+
+template <class T>
+void backward_typed(const NormalisationParams& p, const NormalisationGradients& q) {
+  using F = Compute<T>;
+  const T* x = static_cast<const T*>(q.x);
+  const T* y = static_cast<const T*>(q.y);
+  const T* gy = static_cast<const T*>(q.grad_y);
+  const F* m = static_cast<const F*>(q.mean);
+  const F* v = static_cast<const F*>(q.variance);
+  const F* ga = static_cast<const F*>(q.gamma);
+  const std::int64_t members = p.channels / p.groups;
+  const auto gamma = [&](std::int64_t c) { return ga == nullptr ? 1.0 : static_cast<double>(ga[c]); };
+  static thread_local std::vector<double> sums;
+  static thread_local std::vector<double> parameter_sums;
+  static thread_local std::vector<F> means;
+  static thread_local std::vector<F> inverses;
+  parameter_sums.assign(static_cast<std::size_t>(2 * p.channels), 0.0);
+  for (std::int64_t o = 0; o < p.outer; ++o) {
+    const auto inverse = [&](std::int64_t c) {
+      return 1.0 / std::sqrt(static_cast<double>(v[o * p.groups + c / members]) + p.epsilon);
+    };
+    spread(p.channels, means, [&](std::int64_t c) { return m[o * p.groups + c / members]; });
+    spread(p.channels, inverses, inverse);
+    const F* mu = means.data();
+    const F* inv = inverses.data();
+    const std::int64_t base = o * p.rows * p.channels;
+    with_activation<F>(p.activation, [&](auto act) {
+      sum_terms<F>(p.rows, p.channels, sums, [=](std::int64_t i, std::int64_t j, F& a, F& b) {
+        F g = load(gy[base + i]);
+        if (act.kind != ActivationKind::none) g *= act.derivative(load(y[base + i]));
+        a += g;
+        b += g * ((load(x[base + i]) - mu[j]) * inv[j]);
+      });
+    });
+    for (std::size_t c = 0; c < parameter_sums.size(); ++c) parameter_sums[c] += sums[c];
+    if (q.grad_x == nullptr) continue;
+    // grad_x = k·g − (A + x̂·B), with k = γ/σ and, unless the statistics are fixed, A and B the group means of
+    // γ·g and γ·g·x̂ divided by σ.
+    static thread_local std::vector<F> k;
+    static thread_local std::vector<F> offset;
+    static thread_local std::vector<F> slope;
+    const double count = static_cast<double>(p.rows) * static_cast<double>(members);
+    const auto group_mean = [&](std::int64_t c, std::int64_t which) {
+      double sum = 0;
+      const std::int64_t first = c / members * members;
+      for (std::int64_t i = first; i < first + members; ++i) {
+        sum += gamma(i) * sums[static_cast<std::size_t>(which * p.channels + i)];
+      }
+      return q.statistics_fixed ? 0.0 : sum / count;
+    };
+    spread(p.channels, k, [&](std::int64_t c) { return gamma(c) * inverse(c); });
+    spread(p.channels, slope, [&](std::int64_t c) { return group_mean(c, 1) * inverse(c) * inverse(c); });
+    spread(p.channels, offset, [&](std::int64_t c) { return group_mean(c, 0) * inverse(c); });
+    const F* pk = k.data();
+    const F* ps = slope.data();
+    const F* po = offset.data();
+    T* gx = static_cast<T*>(q.grad_x);
+    with_activation<F>(p.activation, [&](auto act) {
+      with_write(q.grad_x_write, [&]<Write W>() {
+        apply(o * p.rows, (o + 1) * p.rows, p.channels, [=](std::int64_t i, std::int64_t j) {
+          F g = load(gy[i]);
+          if (act.kind != ActivationKind::none) g *= act.derivative(load(y[i]));
+          put<W>(gx[i], pk[j] * g - po[j] - (load(x[i]) - mu[j]) * ps[j]);
+        });
+      });
+    });
+  }
+  const auto write = [&](void* to, std::int64_t which) {
+    if (to == nullptr) return;
+    F* out = static_cast<F*>(to);
+    for (std::int64_t c = 0; c < p.channels; ++c) {
+      const auto s = static_cast<F>(parameter_sums[static_cast<std::size_t>(which * p.channels + c)]);
+      out[c] = q.parameter_write == Write::accumulate ? out[c] + s : s;
+    }
+  };
+  write(q.grad_beta, 0);
+  write(q.grad_gamma, 1);
+}
+
+void backward(const Stream&, DType dtype, const NormalisationParams& p, const NormalisationGradients& q) {
+  with_type(dtype, [&]<class T>() { backward_typed<T>(p, q); });
+}
+
+const Implement registered[] = {
+    {normalisation_statistics, Device::cpu, statistics},
+    {normalisation_forward, Device::cpu, forward},
+    {normalisation_backward, Device::cpu, backward},
+};
+
+}  // namespace
+}  // namespace voxot::kernels

@@ -1,0 +1,75 @@
+#pragma once
+// Storage types on the CPU, their conversions, and dispatch from DType to type.
+#include <bit>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/activation.h"
+#include "kernels/device.h"
+
+namespace voxot::cpu {
+
+struct bf16 {
+  std::uint16_t bits;
+};
+
+/// Type in which a kernel computes, and in which parameters are kept.
+template <class T>
+using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+inline float load(bf16 v) { return std::bit_cast<float>(static_cast<std::uint32_t>(v.bits) << 16); }
+inline float load(float v) { return v; }
+inline double load(double v) { return v; }
+
+/// Rounds to nearest even; NaN stays NaN.
+inline void store(bf16& to, float v) {
+  const auto u = std::bit_cast<std::uint32_t>(v);
+  const std::uint32_t rounded = (u + 0x7FFF + ((u >> 16) & 1)) >> 16;
+  const std::uint32_t quiet = (u >> 16) | 0x40;
+  to.bits = static_cast<std::uint16_t>((u & 0x7FFFFFFF) > 0x7F800000 ? quiet : rounded);
+}
+inline void store(float& to, float v) { to = v; }
+inline void store(float& to, double v) { to = static_cast<float>(v); }
+inline void store(double& to, double v) { to = v; }
+
+template <Write W, class T, class F>
+inline void put(T& to, F v) {
+  if constexpr (W == Write::accumulate) v += load(to);
+  store(to, v);
+}
+
+/// Calls body.operator()<T>() with the storage type of `dtype`.
+template <class Body>
+void with_type(DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::f32: return body.template operator()<float>();
+    case DType::bf16: return body.template operator()<bf16>();
+    case DType::f64: return body.template operator()<double>();
+  }
+}
+
+template <class Body>
+void with_write(Write write, Body&& body) {
+  if (write == Write::overwrite) return body.template operator()<Write::overwrite>();
+  body.template operator()<Write::accumulate>();
+}
+
+/// Calls body(functor) with a functor whose kind the compiler knows.
+template <class F, class Body>
+void with_activation(Activation a, Body&& body) {
+  const auto slope = static_cast<F>(a.slope);
+  switch (a.kind) {
+    case ActivationKind::none: return body(ActivationFunctor<F>{ActivationKind::none, slope});
+    case ActivationKind::relu: return body(ActivationFunctor<F>{ActivationKind::relu, slope});
+    case ActivationKind::leaky_relu: return body(ActivationFunctor<F>{ActivationKind::leaky_relu, slope});
+    case ActivationKind::silu: return body(ActivationFunctor<F>{ActivationKind::silu, slope});
+    case ActivationKind::tanh: return body(ActivationFunctor<F>{ActivationKind::tanh, slope});
+    case ActivationKind::sigmoid: return body(ActivationFunctor<F>{ActivationKind::sigmoid, slope});
+    case ActivationKind::softplus: return body(ActivationFunctor<F>{ActivationKind::softplus, slope});
+  }
+}
+
+/// Elements below which a loop stays on one thread: waking the others costs about as much.
+inline constexpr std::int64_t kParallelGrain = 8192;
+
+}  // namespace voxot::cpu

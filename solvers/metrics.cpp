@@ -1,0 +1,80 @@
+#include "solvers/metrics.h"
+
+#include <Eigen/Dense>
+#include <algorithm>
+#include <numeric>
+
+#include "solvers/exact_ot.h"
+
+namespace voxot {
+namespace {
+
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+Matrix rows(const Tensor& t) {
+  VOXOT_CHECK(t.shape().rank() >= 1 && t.count() > 0, "metrics: empty tensor {}", t.shape().text());
+  const std::vector<float> values = t.to_floats();
+  const std::int64_t n = t.extent(0);
+  return Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(values.data(), n,
+                                                                                                 t.count() / n)
+      .cast<double>();
+}
+
+void check_alike(const char* what, const Tensor& a, const Tensor& b) {
+  VOXOT_CHECK(a.shape() == b.shape(), "{}: {} with {}", what, a.shape().text(), b.shape().text());
+}
+
+/// The symmetric square root of a positive semidefinite matrix.
+Matrix root(const Matrix& m) {
+  const Eigen::SelfAdjointEigenSolver<Matrix> solver(m);
+  return solver.eigenvectors() * solver.eigenvalues().cwiseMax(0).cwiseSqrt().asDiagonal() *
+         solver.eigenvectors().transpose();
+}
+
+}  // namespace
+
+double paired_cost(const Tensor& a, const Tensor& b) {
+  check_alike("paired_cost", a, b);
+  return (rows(a) - rows(b)).squaredNorm() / static_cast<double>(a.count());
+}
+
+double discrete_cost(const Tensor& a, const Tensor& b) {
+  check_alike("discrete_cost", a, b);
+  const Matrix x = rows(a);
+  const Matrix y = rows(b);
+  Matrix cost = -2 * x * y.transpose();
+  cost.colwise() += x.rowwise().squaredNorm();
+  cost.rowwise() += y.rowwise().squaredNorm().transpose();
+  const std::span<const double> flat(cost.data(), static_cast<std::size_t>(cost.size()));
+  return assign(flat, cost.rows()).cost / static_cast<double>(a.count());
+}
+
+double frechet_distance(const Tensor& a, const Tensor& b) {
+  const Matrix x = rows(a);
+  const Matrix y = rows(b);
+  VOXOT_CHECK(x.cols() == y.cols() && x.rows() >= 2 && y.rows() >= 2,
+              "frechet_distance: needs two rows or more of equal width, got {} and {}", a.shape().text(),
+              b.shape().text());
+  const auto covariance = [](const Matrix& m) -> Matrix {
+    const Matrix centred = m.rowwise() - m.colwise().mean();
+    return centred.transpose() * centred / static_cast<double>(m.rows() - 1);
+  };
+  const Matrix cx = covariance(x);
+  const Matrix cy = covariance(y);
+  const Matrix half = root(cx);
+  const double cross = root(half * cy * half).trace();
+  const double means = (x.colwise().mean() - y.colwise().mean()).squaredNorm();
+  return std::max(0.0, means + cx.trace() + cy.trace() - 2 * cross);
+}
+
+double l2_uvp(const Tensor& mapped, const Tensor& truth, double variance) {
+  check_alike("l2_uvp", mapped, truth);
+  return 100 * (rows(mapped) - rows(truth)).squaredNorm() / static_cast<double>(mapped.extent(0)) / variance;
+}
+
+double share(std::span<const char> hits) {
+  if (hits.empty()) return 0;
+  return std::accumulate(hits.begin(), hits.end(), 0.0) / static_cast<double>(hits.size());
+}
+
+}  // namespace voxot

@@ -1,0 +1,81 @@
+#pragma once
+// Neural optimal transport, strong and weak (Korotin, Selikhanovych, Burnaev, ICLR 2023, arXiv 2201.12220):
+//   sup_f inf_T  E C(x, T_x#S) − E f(T(x, z)) + E f(y)
+// One outer iteration: K_T transport steps, each on a fresh batch, then one potential step. T(X) is computed once in
+// a transport step; no weight gradient of a frozen network is computed; T(X) is detached in the potential step.
+// The solver knows neither the networks' architecture, nor the data set, nor the device.
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "engine/optimizer.h"
+#include "models/network.h"
+#include "solvers/costs.h"
+
+namespace voxot {
+
+struct NeuralOtOptions {
+  std::int64_t inner_steps = 10;    // K_T
+  std::int64_t batch_size = 16;
+  std::int64_t noise_samples = 1;   // Z: copies of each x in a transport step (1 for the strong form)
+  double noise_deviation = 0.1;
+  double gamma = 0;                 // final γ of the weak cost
+  std::int64_t gamma_steps = 0;     // γ rises linearly from 0 over this many potential steps
+  bool freeze_batchnorm = true;     // T's BatchNorm in evaluation mode in the potential step
+  double ema = 0;                   // decay of the map's moving average; 0: none
+  std::uint64_t seed = 0;
+};
+
+/// A batch of `count` samples, N×D×H×W×C fp32: a pure function of the draw's number.
+using Sampler = std::function<Tensor(std::uint64_t draw, std::int64_t count)>;
+
+/// Losses of one outer iteration; transport figures are means over its inner steps.
+struct NeuralOtLosses {
+  double transport = 0;  // cost − mean f(T(x))
+  double cost = 0;
+  double potential = 0;  // mean f(T(x)) − mean f(y)
+};
+
+class NeuralOt {
+ public:
+  NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parameters& potential, TransportMap& map,
+           Potential& f, const Cost& cost, const OptimizerOptions& transport_optimizer,
+           const OptimizerOptions& potential_optimizer, Sampler source, Sampler target);
+
+  /// One outer iteration. Throws Error naming the step when a loss is not finite.
+  NeuralOtLosses step();
+  /// Outer iterations done.
+  [[nodiscard]] std::int64_t steps() const { return step_; }
+  /// The single steps of which an outer iteration is made, for tests and for benchmarks.
+  double transport_step(const Tensor& x, std::uint64_t draw, double* cost = nullptr);
+  double potential_step(const Tensor& x, const Tensor& y, std::uint64_t draw);
+
+  /// T(x) with averaged weights (where there is an average) in evaluation mode, for draws that name the noise.
+  Tensor map(const Tensor& x, const RandomState& noise);
+  [[nodiscard]] MovingAverage* average() { return average_.get(); }
+  [[nodiscard]] double gamma() const;
+
+  /// Optimizers, average and counters under "solver.", for checkpoints (networks are saved beside them).
+  void save(std::map<std::string, HostArray>& arrays) const;
+  void load(const std::map<std::string, HostArray>& arrays);
+
+ private:
+  Tensor noise_for(const Tensor& x, const RandomState& state) const;
+
+  NeuralOtOptions options_;
+  Parameters& transport_;
+  Parameters& potential_;
+  TransportMap& map_;
+  Potential& f_;
+  const Cost& cost_;
+  Optimizer transport_optimizer_;
+  Optimizer potential_optimizer_;
+  std::unique_ptr<MovingAverage> average_;
+  Sampler source_;
+  Sampler target_;
+  Tape tape_;
+  std::int64_t step_ = 0;
+};
+
+}  // namespace voxot

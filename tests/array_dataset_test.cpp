@@ -1,0 +1,117 @@
+// The data set npy: anyone's own arrays.
+#include <array>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <numeric>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "datasets/array_dataset.h"
+#include "datasets/dataset.h"
+#include "engine/host_array.h"
+#include "engine/npy.h"
+#include "kernels/check.h"
+#include "tests/dataset_helpers.h"
+#include "tests/temp_directory.h"
+
+using namespace voxot;
+using namespace voxot::test;
+namespace fs = std::filesystem;
+
+TEST_CASE("arrays of any rank come back channels last, split by index", "[datasets]") {
+  const TempDirectory folder;
+  const std::int64_t items = 200;
+  std::vector<float> values(items * 2 * 3 * 2 * 2);
+  std::iota(values.begin(), values.end(), 0.0F);
+  std::vector<std::int64_t> classes(items);
+  for (std::int64_t i = 0; i < items; ++i) {
+    classes[i] = 10 + i % 3;
+  }
+  std::map<std::string, HostArray> arrays;
+  arrays["x"] = HostArray::from_floats({items, 2, 3, 2, 2}, values);
+  arrays["y"] = HostArray::from_int64({items}, classes);
+  write_npz(folder.path() / "volumes.npz", arrays);
+  write_npy(folder.path() / "vectors.npy", HostArray::from_floats({items, 24}, values));
+
+  DatasetConfig config;
+  config.dataset = "npy";
+  config.path = "volumes.npz";  // found below the data directory
+  std::set<std::int64_t> seen;
+  std::array<std::int64_t, 3> sizes{};
+  for (const Split split : {Split::train, Split::validation, Split::test}) {
+    const auto dataset = open_dataset(config, split, folder.path());
+    CHECK(dataset->sample_shape() == std::array<std::int64_t, 4>{3, 2, 2, 2});
+    sizes[static_cast<int>(split)] = dataset->size();
+    const Drawn drawn = draw(*dataset, 1000);
+    for (std::int64_t i = 0; i < 1000; ++i) {
+      const SampleLabel& label = drawn.labels[i];
+      REQUIRE(array_split_of(label.item) == split);
+      REQUIRE(label.digit == classes[label.item]);
+      seen.insert(label.item);
+      for (int c = 0; c < 2; ++c) {
+        for (int v = 0; v < 12; ++v) {
+          REQUIRE(drawn.values[i * 24 + v * 2 + c] == values[label.item * 24 + c * 12 + v]);
+        }
+      }
+    }
+  }
+  CHECK(std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0}) == items);
+  CHECK(sizes[0] > 140);
+  CHECK(sizes[1] > 8);
+  CHECK(sizes[2] > 8);
+  CHECK(seen.size() > 190);  // all items are reached, but for rare ones of the largest split
+
+  config.classes = {11};
+  const auto filtered = open_dataset(config, Split::train, folder.path());
+  for (const SampleLabel& label : draw(*filtered, 100).labels) {
+    REQUIRE(label.digit == 11);
+  }
+  config.classes = {7};
+  CHECK_THROWS_AS(open_dataset(config, Split::train, folder.path()), UsageError);
+  config.path = (folder.path() / "vectors.npy").string();
+  CHECK_THROWS_AS(open_dataset(config, Split::train, {}), UsageError);  // classes without labels
+  config.classes.clear();
+  CHECK(open_dataset(config, Split::train, {})->sample_shape() == std::array<std::int64_t, 4>{1, 1, 1, 24});
+}
+
+TEST_CASE("arrays: bytes are scaled, and what cannot be a data set is refused", "[datasets]") {
+  const TempDirectory folder;
+  const fs::path file = folder.path() / "a.npy";
+  DatasetConfig config;
+  config.dataset = "npy";
+  config.path = file.string();
+  const auto opening = [&] { return open_dataset(config, Split::train, {}); };
+  CHECK_THROWS_WITH(opening(), Catch::Contains(file.string()) && Catch::Contains("digits"));
+
+  HostArray bytes{FileType::u8, {20, 1, 1, 2}, std::vector<std::byte>(40)};
+  for (int i = 0; i < 40; i += 2) {
+    bytes.bytes[i] = std::byte{255};
+  }
+  write_npy(file, bytes);
+  const Drawn drawn = draw(*opening(), 1);
+  CHECK(drawn.values == std::vector<float>{1.0F, -1.0F});
+
+  write_npy(file, HostArray::from_floats({4, 3, 2}, std::vector<float>(24)));
+  CHECK_THROWS_WITH(opening(), Catch::Contains("N×C×D×H×W") && Catch::Contains("[4, 3, 2]"));
+  write_npy(file, HostArray::from_int64({20, 2}, std::vector<std::int64_t>(40)));
+  CHECK_THROWS_WITH(opening(), Catch::Contains("expected floats"));
+  std::vector<float> broken(40, 0.0F);
+  broken[17] = std::nanf("");
+  write_npy(file, HostArray::from_floats({20, 2}, broken));
+  CHECK_THROWS_WITH(opening(), Catch::Contains("value 17 is not finite"));
+  std::map<std::string, HostArray> arrays;
+  arrays["a"] = HostArray::from_floats({20, 2}, std::vector<float>(40));
+  arrays["b"] = arrays["a"];
+  config.path = (folder.path() / "a.npz").string();
+  write_npz(config.path, arrays);
+  CHECK_THROWS_WITH(opening(), Catch::Contains("data or x"));
+  arrays.erase("b");
+  arrays["labels"] = HostArray::from_int64({3}, {1, 2, 3});
+  write_npz(config.path, arrays);
+  CHECK_THROWS_WITH(opening(), Catch::Contains("3 labels for 20 items"));
+  config.path = "a.csv";
+  CHECK_THROWS_AS(open_dataset(config, Split::train, folder.path()), Error);
+}

@@ -1,0 +1,269 @@
+// The config: defaults, round trip, overrides, and one clear line for everything that is wrong.
+#include "apps/config.h"
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "tests/temp_directory.h"
+
+using namespace voxot;
+
+namespace {
+
+std::string error_of(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  try {
+    parse_config(text, "demo.toml", overrides);
+  } catch (const UsageError& error) {
+    const std::string message = error.what();
+    CHECK(message.find('\n') == std::string::npos);
+    CHECK(message.size() < 600);
+    return message;
+  }
+  return "no error";
+}
+
+}  // namespace
+
+TEST_CASE("config: an empty text gives the defaults", "[config]") {
+  const RunConfig config = parse_config("", "empty.toml");
+  CHECK(config.solver.form == "strong");
+  CHECK(config.solver.inner_steps == 10);
+  CHECK(config.transport_optimizer.betas == std::array<double, 2>{0.5, 0.999});
+  CHECK(config.source.extrude == std::array<int, 2>{5, 11});
+  CHECK(config == RunConfig{});
+}
+
+TEST_CASE("config: the resolved text reads back equal", "[config]") {
+  const RunConfig config = parse_config(R"(
+    [solver]
+    form = "weak"
+    seed = 9007199254740993
+    noise_std = 0.30000000000000004
+    [optimizer.potential]
+    schedule = "steps"
+    milestones = [10, 20]
+    learning_rate = 1e-300
+    weight_decay = 3
+    [source]
+    classes = [3]
+    [log]
+    out = "a \"quoted\" \\ name\twith\u0001controls"
+  )",
+                                        "demo.toml");
+  CHECK(config.solver.cost == "weak_quadratic");
+  CHECK(config.solver.noise_channels == 1);
+  CHECK(config.log.out ==
+        "a \"quoted\" \\ name\twith\x01"
+        "controls");
+  const RunConfig again = parse_config(to_toml(config), "again.toml");
+  CHECK(again == config);
+  CHECK(to_toml(again) == to_toml(config));
+  CHECK(again.solver.seed == 9007199254740993);
+  CHECK(again.solver.noise_std == 0.30000000000000004);
+  CHECK(again.potential_optimizer.learning_rate == 1e-300);
+  CHECK(again.potential_optimizer.milestones == std::vector<std::int64_t>{10, 20});
+  CHECK_FALSE(again == RunConfig{});
+}
+
+TEST_CASE("config: the extruded slices follow the resolution unless they are given", "[config]") {
+  const std::string both = "[source]\nresolution = 32\n[target]\nresolution = 32\n";
+  const RunConfig config = parse_config(both + "extrude = [0, 32]\n", "demo.toml");
+  CHECK(config.source.extrude == std::array<int, 2>{10, 22});
+  CHECK(config.target.extrude == std::array<int, 2>{0, 32});
+}
+
+TEST_CASE("config: overrides win, the later over the earlier", "[config]") {
+  const RunConfig config =
+      parse_config("[solver]\nsteps = 7\nema = 0.5\n", "demo.toml",
+                   {"solver.steps=8", "solver.steps = 9", "log.out=runs/my-run", "solver.form=weak",
+                    "source.classes=[3, 5]", "optimizer.transport.learning_rate=1",
+                    "solver.freeze_batchnorm=false", "potential={nf = 4}", "source.colour=\"six\""});
+  CHECK(config.solver.steps == 9);
+  CHECK(config.solver.ema == 0.5);
+  CHECK(config.log.out == "runs/my-run");
+  CHECK(config.solver.cost == "weak_quadratic");
+  CHECK(config.source.classes == std::vector<int>{3, 5});
+  CHECK(config.transport_optimizer.learning_rate == 1.0);
+  CHECK_FALSE(config.solver.freeze_batchnorm);
+  CHECK(config.potential.nf == 4);
+  CHECK(config.source.colour == "six");
+}
+
+TEST_CASE("config: unknown keys are refused with the nearest known one", "[config]") {
+  struct Case {
+    const char* text;
+    const char* message;
+  };
+  const Case cases[] = {
+      {"[solver]\nsteps = 3\nstpes = 3\n",
+       "demo.toml:3: unknown key \"solver.stpes\"; did you mean \"solver.steps\"?"},
+      {"[sorce]\ndataset = \"auto\"\n",
+       "demo.toml:1: unknown key \"sorce.dataset\"; did you mean \"source.dataset\"?"},
+      {"[solver]\nlearning_rate = 1\n", "did you mean \"optimizer.transport.learning_rate\"?"},
+      {"batchsize = 1\n", "demo.toml:1: unknown key \"batchsize\"; did you mean \"solver.batch_size\"?"},
+      {"[optimiser.transport]\nkind = \"sgd\"\n", "did you mean \"optimizer.transport.kind\"?"},
+      {"[solver.steps]\nx = 1\n",
+       "demo.toml:1: solver.steps: expected an integer of at least 1 and at most 1000000000, "
+       "got a table"},
+      {"[completely.different_things_here]\n", "the tables are solver, transport"},
+      {"\"new\\nline\" = 1\n", "unknown key \"new\\u000Aline\""},
+  };
+  for (const Case& c : cases) {
+    INFO(c.text);
+    CHECK_THAT(error_of(c.text), Catch::Contains(c.message));
+  }
+  CHECK(error_of("", {"solver.stpes=3"}) ==
+        "--set solver.stpes=3: unknown key \"solver.stpes\"; did you mean \"solver.steps\"?");
+}
+
+TEST_CASE("config: wrong types and values say what was expected and what came", "[config]") {
+  struct Case {
+    const char* text;
+    const char* message;
+  };
+  const Case cases[] = {
+      {"[solver]\nsteps = \"many\"\n",
+       "demo.toml:2: solver.steps: expected an integer of at least 1 and at most "
+       "1000000000, got \"many\""},
+      {"[solver]\nsteps = 10.0\n",
+       "solver.steps: expected an integer of at least 1 and at most 1000000000, got 10.0"},
+      {"[solver]\nsteps = 0\n", "got 0"},
+      {"[solver]\nseed = -1\n", "solver.seed: expected an integer"},
+      {"[solver]\nform = \"week\"\n", "solver.form: expected \"strong\" or \"weak\", got \"week\""},
+      {"[solver]\nform = 3\n", "got 3"},
+      {"[solver]\nema = 1.0\n", "solver.ema: expected a number of at least 0 and less than 1, got 1.0"},
+      {"[solver]\ngamma = nan\n", "solver.gamma: expected a number"},
+      {"[solver]\ngamma = inf\n", "got inf"},
+      {"[solver]\nfreeze_batchnorm = 1\n", "expected true or false, got 1"},
+      {"[solver]\ngamma = 1979-05-27\n", "got a date or time"},
+      {"[optimizer.transport]\nlearning_rate = 0\n", "expected a number greater than 0"},
+      {"[optimizer.transport]\nbetas = [0.5]\n", "expected an array of 2 numbers, got an array of 1"},
+      {"[optimizer.transport]\nbetas = [0.5, \"x\"]\n", "less than 1, got \"x\""},
+      {"[source]\nclasses = [1.5]\n", "source.classes: expected an integer"},
+      {"[source]\nclasses = 3\n", "source.classes: expected an array of integers, got 3"},
+      {"[source]\nclasses = [12]\n", "source.classes: expected digits from 0 to 9, got 12"},
+      {"[source]\nclasses = [3, 3]\n", "expected each class once, got 3 twice"},
+      {"[source]\nextrude = [1]\n", "expected an array of 2 integers"},
+      {"[source]\nextrude = [11, 5]\n",
+       "source.extrude: expected [first, last) within 16 slices, got [11, 5]"},
+      {"solver = 3\n", "demo.toml:1: solver: expected a table, got 3"},
+      {"[[solver]]\n", "solver: expected a table, got an array"},
+      {"[log]\nout = 7\n", "demo.toml:2: log.out: expected a string, got 7"},
+      {"[log]\nout = \"a\\u0000b\"\n", "log.out: expected a string"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.text);
+    CHECK_THAT(error_of(c.text), Catch::Contains(c.message));
+  }
+}
+
+TEST_CASE("config: settings that contradict each other are refused", "[config]") {
+  struct Case {
+    const char* text;
+    const char* message;
+  };
+  const Case cases[] = {
+      {"[solver]\ncost = \"weak_quadratic\"\n", "solver.cost: the strong form expects \"quadratic\""},
+      {"[solver]\nform = \"weak\"\nnoise_channels = 0\n",
+       "solver.noise_channels: the weak form expects at least 1"},
+      {"[solver]\nform = \"weak\"\nnoise_samples = 1\n", "solver.noise_samples"},
+      {"[solver]\nnoise_channels = 1\n", "the strong form expects 0, got 1"},
+      {"[potential]\nnf_max = 8\n", "potential.nf_max: expected at least potential.nf, 16, got 8"},
+      {"[optimizer.transport]\nschedule = \"steps\"\n",
+       "optimizer.transport.milestones: expected with schedule"},
+      {"[optimizer.transport]\nschedule = \"steps\"\nmilestones = [5, 5]\n",
+       "expected rising steps, got [5, 5]"},
+      {"[source]\ndataset = \"npy\"\n", "source.path: expected with source.dataset \"npy\""},
+      {"[source]\npath = \"x.npy\"\n", "got \"x.npy\" with \"auto\""},
+      {"[source]\ndataset = \"mnist\"\n", "target.dataset: expected images as the source has"},
+      {"[source]\nresolution = 32\n", "target.resolution: expected that of the source, 32, got 16"},
+      {"[source]\ncolour = \"none\"\n", "target.colour: expected as many channels"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.text);
+    CHECK_THAT(error_of(c.text), Catch::Contains(c.message));
+    CHECK_THAT(error_of(c.text), Catch::StartsWith("demo.toml: "));
+  }
+}
+
+TEST_CASE("config: what is no TOML is one line with file and line", "[config]") {
+  CHECK_THAT(error_of("[solver]\nsteps = = 3\n"), Catch::StartsWith("demo.toml:2: "));
+  CHECK_THAT(error_of("\n[=]\n"), Catch::StartsWith("demo.toml:2: "));
+  CHECK_THAT(error_of("[solver\n"), Catch::StartsWith("demo.toml:1: "));
+  CHECK_THAT(error_of("[solver]\nsteps = 3\nsteps = 4\n"), Catch::StartsWith("demo.toml:3: "));
+  CHECK_THAT(error_of("[log]\nout = \"unfinished"), Catch::StartsWith("demo.toml:2: "));
+  CHECK_THAT(error_of("[log]\nout = \"\"\"unfinished\n\n"), Catch::StartsWith("demo.toml:"));
+  CHECK_THAT(error_of("[solver]\nsteps = 99999999999999999999\n"), Catch::StartsWith("demo.toml:2: "));
+  CHECK_THAT(error_of(std::string("\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 16)), Catch::StartsWith("demo.toml:1: "));
+  CHECK_THAT(error_of(std::string(64, '\0')), Catch::StartsWith("demo.toml:1: "));
+  CHECK_THAT(error_of("\xff\xfe[\0s\0"), Catch::StartsWith("demo.toml:1: "));
+  CHECK_THAT(error_of("a = \"\xc3\x28\"\n"), Catch::StartsWith("demo.toml:1: "));
+}
+
+TEST_CASE("config: hostile nesting and sizes are refused without a crash", "[config]") {
+  const auto repeat = [](const std::string& part, int n) {
+    std::string all;
+    for (int i = 0; i < n; ++i) {
+      all += part;
+    }
+    return all;
+  };
+  CHECK_THAT(error_of("a = " + repeat("[", 30000)), Catch::StartsWith("demo.toml:1: "));
+  CHECK_THAT(error_of("a = " + repeat("{a=", 20000)), Catch::StartsWith("demo.toml:1: "));
+  CHECK_THAT(error_of("[a" + repeat(".a", 30000) + "]\n"),
+             Catch::Contains("at most 65536 bytes and 4096 dots"));
+  CHECK_THAT(error_of("a" + repeat(".a", 4000) + " = 1\n"), Catch::Contains("unknown key"));
+  CHECK_THAT(error_of("[solver" + repeat(".a", 4000) + "]\n"), Catch::Contains("unknown key"));
+  CHECK_THAT(error_of(repeat("# padding\n", 7000)), Catch::Contains("65536 bytes"));
+  CHECK_THAT(error_of(repeat("k", 60000) + " = 1\n"), Catch::Contains("unknown key"));
+  CHECK_THAT(error_of("", {"solver.steps=" + repeat("[", 30000)}), Catch::Contains("--set solver.steps=["));
+  CHECK_THAT(error_of("", {repeat("a.", 30000) + "a=3"}), Catch::Contains("unknown key"));
+}
+
+TEST_CASE("config: wrong overrides name themselves", "[config]") {
+  CHECK_THAT(error_of("", {"solver.steps"}), Catch::Contains("--set solver.steps: expected key=value"));
+  CHECK_THAT(error_of("", {"=3"}), Catch::Contains("expected key=value"));
+  CHECK_THAT(error_of("", {""}), Catch::Contains("expected key=value"));
+  CHECK_THAT(error_of("", {"solver.steps=12x"}), Catch::Contains("got \"12x\""));
+  CHECK_THAT(error_of("", {"solver.steps="}), Catch::Contains("got \"\""));
+  CHECK_THAT(error_of("", {"source.classes=[3"}), Catch::Contains("--set source.classes=[3"));
+  CHECK_THAT(error_of("", {"solver.steps=3\nsolver.seed=4"}),
+             Catch::Contains("expected a value of one line"));
+  CHECK_THAT(error_of("", {"solver=3"}), Catch::Contains("solver: expected a table, got 3"));
+}
+
+TEST_CASE("config: files that are missing, directories or too long", "[config]") {
+  const test::TempDirectory folder;
+  CHECK_THROWS_WITH(load_config(folder / "none.toml"), Catch::Contains("no such config file"));
+  CHECK_THROWS_WITH(load_config(folder.path()), Catch::Contains("got a directory"));
+  std::ofstream(folder / "long.toml") << std::string(70000, '#');
+  CHECK_THROWS_WITH(load_config(folder / "long.toml"), Catch::Contains("at most 65536 bytes"));
+  std::ofstream(folder / "empty.toml");
+  CHECK(load_config(folder / "empty.toml") == RunConfig{});
+  std::ofstream(folder / "good.toml") << "[solver]\r\nsteps = 3\r\n";
+  CHECK(load_config(folder / "good.toml", {"solver.seed=5"}).solver.steps == 3);
+}
+
+TEST_CASE("config: validate refuses what was changed afterwards", "[config]") {
+  RunConfig config = parse_config("", "demo.toml");
+  CHECK_NOTHROW(validate(config));
+  config.solver.form = "weak";
+  CHECK_THROWS_AS(validate(config), UsageError);
+}
+
+TEST_CASE("config: every file of configs/ reads", "[config]") {
+  const auto folder = std::filesystem::path(__FILE__).parent_path().parent_path() / "configs";
+  for (const char* name : {"demo.toml", "published_strong.toml", "published_weak.toml"}) {
+    INFO(name);
+    const RunConfig config = load_config(folder / name);
+    CHECK(parse_config(to_toml(config), name) == config);
+    CHECK(config.source.classes == std::vector<int>{3});
+    CHECK(config.target.classes == std::vector<int>{5});
+  }
+  CHECK(load_config(folder / "demo.toml").solver.steps == 300);
+  CHECK(load_config(folder / "published_strong.toml").transport.base == 32);
+  CHECK(load_config(folder / "published_weak.toml").solver.gamma_steps == 25000);
+}

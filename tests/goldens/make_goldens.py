@@ -1,0 +1,415 @@
+#!/usr/bin/env python3
+"""Writes the golden safetensors of this folder: PyTorch's answers, computed in double, stored in fp32.
+
+    python3 tests/goldens/make_goldens.py
+
+Inputs and weights are rounded to fp32 before anything is computed, so a reader starts from the very same
+numbers. Every network is computed a second time in fp32 and the distance to the double result is printed: that
+distance is what fp32 costs in PyTorch itself, and the tests' tolerances are chosen beside it (README.md).
+"""
+
+import copy
+from pathlib import Path
+
+import torch
+from reference import ResNet3D, UNet3D
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+HERE = Path(__file__).resolve().parent
+
+
+def randn(*shape, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def stored(tensors: dict) -> dict:
+    """fp32 for every floating tensor, integers as they are, names in order."""
+    return {
+        name: (value.detach().float() if value.is_floating_point() else value.detach()).contiguous().clone()
+        for name, value in sorted(tensors.items())
+    }
+
+
+def save(name: str, tensors: dict, about: str) -> None:
+    path = HERE / f"{name}.safetensors"
+    save_file(stored(tensors), path, metadata={"format": "pt", "about": about})
+    path.chmod(0o644)
+    print(f"{path.name}: {len(tensors)} tensors, {path.stat().st_size} bytes")
+
+
+def distance(a: dict, b: dict, names=None) -> float:
+    """The largest relative L2 distance over the named tensors."""
+    worst = 0.0
+    for name in names or b:
+        if b[name].is_floating_point() and b[name].norm() > 0:
+            worst = max(worst, ((a[name].double() - b[name]).norm() / b[name].norm()).item())
+    return worst
+
+
+# --- networks ------------------------------------------------------------------------------------------------------
+
+
+def network_case(model: torch.nn.Module, prefix: str, inputs: list, target: torch.Tensor | None) -> dict:
+    """Forward in training mode, mean squared error, backward; buffers as they are afterwards.
+
+    Without a target the error is against the (detached) input, as in the transport cost.
+    """
+    model = copy.deepcopy(model).train()
+    inputs = [x.clone().requires_grad_(True) for x in inputs]
+    output = model(*inputs)
+    loss = F.mse_loss(output, inputs[0].detach() if target is None else target)
+    loss.backward()
+    result = {f"{prefix}output": output, f"{prefix}loss": loss.reshape(1)}
+    for name, x in zip(["input", "noise"], inputs):
+        result[f"{prefix}{name}"] = x
+        result[f"{prefix}grad_{name}"] = x.grad
+    if target is not None:
+        result[f"{prefix}target"] = target
+    for name, parameter in model.named_parameters():
+        result[f"{prefix}grad.{name}"] = parameter.grad
+    for name, buffer in model.named_buffers():
+        result[f"{prefix}buffer_after.{name}"] = buffer
+    if any(True for _ in model.buffers()):
+        model.eval()
+        with torch.no_grad():
+            result[f"{prefix}output_eval"] = model(*[x.detach() for x in inputs])
+    return result
+
+
+def vanishing(name: str, norm: str | None) -> bool:
+    """A convolution's bias has gradient 0 but for rounding where a normalisation of single channels follows."""
+    return norm in ("batch", "group", "instance") and name.endswith(("double_conv.0.bias", "double_conv.3.bias"))
+
+
+def network_golden(name: str, model, cases: dict, about: str, norm: str | None = None) -> None:
+    model = model.float()
+    tensors = {f"weight.{key}": value for key, value in model.state_dict().items()}
+    for prefix, (inputs, target) in cases.items():
+        exact = network_case(copy.deepcopy(model).double(), prefix, inputs, target)
+        single = network_case(model, prefix, [x.float() for x in inputs], None if target is None else target.float())
+        gradients = [key for key in exact if ".grad." in f".{key}" and not vanishing(key, norm)]
+        print(
+            f"  {name} {prefix or '-'} fp32 against double: output {distance(single, exact, [prefix + 'output']):.1e},"
+            f" loss {distance(single, exact, [prefix + 'loss']):.1e},"
+            f" worst gradient {distance(single, exact, gradients):.1e},"
+            f" input gradient {distance(single, exact, [prefix + 'grad_input']):.1e}"
+        )
+        tensors |= {key: value.float() if value.is_floating_point() else value for key, value in exact.items()}
+    save(name, tensors, about)
+
+
+def spread(model: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Moves normalisation's weights and biases off 1 and 0, where a missing one would not show."""
+    for i, (name, p) in enumerate(model.named_parameters()):
+        if p.dim() == 1 and not name.endswith(("0.bias", "3.bias", "conv.bias", "fc.bias", "img.bias")):
+            p.data += 0.1 * randn(*p.shape, seed=seed + i).float()
+    return model
+
+
+def make_networks() -> None:
+    torch.manual_seed(1)
+    network_golden(
+        "unet3d",
+        spread(UNet3D(3, 3, 4), 100),
+        {
+            "cubic.": ([randn(2, 3, 16, 16, 16, seed=2)], None),
+            "noncubic.": ([randn(1, 3, 8, 16, 24, seed=4)], None),
+        },
+        "UNet3D(inputs 3, outputs 3, base 4)",
+        "batch",
+    )
+    torch.manual_seed(6)
+    network_golden(
+        "unet3d_group_transposed",
+        spread(UNet3D(3, 3, 2, noise_channels=1, residual=True, norm="group", upsampling="transposed"), 200),
+        {"": ([randn(1, 3, 16, 16, 8, seed=7), randn(1, 1, 16, 16, 8, seed=8)], randn(1, 3, 16, 16, 8, seed=9))},
+        "UNet3D(3, 3, base 2, noise_channels 1, residual, group normalisation in min(8, channels) groups, transposed up-sampling)",
+        "group",
+    )
+    torch.manual_seed(10)
+    network_golden(
+        "unet3d_instance",
+        spread(UNet3D(3, 3, 2, norm="instance"), 300),
+        {"": ([randn(1, 3, 16, 16, 8, seed=11)], None)},
+        "UNet3D(3, 3, base 2, instance normalisation with affine parameters)",
+        "instance",
+    )
+    torch.manual_seed(13)
+    network_golden(
+        "resnet3d",
+        ResNet3D(16, 3, 8, 16),
+        {"": ([randn(2, 3, 16, 16, 16, seed=14)], randn(2, 1, seed=15))},
+        "ResNet3D(size 16, nc 3, nf 8, nf_max 16)",
+    )
+
+
+# --- the strong NOT loop -------------------------------------------------------------------------------------------
+
+OUTER, INNER, BATCH = 10, 2, 4
+
+
+def not_loop(transport, potential, pool, source_index, target_index, lr: float) -> dict:
+    settings = {"lr": lr, "betas": (0.9, 0.999), "weight_decay": 1e-10}
+    transport_adam = torch.optim.Adam(transport.parameters(), **settings)
+    potential_adam = torch.optim.Adam(potential.parameters(), **settings)
+    losses_t, losses_f = [], []
+    for outer in range(OUTER):
+        transport.train()
+        potential.requires_grad_(False)
+        for inner in range(INNER):
+            x = pool[source_index[outer, inner]]
+            tx = transport(x)
+            loss = F.mse_loss(tx, x) - potential(tx).mean()
+            transport_adam.zero_grad()
+            loss.backward()
+            transport_adam.step()
+            losses_t.append(loss.detach())
+        potential.requires_grad_(True)
+        transport.eval()
+        with torch.no_grad():
+            tx = transport(pool[source_index[outer, INNER]])
+        loss = potential(tx).mean() - potential(pool[target_index[outer]]).mean()
+        potential_adam.zero_grad()
+        loss.backward()
+        potential_adam.step()
+        losses_f.append(loss.detach())
+    result = {"loss_transport": torch.stack(losses_t).reshape(OUTER, INNER), "loss_potential": torch.stack(losses_f)}
+    result |= {f"final_transport.{k}": v for k, v in transport.state_dict().items()}
+    result |= {f"final_potential.{k}": v for k, v in potential.state_dict().items()}
+    return result
+
+
+def fp32_runs(transport, potential, arguments, lr: float) -> list[dict]:
+    """The same loop in fp32 four times, each with another order of rounding."""
+
+    def run(layout=torch.contiguous_format, nudge=0.0):
+        t, f = copy.deepcopy(transport), copy.deepcopy(potential)
+        for i, p in enumerate(t.parameters()):
+            p.data *= 1 + nudge * randn(*p.shape, seed=500 + i).float()
+        pool, *indices = arguments
+        t, f, pool = (v.to(memory_format=layout) for v in (t, f, pool.float()))
+        return not_loop(t, f, pool, *indices, lr)
+
+    runs = [run(), run(torch.channels_last_3d), run(nudge=1e-7)]
+    torch.backends.mkldnn.enabled = False
+    runs.append(run())
+    torch.backends.mkldnn.enabled = True
+    return runs
+
+
+def make_not_trace() -> None:
+    torch.manual_seed(28)
+    transport, potential = spread(UNet3D(3, 3, 4), 400), ResNet3D(16, 3, 4, 8)
+    generator = torch.Generator().manual_seed(21)
+    pool = randn(12, 3, 8, 8, 8, seed=22).tanh().float().double()
+    volumes = pool.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+    source_index = torch.randint(0, 6, (OUTER, INNER + 1, BATCH), generator=generator)
+    target_index = torch.randint(6, 12, (OUTER, BATCH), generator=generator)
+    arguments = (volumes, source_index, target_index)
+    tensors = {"pool": pool, "source_index": source_index, "target_index": target_index}
+    tensors |= {f"initial_transport.{k}": v for k, v in transport.state_dict().items()}
+    tensors |= {f"initial_potential.{k}": v for k, v in potential.state_dict().items()}
+    for case, lr in (("lr1e-3", 1e-3), ("lr1e-4", 1e-4)):
+        exact = not_loop(copy.deepcopy(transport).double(), copy.deepcopy(potential).double(), *arguments, lr)
+        runs = fp32_runs(transport, potential, arguments, lr)
+        for what in ("loss_transport", "loss_potential"):
+            spreads = torch.stack([(r[what].double() - exact[what]).abs() for r in runs]).amax(0)
+            tensors[f"{case}.{what}"], tensors[f"{case}.{what}_fp32_spread"] = exact[what], spreads
+            listed = " ".join(f"{v:.0e}" for v in spreads.reshape(OUTER, -1).amax(1))
+            print(f"  not_trace {case} {what}: largest fp32 error by outer step {listed}")
+        if case == "lr1e-3":
+            tensors |= {f"{case}.{k}": v for k, v in exact.items() if k.startswith("final_")}
+    save(
+        "not_trace",
+        tensors,
+        "strong NOT, 10 outer steps: UNet3D(3, 3, base 4), ResNet3D(size 16, nc 3, nf 4, nf_max 8), K_T 2, batch 4, "
+        "Adam betas 0.9 0.999, weight decay 1e-10",
+    )
+
+
+# --- single operations ---------------------------------------------------------------------------------------------
+
+
+def ints(*values) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def op_case(ops: dict, name: str, function, inputs: dict, seed: int, **settings) -> None:
+    """output = function(*inputs); a random grad_output is pulled back to every input. Settings are stored beside."""
+    inputs = {key: value.clone().requires_grad_(True) for key, value in inputs.items()}
+    output = function(*inputs.values())
+    grad_output = randn(*output.shape, seed=seed)
+    gradients = torch.autograd.grad(output, list(inputs.values()), grad_output)
+    for (key, value), gradient in zip(inputs.items(), gradients):
+        ops[f"{name}.{key}"] = value
+        ops[f"{name}.grad_{key}"] = gradient
+    ops[f"{name}.output"], ops[f"{name}.grad_output"] = output, grad_output
+    for key, value in settings.items():
+        ops[f"{name}.{key}"] = value
+
+
+def convolutions(ops: dict) -> None:
+    cases = {  # name: (batch, in, out, extent, kernel, stride, padding, dilation)
+        "conv3d_same": (2, 3, 5, (5, 6, 7), (3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1)),
+        "conv3d_pointwise": (2, 4, 3, (3, 4, 5), (1, 1, 1), (1, 1, 1), (0, 0, 0), (1, 1, 1)),
+        "conv3d_stride2": (2, 3, 4, (7, 8, 5), (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1)),
+        "conv3d_dilation2": (1, 2, 3, (7, 6, 8), (3, 3, 3), (1, 1, 1), (2, 2, 2), (2, 2, 2)),
+        "conv3d_mixed": (2, 3, 2, (6, 7, 9), (1, 3, 2), (1, 2, 3), (0, 2, 1), (1, 2, 1)),
+        "conv3d_flat": (2, 3, 4, (1, 8, 7), (1, 3, 3), (1, 1, 1), (0, 1, 1), (1, 1, 1)),
+    }
+    for i, (name, (n, c, o, extent, kernel, stride, padding, dilation)) in enumerate(cases.items()):
+        inputs = {
+            "input": randn(n, c, *extent, seed=1000 + i),
+            "weight": randn(o, c, *kernel, seed=1100 + i) * 0.2,
+            "bias": randn(o, seed=1200 + i),
+        }
+        inputs = {key: value.float().double() for key, value in inputs.items()}
+        op_case(
+            ops,
+            name,
+            lambda x, w, b: F.conv3d(x, w, b, stride, padding, dilation),
+            inputs,
+            1300 + i,
+            stride=ints(*stride),
+            padding=ints(*padding),
+            dilation=ints(*dilation),
+        )
+    cases = {  # name: (batch, in, out, extent, kernel, stride, padding, output_padding)
+        "conv_transpose3d_stride2": (2, 4, 3, (3, 4, 2), (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1)),
+        "conv_transpose3d_double": (2, 3, 3, (2, 3, 4), (2, 2, 2), (2, 2, 2), (0, 0, 0), (0, 0, 0)),
+    }
+    for i, (name, (n, c, o, extent, kernel, stride, padding, extra)) in enumerate(cases.items()):
+        inputs = {
+            "input": randn(n, c, *extent, seed=1400 + i),
+            "weight": (randn(c, o, *kernel, seed=1500 + i) * 0.2).float().double(),
+            "bias": randn(o, seed=1600 + i),
+        }
+        op_case(
+            ops,
+            name,
+            lambda x, w, b: F.conv_transpose3d(x, w, b, stride, padding, extra),
+            inputs,
+            1700 + i,
+            stride=ints(*stride),
+            padding=ints(*padding),
+            output_padding=ints(*extra),
+        )
+
+
+def normalisations(ops: dict) -> None:
+    def inputs(seed):
+        return {
+            "input": (randn(3, 4, 2, 3, 4, seed=seed) * 2 + 0.5).float().double(),
+            "weight": randn(4, seed=seed + 1),
+            "bias": randn(4, seed=seed + 2),
+        }
+
+    mean, variance = randn(4, seed=2000), randn(4, seed=2001).abs().float().double() + 0.5
+    after_mean, after_variance = mean.clone(), variance.clone()
+
+    def train(x, w, b):
+        return F.batch_norm(x, after_mean, after_variance, w, b, training=True, momentum=0.1, eps=1e-5)
+
+    op_case(ops, "batch_norm_train", train, inputs(2010), 2013)
+    ops["batch_norm_train.running_mean"], ops["batch_norm_train.running_var"] = mean, variance
+    ops["batch_norm_train.running_mean_after"] = after_mean
+    ops["batch_norm_train.running_var_after"] = after_variance
+    evaluate = lambda x, w, b: F.batch_norm(x, mean, variance, w, b, training=False, eps=1e-5)  # noqa: E731
+    op_case(ops, "batch_norm_eval", evaluate, inputs(2020), 2023, running_mean=mean, running_var=variance)
+    group = lambda x, w, b: F.group_norm(x, 2, w, b, eps=1e-5)  # noqa: E731
+    op_case(ops, "group_norm", group, inputs(2030), 2033, groups=ints(2))
+    instance = lambda x, w, b: F.instance_norm(x, weight=w, bias=b, eps=1e-5)  # noqa: E731
+    op_case(ops, "instance_norm", instance, inputs(2040), 2043)
+
+
+def pooling_and_resampling(ops: dict) -> None:
+    volume = {"input": randn(2, 3, 5, 6, 7, seed=3000)}
+    window = {"kernel": ints(3, 3, 3), "stride": ints(2, 2, 2), "padding": ints(1, 1, 1)}
+    for name, counted in (("avg_pool3d_padding_counted", True), ("avg_pool3d_padding_not_counted", False)):
+        op_case(ops, name, lambda x, c=counted: F.avg_pool3d(x, 3, 2, 1, count_include_pad=c), volume, 3001, **window)
+    op_case(ops, "max_pool3d_overlapping", lambda x: F.max_pool3d(x, 3, 2, 1), volume, 3002, **window)
+    even = {"kernel": ints(2, 2, 2), "stride": ints(2, 2, 2), "padding": ints(0, 0, 0)}
+    op_case(ops, "max_pool3d", lambda x: F.max_pool3d(x, 2), {"input": randn(2, 3, 4, 6, 2, seed=3003)}, 3004, **even)
+    small = {"input": randn(2, 3, 2, 3, 4, seed=3005)}
+    for name, mode in (("upsample_trilinear", "trilinear"), ("upsample_nearest", "nearest")):
+        flags = {"align_corners": False} if mode == "trilinear" else {}
+        up = lambda x: F.interpolate(x, scale_factor=2, mode=mode, **flags)  # noqa: E731
+        op_case(ops, name, up, small, 3006, factor=ints(2, 2, 2))
+
+
+def pointwise_and_losses(ops: dict) -> None:
+    x = randn(2, 3, 2, 3, 4, seed=4000) * 3
+    volume = {"input": x.float().double()}
+    activations = {
+        "relu": F.relu,
+        "leaky_relu": lambda v: F.leaky_relu(v, 0.2),
+        "silu": F.silu,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "softplus": F.softplus,
+    }
+    for i, (name, function) in enumerate(activations.items()):
+        op_case(ops, name, function, volume, 4001 + i)
+    op_case(ops, "prelu", F.prelu, volume | {"weight": randn(3, seed=4010).abs()}, 4011)
+    labels = torch.randint(0, 7, (6,), generator=torch.Generator().manual_seed(4020))
+    logits = {"input": (randn(6, 7, seed=4021) * 4).float().double()}
+    op_case(ops, "cross_entropy", lambda v: F.cross_entropy(v, labels).reshape(1), logits, 4022, labels=labels)
+    pair = {"input": randn(4, 5, seed=4030), "target": randn(4, 5, seed=4031)}
+    op_case(ops, "mse_loss", lambda a, b: F.mse_loss(a, b).reshape(1), pair, 4032)
+    matrix = {"input": randn(4, 6, seed=4040), "weight": randn(3, 6, seed=4041), "bias": randn(3, seed=4042)}
+    op_case(ops, "linear", F.linear, matrix, 4043)
+    draws = {"input": randn(2, 5, 3, 4, seed=4050)}
+    op_case(ops, "var_unbiased", lambda v: v.var(dim=1, unbiased=True), draws, 4051, axis=ints(1))
+    op_case(ops, "mean", lambda v: v.mean().reshape(1), draws, 4052)
+
+
+def optimizers(ops: dict) -> None:
+    """Five steps: parameter [20], gradients [5, 20], the parameters after each step [5, 20]; settings in double."""
+    cases = {
+        "sgd_momentum": (torch.optim.SGD, {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}),
+        "adam": (torch.optim.Adam, {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
+        "adamw": (torch.optim.AdamW, {"lr": 0.01, "betas": (0.5, 0.99), "eps": 1e-8, "weight_decay": 0.1}),
+        "rmsprop": (torch.optim.RMSprop, {"lr": 0.01, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.01}),
+        "rmsprop_momentum": (
+            torch.optim.RMSprop,
+            {"lr": 0.01, "alpha": 0.9, "eps": 1e-8, "weight_decay": 0.01, "momentum": 0.8},
+        ),
+    }
+    for i, (name, (kind, settings)) in enumerate(cases.items()):
+        parameter = randn(20, seed=5000 + i)
+        gradients = randn(5, 20, seed=5100 + i)
+        ops[f"optimizer.{name}.parameter"], ops[f"optimizer.{name}.gradients"] = parameter, gradients
+        for key, value in settings.items():
+            for suffix, number in zip(("1", "2"), value) if isinstance(value, tuple) else [("", value)]:
+                ops[f"optimizer.{name}.{key.rstrip('s') if suffix else key}{suffix}"] = torch.tensor([number])
+        moving = parameter.clone().requires_grad_(True)
+        optimizer = kind([moving], **settings)
+        after = []
+        for gradient in gradients:
+            moving.grad = gradient.clone()
+            optimizer.step()
+            after.append(moving.detach().clone())
+        ops[f"optimizer.{name}.parameters_after"] = torch.stack(after)
+
+
+def make_ops() -> None:
+    ops = {}
+    convolutions(ops)
+    normalisations(ops)
+    pooling_and_resampling(ops)
+    pointwise_and_losses(ops)
+    optimizers(ops)
+    save("ops", ops, "single operations with a random grad_output pulled back; optimizers over five steps")
+
+
+def main() -> None:
+    torch.set_num_threads(1)  # one order of summation
+    torch.use_deterministic_algorithms(True)
+    make_networks()
+    make_not_trace()
+    make_ops()
+
+
+if __name__ == "__main__":
+    main()
