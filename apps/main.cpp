@@ -40,13 +40,14 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help and --version
     return app.exit(success);
-  } catch (const CLI::RequiredError& error) {
-    const bool unknown = app.get_subcommands().empty() && !app.remaining().empty();
-    return report(unknown ? fmt::format("unknown subcommand {} (see voxot --help)", app.remaining().front())
-                          : fmt::format("{} (see voxot --help)", error.what()),
-                  2);
   } catch (const CLI::ParseError& error) {
-    return report(fmt::format("{} (see voxot --help)", error.what()), 2);
+    const auto parsed = app.get_subcommands();
+    const std::string name = parsed.empty() ? "voxot" : "voxot " + parsed.front()->get_name();
+    const bool unknown = parsed.empty() && !app.remaining().empty();
+    return report(
+        fmt::format("{} (see {} --help)",
+                    unknown ? "unknown subcommand or option " + app.remaining().front() : error.what(), name),
+        2);
   }
   return 0;
 }

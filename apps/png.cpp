@@ -47,9 +47,9 @@ std::vector<TextBox> text_boxes(const std::string& text) {
   const int quads = stb_easy_font_print(0, 0, printable.data(), nullptr, vertices.data(),
                                         static_cast<int>(vertices.size() * sizeof(Vertex)));
   std::vector<TextBox> boxes;
-  for (int i = 0; i < quads; ++i) {
-    const Vertex& low = vertices[static_cast<std::size_t>(4 * i)];
-    const Vertex& high = vertices[static_cast<std::size_t>(4 * i + 2)];
+  for (std::size_t i = 0; i < static_cast<std::size_t>(quads); ++i) {
+    const Vertex& low = vertices[4 * i];
+    const Vertex& high = vertices[4 * i + 2];
     boxes.push_back({static_cast<int>(low.x), static_cast<int>(low.y), static_cast<int>(high.x),
                      static_cast<int>(high.y)});
   }

@@ -87,6 +87,7 @@ std::vector<Volumes> volumes_of_npz(const std::filesystem::path& file, std::int6
     return rows;
   }
   std::vector<std::string> names;
+  names.reserve(arrays.size());
   for (const auto& [name, array] : arrays) {
     names.push_back(name);
   }

@@ -30,6 +30,7 @@ class Kernel<void(Args...)> {
   }
 
   [[nodiscard]] const char* name() const { return name_; }
+  [[nodiscard]] bool implemented(Device device) const { return functions_[static_cast<std::size_t>(device)] != nullptr; }
   void implement(Device device, Function function) { functions_[static_cast<std::size_t>(device)] = function; }
 
  private:

@@ -54,9 +54,9 @@ struct RandomState {
   }
 };
 
-/// A word as a uniform number in the open interval (0, 1): 24 bits, so exact in fp32.
+/// A word as a uniform number in the open interval (0, 1): 23 bits, so exact in fp32.
 VOXOT_HOST_DEVICE constexpr float uniform_from(std::uint32_t word) {
-  return (static_cast<float>(word >> 8) + 0.5F) * (1.0F / 16777216.0F);
+  return (static_cast<float>(word >> 9) + 0.5F) * (1.0F / 8388608.0F);
 }
 
 /// Box–Muller: two words to two standard normal numbers.

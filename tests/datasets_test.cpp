@@ -40,21 +40,22 @@ TEST_CASE("a draw is a pure function of the state and of the sample's place", "[
   config.colour = "uniform";
   const auto dataset = open_dataset(config, Split::train, {});
   const std::int64_t stride = values_in(*dataset);
+  // Double parentheses keep Catch from printing whole volumes.
   const Drawn eight = draw(*dataset, 8, 5);
   draw(*dataset, 3, 6);  // must leave no trace
   const Drawn again = draw(*dataset, 8, 5);
-  CHECK(eight.values == again.values);
+  CHECK((eight.values == again.values));
   CHECK(same_labels(eight.labels, again.labels));
   const Drawn three = draw(*open_dataset(config, Split::train, {}), 3, 5);
   CHECK(std::equal(three.values.begin(), three.values.end(), eight.values.begin()));
   CHECK(same_labels(three.labels, {eight.labels.begin(), eight.labels.begin() + 3}));
-  CHECK(eight.values != draw(*dataset, 8, 6).values);
-  CHECK(eight.values != draw(*dataset, 8, 5, 2).values);
-  CHECK(eight.values != draw(*dataset, 8, 5, 1, Purpose::target_samples).values);
+  CHECK((eight.values != draw(*dataset, 8, 6).values));
+  CHECK((eight.values != draw(*dataset, 8, 5, 2).values));
+  CHECK((eight.values != draw(*dataset, 8, 5, 1, Purpose::target_samples).values));
   CHECK(!std::equal(eight.values.begin(), eight.values.begin() + stride, eight.values.begin() + stride));
   std::vector<float> unlabelled(8 * stride);
   dataset->draw({1, Purpose::source_samples, 5}, 8, unlabelled.data(), nullptr);
-  CHECK(unlabelled == eight.values);
+  CHECK((unlabelled == eight.values));
 }
 
 TEST_CASE("the contract's counter: sample i of a step is sample 0 of nothing else", "[datasets]") {

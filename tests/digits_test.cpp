@@ -41,13 +41,13 @@ TEST_CASE("a digit is a pure function of split and index", "[digits]") {
   for (const std::int64_t index : {std::int64_t{0}, std::int64_t{123456789}, kDigitItems - 1}) {
     const Image once = digit(Split::train, index);
     digit(Split::test, index + (index == 0 ? 1 : -1));
-    CHECK(once == digit(Split::train, index));
-    CHECK(once != digit(Split::validation, index));
-    CHECK(once != digit(Split::test, index));
+    CHECK((once == digit(Split::train, index)));
+    CHECK((once != digit(Split::validation, index)));
+    CHECK((once != digit(Split::test, index)));
     const auto source = open_digits(Split::train, {});
     Image rendered;
     source->render(index, rendered.data());
-    CHECK(rendered == once);
+    CHECK((rendered == once));
   }
   Image image;
   CHECK_THROWS_AS(draw_digit(Split::train, -1, image.data()), Error);

@@ -19,6 +19,13 @@ Tiling::Tiling(const Conv3dParams& p)
   rows = p.batch * tiles_d * tiles_h;
 }
 
+std::int64_t block_rows(const Tiling& t, std::int64_t tile_floats, std::int64_t bytes, std::int64_t parts) {
+  const std::int64_t largest = std::max<std::int64_t>(1, bytes / (4 * tile_floats * t.row_tiles));
+  const std::int64_t part = (t.rows + parts - 1) / parts;
+  const std::int64_t blocks = (part + largest - 1) / largest;
+  return (part + blocks - 1) / blocks;
+}
+
 namespace {
 
 bool fits(const Conv3dParams& p) {
@@ -34,30 +41,23 @@ constexpr std::int64_t kSharedWeights = std::int64_t{3} << 20;
 constexpr std::int64_t kPrivateBlock = 640 << 10;
 constexpr std::int64_t kSharedBlock = std::int64_t{6} << 20;
 
-/// Rows in a block whose transformed tiles stay within `bytes`, the same number of blocks for each of `parts`.
-std::int64_t block_rows(const Tiling& t, std::int64_t bytes, std::int64_t parts) {
-  const std::int64_t tile_bytes = 4 * kPlanes * (t.points() * t.c_in + t.width * t.c_out);
-  const std::int64_t largest = std::max<std::int64_t>(1, bytes / (tile_bytes * t.row_tiles));
-  const std::int64_t part = (t.rows + parts - 1) / parts;
-  const std::int64_t blocks = (part + largest - 1) / largest;
-  return (part + blocks - 1) / blocks;
-}
+std::int64_t tile_floats(const Tiling& t) { return kSlicePlanes * t.points() * t.c_in + kPlanes * t.width * t.c_out; }
 
 void forward_private(const Tiling& t, const float* x, const float* u, const Epilogue& e, float* y) {
-  const std::int64_t rows = block_rows(t, kPrivateBlock, omp_get_max_threads());
-  const TileArray v_array(t.c_in, t.points(), rows * t.row_tiles);
-  const TileArray m_array(t.c_out, t.width, rows * t.row_tiles);
+  const std::int64_t rows = block_rows(t, tile_floats(t), kPrivateBlock, omp_get_max_threads());
+  const TileArray v_array(kSlicePlanes, t.c_in, t.points(), rows * t.row_tiles);
+  const TileArray m_array(kPlanes, t.c_out, t.width, rows * t.row_tiles);
   const std::int64_t blocks = t.c_out / lanes(t.c_out);
 #pragma omp parallel
   {
     static thread_local Scratch v_scratch, m_scratch;
-    float* v = v_scratch.reserve(v_array.size());
-    float* m = m_scratch.reserve(m_array.size());
+    float* v = v_scratch.reserve(v_array.size);
+    float* m = m_scratch.reserve(m_array.size);
 #pragma omp for schedule(static)
     for (std::int64_t begin = 0; begin < t.rows; begin += rows) {
       const std::int64_t end = std::min(begin + rows, t.rows);
-      transform_input(t, x, begin, end, v_array, v);
       for (std::int64_t plane = 0; plane < kPlanes; ++plane) {
+        if (plane % kSlicePlanes == 0) transform_input(t, plane / kSlicePlanes, x, begin, end, v_array, v);
         for (std::int64_t block = 0; block < blocks; ++block) {
           multiply(t, plane, block, (end - begin) * t.row_tiles, v_array, v, u, m_array, m);
         }
@@ -68,24 +68,26 @@ void forward_private(const Tiling& t, const float* x, const float* u, const Epil
 }
 
 void forward_shared(const Tiling& t, const float* x, const float* u, const Epilogue& e, float* y) {
-  const std::int64_t rows = block_rows(t, kSharedBlock, 1);
-  const TileArray v_array(t.c_in, t.points(), rows * t.row_tiles);
-  const TileArray m_array(t.c_out, t.width, rows * t.row_tiles);
+  const std::int64_t rows = block_rows(t, tile_floats(t), kSharedBlock, 1);
+  const TileArray v_array(kSlicePlanes, t.c_in, t.points(), rows * t.row_tiles);
+  const TileArray m_array(kPlanes, t.c_out, t.width, rows * t.row_tiles);
   static thread_local Scratch v_scratch, m_scratch;
-  float* v = v_scratch.reserve(v_array.size());
-  float* m = m_scratch.reserve(m_array.size());
+  float* v = v_scratch.reserve(v_array.size);
+  float* m = m_scratch.reserve(m_array.size);
   const std::int64_t blocks = t.c_out / lanes(t.c_out);
 #pragma omp parallel
   for (std::int64_t begin = 0; begin < t.rows; begin += rows) {
     const std::int64_t end = std::min(begin + rows, t.rows);
+    for (std::int64_t slice = 0; slice < kSlices; ++slice) {
 #pragma omp for schedule(static)
-    for (std::int64_t row = begin; row < end; ++row) {
-      transform_input(t, x, row, row + 1, v_array, v + (row - begin) * t.row_tiles * v_array.tile_stride);
-    }
+      for (std::int64_t row = begin; row < end; ++row) {
+        transform_input(t, slice, x, row, row + 1, v_array, v + (row - begin) * t.row_tiles * v_array.tile_stride);
+      }
 #pragma omp for collapse(2) schedule(static)
-    for (std::int64_t plane = 0; plane < kPlanes; ++plane) {
-      for (std::int64_t block = 0; block < blocks; ++block) {
-        multiply(t, plane, block, (end - begin) * t.row_tiles, v_array, v, u, m_array, m);
+      for (std::int64_t h = 0; h < kSlicePlanes; ++h) {
+        for (std::int64_t block = 0; block < blocks; ++block) {
+          multiply(t, slice * kSlicePlanes + h, block, (end - begin) * t.row_tiles, v_array, v, u, m_array, m);
+        }
       }
     }
 #pragma omp for schedule(static)

@@ -35,8 +35,11 @@ void winograd_grad_weight(const Conv3dParams& p, const float* x, const float* gr
 /// What the translation units of the method share.
 namespace winograd {
 
-/// Frequencies over D and H: the planes of every transformed array.
-inline constexpr std::int64_t kPlanes = 16;
+/// Frequencies along D (slices) and, in each, along H. Slices are transformed and multiplied one at a time: fewer
+/// transformed tiles must then stay in the cache.
+inline constexpr std::int64_t kSlices = 4;
+inline constexpr std::int64_t kSlicePlanes = 4;
+inline constexpr std::int64_t kPlanes = kSlices * kSlicePlanes;
 
 template <int Lanes>
 struct Vector;
@@ -200,13 +203,15 @@ struct Tiling {
   [[nodiscard]] std::int64_t weight_count() const { return kPlanes * points() * c_in * c_out; }
 };
 
-/// Transformed tiles [plane][tile][channels / lanes][per][lanes], `per` values for each channel; strides in floats,
+/// Transformed tiles [planes][tile][channels / lanes][per][lanes], `per` values for each channel; strides in floats,
 /// padded against conflicts in the cache.
 struct TileArray {
-  TileArray(std::int64_t channels, std::int64_t per, std::int64_t tiles)
-      : tile_stride(channels * per + 16), plane_stride(tile_stride * tiles + 16) {}
+  TileArray(std::int64_t planes, std::int64_t channels, std::int64_t per, std::int64_t tiles)
+      : tile_stride(channels * per + 16),
+        plane_stride(tile_stride * tiles + 16),
+        size(static_cast<std::size_t>(planes * plane_stride)) {}
   std::int64_t tile_stride, plane_stride;
-  [[nodiscard]] std::size_t size() const { return static_cast<std::size_t>(kPlanes * plane_stride); }
+  std::size_t size;
 };
 
 /// Memory that keeps its largest size.
@@ -224,12 +229,12 @@ class Scratch {
   std::vector<Line> lines_;
 };
 
-/// Rows [begin, end) of x into v, whose first tile is that of row `begin`.
-void transform_input(const Tiling& t, const float* x, std::int64_t begin, std::int64_t end, const TileArray& array,
-                     float* v);
-/// The same for an output gradient, by the transpose of the output transform.
-void transform_grad_output(const Tiling& t, const float* grad_y, std::int64_t begin, std::int64_t end,
-                           const TileArray& array, float* v);
+/// One slice of rows [begin, end) of x into the planes of v, whose first tile is that of row `begin`.
+void transform_input(const Tiling& t, std::int64_t slice, const float* x, std::int64_t begin, std::int64_t end,
+                     const TileArray& array, float* v);
+/// The same for an output gradient, by the transpose of the output transform; adds its sums to bias [c_out].
+void transform_grad_output(const Tiling& t, std::int64_t slice, const float* grad_y, std::int64_t begin,
+                           std::int64_t end, const TileArray& array, float* v, float* bias);
 
 struct Epilogue {
   const float* bias;
@@ -241,11 +246,21 @@ struct Epilogue {
 void transform_output(const Tiling& t, const TileArray& array, const float* m, std::int64_t begin, std::int64_t end,
                       const Epilogue& e, float* y);
 
-/// m ← products of `tiles` tiles in v with transformed weights u, for one plane and one block of output channels.
+/// Rows in a block whose transformed tiles, `tile_floats` each, stay within `bytes`; the rows are first divided by
+/// `parts`, which then run the same number of blocks.
+std::int64_t block_rows(const Tiling& t, std::int64_t tile_floats, std::int64_t bytes, std::int64_t parts);
+
+/// m ← products of `tiles` tiles in v, a slice, with transformed weights u, for one plane and one block of output
+/// channels; m holds every plane.
 void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles, const TileArray& v_array,
               const float* v, const float* u, const TileArray& m_array, float* m);
 
-/// weights' gradient [C_out, 3, 3, 3, C_in] ← transformed gradient, laid out as the transformed weights.
+/// u += products of `tiles` transformed inputs v and output gradients g, both a slice, for one plane and one block of
+/// output channels.
+void multiply_grad(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles,
+                   const TileArray& v_array, const float* v, const TileArray& g_array, const float* g, float* u);
+
+/// grad_weight ← the gradient u, which is laid out as the transformed weights.
 void transform_grad_weight(const Tiling& t, const float* u, float* grad_weight);
 
 }  // namespace winograd

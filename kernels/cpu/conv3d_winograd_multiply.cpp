@@ -45,6 +45,23 @@ void rest(std::int64_t tiles, std::int64_t chunks, const float* v, std::int64_t 
   }
 }
 
+/// One chunk of input channels by one vector of output channels at one point; the sum runs over the tiles.
+template <int In, int Out>
+void grad_micro_kernel(std::int64_t tiles, const float* v, std::int64_t v_stride, const float* g,
+                       std::int64_t g_stride, float* u, std::int64_t u_stride) {
+  using V = typename Vector<Out>::Type;
+  V sum[In];
+#pragma GCC unroll 16
+  for (int c = 0; c < In; ++c) sum[c] = load_lanes<Out>(u + c * u_stride);
+  for (std::int64_t tile = 0; tile < tiles; ++tile, v += v_stride, g += g_stride) {
+    const V grad = load_lanes<Out>(g);
+#pragma GCC unroll 16
+    for (int c = 0; c < In; ++c) sum[c] += grad * v[c];
+  }
+#pragma GCC unroll 16
+  for (int c = 0; c < In; ++c) store_lanes<Out>(u + c * u_stride, sum[c]);
+}
+
 }  // namespace
 
 void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles, const TileArray& v_array,
@@ -53,7 +70,7 @@ void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int6
     with_shape(lanes(t.c_in), 2, [&]<int In, int>() {
       constexpr int kTiles = kMicroTiles<Width>;
       const float* weights = u + (plane * (t.c_out / Out) + block) * t.c_in * (Width + 2) * Out;
-      const float* from = v + plane * v_array.plane_stride;
+      const float* from = v + plane % kSlicePlanes * v_array.plane_stride;
       float* to = m + plane * m_array.plane_stride + block * Width * Out;
       std::int64_t tile = 0;
       for (; tile + kTiles <= tiles; tile += kTiles) {
@@ -63,6 +80,24 @@ void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int6
       rest<In, Out, Width, kTiles - 1>(tiles - tile, t.c_in / In, from + tile * v_array.tile_stride,
                                        v_array.tile_stride, weights, to + tile * m_array.tile_stride,
                                        m_array.tile_stride);
+    });
+  });
+}
+
+void multiply_grad(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles,
+                   const TileArray& v_array, const float* v, const TileArray& g_array, const float* g, float* u) {
+  const std::int64_t points = t.points();
+  with_shape(lanes(t.c_out), 2, [&]<int Out, int>() {
+    with_shape(lanes(t.c_in), 2, [&]<int In, int>() {
+      float* const to = u + (plane * (t.c_out / Out) + block) * t.c_in * points * Out;
+      const float* const grads = g + plane % kSlicePlanes * g_array.plane_stride + block * points * Out;
+      const float* const inputs = v + plane % kSlicePlanes * v_array.plane_stride;
+      for (std::int64_t c = 0; c < t.c_in; c += In) {
+        for (std::int64_t i = 0; i < points; ++i) {
+          grad_micro_kernel<In, Out>(tiles, inputs + c * points + i * In, v_array.tile_stride, grads + i * Out,
+                                     g_array.tile_stride, to + (c * points + i) * Out, points * Out);
+        }
+      }
     });
   });
 }

@@ -10,84 +10,148 @@ namespace {
 
 struct Row {
   std::int64_t sample, d, h;  // the first output of its tiles
-  Row(const Tiling& t, std::int64_t index)
-      : sample(index / (t.tiles_d * t.tiles_h)),
-        d(index / t.tiles_h % t.tiles_d * 2),
-        h(index % t.tiles_h * 2) {}
+  Row(const Tiling& t, std::int64_t index) {
+    // 32-bit division is several times faster.
+    const auto at = static_cast<std::uint32_t>(index);
+    const auto tiles_d = static_cast<std::uint32_t>(t.tiles_d);
+    const auto tiles_h = static_cast<std::uint32_t>(t.tiles_h);
+    const std::uint32_t line = at / tiles_h;
+    sample = line / tiles_d;
+    d = line % tiles_d * 2;
+    h = at % tiles_h * 2;
+  }
 };
 
-/// One plane row D of Bᵀ along D, all of Bᵀ along H, then along W by a window that slides over the columns.
-template <int Lanes, int Width, int D>
-void input_row(const Tiling& t, const std::array<const float*, 16>& source, std::int64_t tile_stride,
-               std::int64_t plane_stride, float* v) {
+/// The 4×4 input rows (D, H) that a row of tiles reads, zeros outside the volume.
+std::array<const float*, 16> input_sources(const Tiling& t, const Row& row, const float* x, const float* zeros) {
+  std::array<const float*, 16> source{};
+  for (std::int64_t i = 0; i < 16; ++i) {
+    const std::int64_t d = row.d - t.padding[0] + i / 4;
+    const std::int64_t h = row.h - t.padding[1] + i % 4;
+    const bool inside = d >= 0 && d < t.in[0] && h >= 0 && h < t.in[1];
+    source[static_cast<std::size_t>(i)] =
+        inside ? x + ((row.sample * t.in[0] + d) * t.in[1] + h) * t.in[2] * t.c_in : zeros;
+  }
+  return source;
+}
+
+/// Row D of Bᵀ along D and all of Bᵀ along H, for one vector of channels: columns [4][stride] of the row's inputs.
+template <int Lanes, int D>
+[[gnu::always_inline]] inline void input_columns(const std::array<const float*, 16>& source, std::int64_t step, std::int64_t count, float* columns,
+                   std::int64_t stride) {
   using V = typename Vector<Lanes>::Type;
-  constexpr int kFirst = D == 0 ? 0 : D == 2 ? 2 : 1;
-  constexpr int kSecond = D == 0 ? 2 : D == 1 ? 2 : D == 2 ? 1 : 3;
-  const float* const* a = source.data() + 4 * kFirst;
-  const float* const* b = source.data() + 4 * kSecond;
-  const auto column = [&](std::int64_t w, V* to) {
-    if (w < 0 || w >= t.in[2]) {
-      for (int h = 0; h < 4; ++h) to[h] = V{};
-      return;
-    }
+  constexpr std::size_t kFirst = D == 0 ? 0 : D == 2 ? 8 : 4;
+  constexpr std::size_t kSecond = D == 2 ? 4 : D == 3 ? 12 : 8;
+  // Copies, which the stores below cannot be taken to change.
+  const float* const a[4] = {source[kFirst], source[kFirst + 1], source[kFirst + 2], source[kFirst + 3]};
+  const float* const b[4] = {source[kSecond], source[kSecond + 1], source[kSecond + 2], source[kSecond + 3]};
+  for (std::int64_t w = 0; w < count; ++w, columns += Lanes) {
     V e[4];
 #pragma GCC unroll 4
-    for (int h = 0; h < 4; ++h) {
-      const V first = load_lanes<Lanes>(a[h] + w * t.c_in);
-      const V second = load_lanes<Lanes>(b[h] + w * t.c_in);
+    for (std::size_t h = 0; h < 4; ++h) {
+      const V first = load_lanes<Lanes>(a[h] + w * step);
+      const V second = load_lanes<Lanes>(b[h] + w * step);
       e[h] = D == 1 ? first + second : first - second;
     }
-    to[0] = e[0] - e[2];
-    to[1] = e[1] + e[2];
-    to[2] = e[2] - e[1];
-    to[3] = e[1] - e[3];
-  };
-  V window[Width + 2][4];
-  std::int64_t w = -t.padding[2];
-  column(w, window[0]);
-  column(w + 1, window[1]);
-  w += 2;
-  for (std::int64_t tile = 0; tile < t.row_tiles; ++tile, w += Width, v += tile_stride) {
+    Points<2>::input(e);
 #pragma GCC unroll 4
-    for (int i = 0; i < Width; ++i) column(w + i, window[2 + i]);
+    for (int h = 0; h < 4; ++h) store_lanes<Lanes>(columns + h * stride, e[h]);
+  }
+}
+
+/// One row D of A along D, all of A along H and W.
+template <int Lanes, int Width, int D>
+void grad_output_row(const Tiling& t, const std::array<const float*, 4>& source, std::int64_t tile_stride,
+                     std::int64_t plane_stride, float* v, float* bias) {
+  using V = typename Vector<Lanes>::Type;
+  V sum{};
+  for (std::int64_t tile = 0; tile < t.row_tiles; ++tile, v += tile_stride) {
+    V e[2][Width];
 #pragma GCC unroll 4
-    for (int h = 0; h < 4; ++h) {
-      V d[Width + 2];
-#pragma GCC unroll 6
-      for (int i = 0; i < Width + 2; ++i) d[i] = window[i][h];
-      Points<Width>::input(d);
-#pragma GCC unroll 6
-      for (int i = 0; i < Width + 2; ++i) store_lanes<Lanes>(v + h * plane_stride + i * Lanes, d[i]);
+    for (int i = 0; i < Width; ++i) {
+      const std::int64_t w = tile * Width + i;
+#pragma GCC unroll 2
+      for (std::size_t h = 0; h < 2; ++h) {
+        e[h][i] = V{};
+        if (w >= t.out[2]) continue;
+        const V first = load_lanes<Lanes>(source[h] + w * t.c_out);
+        const V second = load_lanes<Lanes>(source[2 + h] + w * t.c_out);
+        e[h][i] = D == 0 ? first : D == 1 ? first + second : D == 2 ? first - second : -second;
+        if (D == 1) sum += e[h][i];
+      }
     }
 #pragma GCC unroll 4
     for (int h = 0; h < 4; ++h) {
-      window[0][h] = window[Width][h];
-      window[1][h] = window[Width + 1][h];
+      V y[Width];
+#pragma GCC unroll 4
+      for (int i = 0; i < Width; ++i) {
+        y[i] = h == 0 ? e[0][i] : h == 1 ? e[0][i] + e[1][i] : h == 2 ? e[0][i] - e[1][i] : -e[1][i];
+      }
+      V m[Width + 2];
+      Points<Width>::grad_output(y, m);
+#pragma GCC unroll 6
+      for (int i = 0; i < Width + 2; ++i) store_lanes<Lanes>(v + h * plane_stride + i * Lanes, m[i]);
+    }
+  }
+  if (D == 1) store_lanes<Lanes>(bias, load_lanes<Lanes>(bias) + sum);
+}
+
+template <int Lanes, int Width, int D>
+void grad_output_rows(const Tiling& t, const float* grad_y, std::int64_t begin, std::int64_t end,
+                      const TileArray& array, float* v, float* bias) {
+  static thread_local Scratch zero_scratch;
+  const float* const zeros = zero_scratch.reserve(static_cast<std::size_t>(t.out[2] * t.c_out));
+  for (std::int64_t index = begin; index < end; ++index, v += t.row_tiles * array.tile_stride) {
+    const Row row(t, index);
+    std::array<const float*, 4> source{};
+    for (std::int64_t i = 0; i < 4; ++i) {
+      const std::int64_t d = row.d + i / 2;
+      const std::int64_t h = row.h + i % 2;
+      source[static_cast<std::size_t>(i)] =
+          d < t.out[0] && h < t.out[1]
+              ? grad_y + ((row.sample * t.out[0] + d) * t.out[1] + h) * t.out[2] * t.c_out
+              : zeros;
+    }
+    for (std::int64_t q = 0; q < t.c_out; q += Lanes) {
+      grad_output_row<Lanes, Width, D>(t, source, array.tile_stride, array.plane_stride, v + q * (Width + 2), bias + q);
+      for (const float*& s : source) s += Lanes;
     }
   }
 }
 
-template <int Lanes, int Width>
+template <int Lanes, int Width, int D>
 void input_rows(const Tiling& t, const float* x, std::int64_t begin, std::int64_t end, const TileArray& array,
                 float* v) {
-  static thread_local Scratch zero_scratch;
+  using V = typename Vector<Lanes>::Type;
+  static thread_local Scratch zero_scratch, column_scratch;
   const float* const zeros = zero_scratch.reserve(static_cast<std::size_t>(t.in[2] * t.c_in));
-  for (std::int64_t index = begin; index < end; ++index, v += t.row_tiles * array.tile_stride) {
-    const Row row(t, index);
-    std::array<const float*, 16> source{};
-    for (std::int64_t i = 0; i < 16; ++i) {
-      const std::int64_t d = row.d - t.padding[0] + i / 4;
-      const std::int64_t h = row.h - t.padding[1] + i % 4;
-      const bool inside = d >= 0 && d < t.in[0] && h >= 0 && h < t.in[1];
-      source[static_cast<std::size_t>(i)] =
-          inside ? x + ((row.sample * t.in[0] + d) * t.in[1] + h) * t.in[2] * t.c_in : zeros;
-    }
-    for (std::int64_t c = 0; c < t.c_in; c += Lanes) {
+  const std::int64_t stride = (t.row_tiles * Width + 4 + 2) * Lanes;
+  float* const columns = column_scratch.reserve(static_cast<std::size_t>(4 * stride));
+  std::fill(columns, columns + 4 * stride, 0.0F);
+  // Of the columns that the tiles read, those of the input; the rest is padding.
+  const std::int64_t first = t.padding[2];
+  const std::int64_t count = std::min(t.in[2], t.row_tiles * Width + 2 - first);
+  const std::int64_t channels = t.c_in;
+  const std::int64_t row_tiles = t.row_tiles;
+  const std::int64_t tile_stride = array.tile_stride;
+  const std::int64_t plane_stride = array.plane_stride;
+  for (std::int64_t index = begin; index < end; ++index, v += row_tiles * tile_stride) {
+    std::array<const float*, 16> source = input_sources(t, Row(t, index), x, zeros);
+    for (std::int64_t c = 0; c < channels; c += Lanes) {
+      input_columns<Lanes, D>(source, channels, count, columns + first * Lanes, stride);
+      const float* from = columns;
       float* to = v + c * (Width + 2);
-      input_row<Lanes, Width, 0>(t, source, array.tile_stride, array.plane_stride, to);
-      input_row<Lanes, Width, 1>(t, source, array.tile_stride, array.plane_stride, to + 4 * array.plane_stride);
-      input_row<Lanes, Width, 2>(t, source, array.tile_stride, array.plane_stride, to + 8 * array.plane_stride);
-      input_row<Lanes, Width, 3>(t, source, array.tile_stride, array.plane_stride, to + 12 * array.plane_stride);
+      for (std::int64_t tile = 0; tile < row_tiles; ++tile, from += Width * Lanes, to += tile_stride) {
+#pragma GCC unroll 4
+        for (int h = 0; h < 4; ++h) {
+          V d[Width + 2];
+#pragma GCC unroll 6
+          for (int i = 0; i < Width + 2; ++i) d[i] = load_lanes<Lanes>(from + h * stride + i * Lanes);
+          Points<Width>::input(d);
+#pragma GCC unroll 6
+          for (int i = 0; i < Width + 2; ++i) store_lanes<Lanes>(to + h * plane_stride + i * Lanes, d[i]);
+        }
+      }
       for (const float*& s : source) s += Lanes;
     }
   }
@@ -146,12 +210,29 @@ void output_rows(const Tiling& t, const TileArray& array, const float* m, std::i
   }
 }
 
+template <class Body>
+void with_slice(std::int64_t slice, Body body) {
+  switch (slice) {
+    case 0: return body.template operator()<0>();
+    case 1: return body.template operator()<1>();
+    case 2: return body.template operator()<2>();
+    default: return body.template operator()<3>();
+  }
+}
+
 }  // namespace
 
-void transform_input(const Tiling& t, const float* x, std::int64_t begin, std::int64_t end, const TileArray& array,
-                     float* v) {
+void transform_input(const Tiling& t, std::int64_t slice, const float* x, std::int64_t begin, std::int64_t end,
+                     const TileArray& array, float* v) {
   with_shape(lanes(t.c_in), t.width, [&]<int Lanes, int Width>() {
-    input_rows<Lanes, Width>(t, x, begin, end, array, v);
+    with_slice(slice, [&]<int D>() { input_rows<Lanes, Width, D>(t, x, begin, end, array, v); });
+  });
+}
+
+void transform_grad_output(const Tiling& t, std::int64_t slice, const float* grad_y, std::int64_t begin,
+                           std::int64_t end, const TileArray& array, float* v, float* bias) {
+  with_shape(lanes(t.c_out), t.width, [&]<int Lanes, int Width>() {
+    with_slice(slice, [&]<int D>() { grad_output_rows<Lanes, Width, D>(t, grad_y, begin, end, array, v, bias); });
   });
 }
 

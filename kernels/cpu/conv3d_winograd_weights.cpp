@@ -7,6 +7,9 @@ namespace voxot::cpu {
 namespace winograd {
 namespace {
 
+/// Input channels handled together: neighbours in memory.
+constexpr std::int64_t kGroup = 8;
+
 /// Output channels in vectors: 27 taps to planes × points, first along W.
 template <int Lanes, int Width>
 void weight_tile(const float* taps, float* u, std::int64_t plane_stride) {
@@ -38,7 +41,6 @@ template <int Lanes, int Width>
 void transform_weights(const Tiling& t, const float* w, float scale, bool mirrored, float* u) {
   constexpr int kPoints = Width + 2;
   const std::int64_t plane_stride = kPoints * t.c_in * t.c_out;
-  constexpr std::int64_t kGroup = 8;  // input channels read together: neighbours in memory
 #pragma omp parallel for collapse(2) schedule(static)
   for (std::int64_t q = 0; q < t.c_out; q += Lanes) {
     for (std::int64_t c = 0; c < t.c_in; c += kGroup) {
@@ -63,7 +65,63 @@ void transform_weights(const Tiling& t, const float* w, float scale, bool mirror
   }
 }
 
+/// The transpose of weight_tile.
+template <int Lanes, int Width>
+void grad_weight_tile(const float* u, std::int64_t plane_stride, float* taps) {
+  using V = typename Vector<Lanes>::Type;
+  constexpr int kPoints = Width + 2;
+  V rows[9][kPoints];
+  for (int i = 0; i < kPoints; ++i) {
+    V half[3][4];
+    for (int d = 0; d < 4; ++d) {
+      V h[4];
+      V g[3];
+      for (int k = 0; k < 4; ++k) h[k] = load_lanes<Lanes>(u + (d * 4 + k) * plane_stride + i * Lanes);
+      Points<2>::grad_weight(h, g);
+      for (int k = 0; k < 3; ++k) half[k][d] = g[k];
+    }
+    for (int h = 0; h < 3; ++h) {
+      V g[3];
+      Points<2>::grad_weight(half[h], g);
+      for (int d = 0; d < 3; ++d) rows[d * 3 + h][i] = g[d];
+    }
+  }
+  for (int row = 0; row < 9; ++row) {
+    V g[3];
+    Points<Width>::grad_weight(rows[row], g);
+    for (int k = 0; k < 3; ++k) store_lanes<Lanes>(taps + (row * 3 + k) * Lanes, g[k]);
+  }
+}
+
+template <int Lanes, int Width>
+void transform_grad_weights(const Tiling& t, const float* u, float* grad_weight) {
+  constexpr int kPoints = Width + 2;
+  const std::int64_t plane_stride = kPoints * t.c_in * t.c_out;
+#pragma omp parallel for collapse(2) schedule(static)
+  for (std::int64_t q = 0; q < t.c_out; q += Lanes) {
+    for (std::int64_t c = 0; c < t.c_in; c += kGroup) {
+      alignas(64) float taps[kGroup][27 * Lanes];
+      for (std::int64_t i = 0; i < kGroup; ++i) {
+        grad_weight_tile<Lanes, Width>(u + (q / Lanes * t.c_in + c + i) * kPoints * Lanes, plane_stride, taps[i]);
+      }
+      for (std::int64_t lane = 0; lane < Lanes; ++lane) {
+        for (std::int64_t k = 0; k < 27; ++k) {
+          float* to = grad_weight + ((q + lane) * 27 + k) * t.c_in + c;
+          for (std::int64_t i = 0; i < kGroup; ++i) to[i] = taps[i][k * Lanes + lane];
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
+
+void transform_grad_weight(const Tiling& t, const float* u, float* grad_weight) {
+  with_shape(lanes(t.c_out), t.width, [&]<int Lanes, int Width>() {
+    transform_grad_weights<Lanes, Width>(t, u, grad_weight);
+  });
+}
+
 }  // namespace winograd
 
 void winograd_transform_weights(const Conv3dParams& p, const float* w, float scale, bool mirrored, float* transformed) {

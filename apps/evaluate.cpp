@@ -1,0 +1,71 @@
+// voxot evaluate: scores a run on held-out test volumes.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+
+#include "apps/commands.h"
+#include "apps/evaluation.h"
+#include "engine/atomic_file.h"
+#include "kernels/features.h"
+
+namespace voxot {
+namespace {
+
+struct Options {
+  std::string run;
+  std::string data;
+  std::string checkpoint = "best";
+  std::int64_t samples = 1024;
+  int threads = 0;
+  bool json = false;
+};
+
+std::filesystem::path chosen_checkpoint(const Options& options, const RunFolder& folder) {
+  const auto newest = folder.newest();
+  const bool best = std::filesystem::exists(folder.best_checkpoint());
+  VOXOT_CHECK(newest || best, "{}: holds no checkpoint", folder.path().string());
+  if (options.checkpoint == "best" && best) return folder.best_checkpoint();
+  VOXOT_CHECK(newest.has_value(), "{}: holds no last checkpoint", folder.path().string());
+  return folder.checkpoint(*newest);
+}
+
+void evaluate(const Options& options) {
+  kernels::set_threads(options.threads);
+  const RunFolder folder(options.run);
+  const RunConfig config = folder.load_config();
+  const auto data = find_data_directory(options.data);
+  Session session(config, data);
+  session.load(chosen_checkpoint(options, folder));
+  const Evaluation e =
+      evaluate_map(session, data, folder.path() / "judge.safetensors", options.samples, options.json);
+  const std::string json = evaluation_json(e);
+  const auto file = folder.path() / "evaluation.json";
+  write_file_atomically(file, std::as_bytes(std::span(json.data(), json.size())));
+  if (e.judge_accuracy && !e.target_accuracy) {
+    fmt::print(stderr, "voxot: the judge reaches {:.4f} on real test volumes, {} is needed: target accuracy is refused\n",
+               *e.judge_accuracy, kJudgeAccuracy);
+  }
+  fmt::print("{}", options.json ? json : evaluation_table(e));
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("evaluate",
+                                         "Scores a run on held-out test volumes; also writes RUN/evaluation.json.\n"
+                                         "Example: voxot evaluate runs/demo");
+  command->add_option("run", o->run, "folder of the run")->required();
+  command->add_option("--data", o->data, "folder of the data sets");
+  command->add_option("--checkpoint", o->checkpoint, "the best on validation, or the last")
+      ->check(CLI::IsMember({"best", "last"}))
+      ->capture_default_str();
+  command->add_option("--samples", o->samples, "test volumes to map")->check(CLI::Range(16, 65536))->capture_default_str();
+  command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")->check(CLI::Range(0, 1024))->capture_default_str();
+  command->add_flag("--json", o->json, "print evaluation.json in place of the table");
+  command->callback([o] { evaluate(*o); });
+}
+
+}  // namespace voxot

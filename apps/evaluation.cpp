@@ -1,0 +1,140 @@
+#include "apps/evaluation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "solvers/metrics.h"
+
+namespace voxot {
+namespace {
+
+constexpr std::int64_t kMapBatch = 32;
+constexpr std::int64_t kAssignmentSamples = 512;  // the assignment's time grows with the cube
+
+/// The first `count` samples of a batch whose underlying item has the given parity: disjoint sets of images.
+Tensor of_parity(const LabelledBatch& batch, std::int64_t parity, std::int64_t count) {
+  const Tensor& all = batch.volumes;
+  const std::int64_t each = all.count() / all.extent(0);
+  std::vector<std::int64_t> chosen;
+  for (std::size_t i = 0; i < batch.labels.size() && static_cast<std::int64_t>(chosen.size()) < count; ++i) {
+    if (batch.labels[i].item % 2 == parity) chosen.push_back(static_cast<std::int64_t>(i));
+  }
+  const auto n = static_cast<std::int64_t>(chosen.size());
+  Tensor some = Tensor::empty({n, all.extent(1), all.extent(2), all.extent(3), all.extent(4)});
+  for (std::int64_t i = 0; i < n; ++i) {
+    some.window(i * each, {each}).copy_from(all.window(chosen[static_cast<std::size_t>(i)] * each, {each}));
+  }
+  return some;
+}
+
+Tensor first_rows(const Tensor& t, std::int64_t count) {
+  const std::int64_t n = std::min(count, t.extent(0));
+  std::vector<std::int64_t> extents(t.shape().extents().begin(), t.shape().extents().end());
+  extents[0] = n;
+  return t.window(0, Shape(extents));
+}
+
+}  // namespace
+
+Tensor map_all(NeuralOt& solver, const Tensor& x, std::uint64_t seed, std::uint64_t draw) {
+  Tensor mapped = Tensor::empty(x.shape());
+  const std::int64_t each = x.count() / x.extent(0);
+  for (std::int64_t first = 0; first < x.extent(0); first += kMapBatch) {
+    const std::int64_t n = std::min(kMapBatch, x.extent(0) - first);
+    const Shape shape{n, x.extent(1), x.extent(2), x.extent(3), x.extent(4)};
+    const std::uint64_t step = (draw << 32) | static_cast<std::uint64_t>(first);
+    mapped.window(first * each, shape)
+        .copy_from(solver.map(x.window(first * each, shape), {seed, Purpose::evaluation, step}));
+  }
+  return mapped;
+}
+
+Evaluation evaluate_map(Session& session, const std::filesystem::path& data_directory,
+                        const std::filesystem::path& judge_cache, std::int64_t samples, bool quiet) {
+  const RunConfig& config = session.config();
+  const auto seed = static_cast<std::uint64_t>(config.solver.seed);
+  const auto source = open_dataset(config.source, Split::test, data_directory);
+  const auto target = open_dataset(config.target, Split::test, data_directory);
+  const LabelledBatch from = draw_batch(*source, {seed, Purpose::evaluation, 1}, samples);
+  const LabelledBatch real = draw_batch(*target, {seed, Purpose::evaluation, 2}, 2 * samples);
+  const Tensor mapped = map_all(session.solver(), from.volumes, seed, 3);
+  Evaluation e;
+  e.samples = samples;
+  e.step = session.solver().steps();
+  e.transport_cost = paired_cost(from.volumes, mapped);
+  e.discrete_cost = discrete_cost(first_rows(from.volumes, kAssignmentSamples),
+                                  first_rows(real.volumes, kAssignmentSamples));
+  if (!can_be_judged(config)) return e;
+  Judge judge(config.target, data_directory, judge_cache, quiet);
+  e.judge_accuracy = judge.accuracy();
+  const MapScores scores = score_map(judge, config.source, config.target.classes, from, mapped);
+  if (!scores.colour.names.empty()) e.colour = scores.colour;
+  if (judge.trusted()) {
+    e.target_accuracy = scores.target_accuracy;
+  } else if (e.colour) {
+    e.colour->accuracy.clear();
+  }
+  // Both distances are between sets of one size, so that the bias of a finite sample is the same in both.
+  const Tensor even = of_parity(real, 0, samples / 2);
+  const Tensor odd = of_parity(real, 1, samples / 2);
+  const std::int64_t n = std::min({even.extent(0), odd.extent(0), mapped.extent(0)});
+  const Tensor truth = judge(first_rows(even, n)).features;
+  e.feature_distance = frechet_distance(judge(first_rows(mapped, n)).features, truth);
+  e.feature_distance_real = frechet_distance(judge(first_rows(odd, n)).features, truth);
+  return e;
+}
+
+std::string evaluation_table(const Evaluation& e) {
+  std::string text;
+  const auto row = [&](const std::string& name, const std::string& value, const std::string& note) {
+    text += fmt::format("{:<26}{:>9}   {}\n", name, value, note);
+  };
+  const auto number = [](const std::optional<double>& v, const char* none) {
+    return v ? fmt::format("{:.4f}", *v) : std::string(none);
+  };
+  row("samples", std::to_string(e.samples), fmt::format("held-out test volumes, map of step {}", e.step));
+  const bool refused = e.judge_accuracy && *e.judge_accuracy < kJudgeAccuracy;
+  row("target accuracy", number(e.target_accuracy, refused ? "refused" : "n/a"),
+      e.judge_accuracy ? fmt::format("the judge's own accuracy on real test volumes is {:.4f}", *e.judge_accuracy)
+                       : "no judge for this data");
+  if (e.colour) {
+    for (std::size_t i = 0; i < e.colour->accuracy.size(); ++i) {
+      row("  " + e.colour->names[i], fmt::format("{:.4f}", e.colour->accuracy[i]),
+          fmt::format("of {}", e.colour->count[i]));
+    }
+    row("colour kept", fmt::format("{:.4f}", e.colour->kept), "share of samples whose colour stays");
+  }
+  row("transport cost", fmt::format("{:.5f}", e.transport_cost), "mean (x − T(x))² per value");
+  row("discrete cost", fmt::format("{:.5f}", e.discrete_cost), "exact assignment of real test batches");
+  row("feature distance", number(e.feature_distance, "n/a"), "Fréchet, mapped to real targets");
+  row("  between real halves", number(e.feature_distance_real, "n/a"), "the same between disjoint real targets");
+  return text;
+}
+
+std::string evaluation_json(const Evaluation& e) {
+  using Json = nlohmann::ordered_json;
+  const auto value = [](const std::optional<double>& v) { return v ? Json(*v) : Json(nullptr); };
+  Json json;
+  json["target_accuracy"] = value(e.target_accuracy);
+  json["target_accuracy_by_colour"] = Json::object();
+  if (e.colour) {
+    for (std::size_t i = 0; i < e.colour->accuracy.size(); ++i) {
+      json["target_accuracy_by_colour"][e.colour->names[i]] = e.colour->accuracy[i];
+    }
+  }
+  json["colour_kept"] = e.colour ? Json(e.colour->kept) : Json(nullptr);
+  json["transport_cost"] = e.transport_cost;
+  json["discrete_cost"] = e.discrete_cost;
+  json["feature_distance"] = value(e.feature_distance);
+  json["feature_distance_real"] = value(e.feature_distance_real);
+  json["l2_uvp"] = nullptr;
+  json["cosine"] = nullptr;
+  json["samples"] = e.samples;
+  json["judge_accuracy"] = value(e.judge_accuracy);
+  json["step"] = e.step;
+  return json.dump(2) + "\n";
+}
+
+}  // namespace voxot

@@ -1,0 +1,169 @@
+#include "apps/judge.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "engine/ops/reduction.h"
+#include "engine/progress.h"
+#include "solvers/metrics.h"
+
+namespace voxot {
+namespace {
+
+constexpr std::int64_t kBatch = 64;
+constexpr std::int64_t kSteps = 1500;
+constexpr std::int64_t kTestSamples = 4096;
+constexpr std::uint64_t kSeed = 0x6A75646765;  // the judge does not depend on a run's seed
+
+/// The target's kind of data with every class: what the judge is trained and tested on.
+DatasetConfig every_class(DatasetConfig config) {
+  config.classes.clear();
+  return config;
+}
+
+/// What a cached judge was trained for.
+std::string fingerprint(const DatasetConfig& c) {
+  return fmt::format("{} {} {} {} {} {} {}-{} steps {}", c.dataset, c.path, c.colour, c.rotation, c.rotation_degrees,
+                     c.resolution, c.extrude[0], c.extrude[1], kSteps);
+}
+
+}  // namespace
+
+bool can_be_judged(const RunConfig& config) {
+  return config.target.dataset != "npy" && !config.target.classes.empty() && config.target.resolution >= 8;
+}
+
+Judge::Judge(const DatasetConfig& target, const std::filesystem::path& data_directory,
+             const std::filesystem::path& cache, bool quiet) {
+  const DatasetConfig kind = every_class(target);
+  const auto shape = open_dataset(kind, Split::test, data_directory)->sample_shape();
+  VoxelClassifierOptions options;
+  options.volume = shape;
+  classifier_ = std::make_unique<VoxelClassifier>(options);
+  Initialiser initialiser(Initialisation::pytorch_default, kSeed, 2);
+  classifier_->initialise(initialiser);
+  parameters_ = std::make_unique<Parameters>(*classifier_);
+  if (std::filesystem::exists(cache)) {
+    const SafetensorsFile file = read_safetensors(cache);
+    const auto key = file.metadata.find("trained_for");
+    const auto accuracy = file.metadata.find("accuracy");
+    if (key != file.metadata.end() && key->second == fingerprint(kind) && accuracy != file.metadata.end()) {
+      load_state_dict(*classifier_, file.tensors, cache.string());
+      accuracy_ = std::stod(accuracy->second);
+      return;
+    }
+  }
+  train(kind, data_directory, quiet);
+  SafetensorsFile file;
+  file.tensors = state_dict(*classifier_);
+  file.metadata = {{"trained_for", fingerprint(kind)}, {"accuracy", fmt::format("{}", accuracy_)}};
+  std::filesystem::create_directories(cache.parent_path());
+  write_safetensors(cache, file);
+}
+
+void Judge::train(const DatasetConfig& kind, const std::filesystem::path& data_directory, bool quiet) {
+  const auto data = open_dataset(kind, Split::train, data_directory);
+  OptimizerOptions options;
+  options.learning_rate = 2e-3;
+  options.schedule = {ScheduleKind::cosine, kSteps, 20, 0.0, {}, 0.1};
+  Optimizer optimizer(*parameters_, options);
+  classifier_->set_training(true);
+  std::unique_ptr<Progress> progress;
+  if (!quiet) progress = std::make_unique<Progress>("judge", kSteps);
+  Tape tape;
+  std::vector<std::int32_t> labels(kBatch);
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    const LabelledBatch batch =
+        draw_batch(*data, {kSeed, Purpose::classifier, static_cast<std::uint64_t>(step)}, kBatch);
+    std::transform(batch.labels.begin(), batch.labels.end(), labels.begin(), [](const auto& l) { return l.digit; });
+    const Tensor loss = ops::cross_entropy(tape, classifier_->forward(tape, batch.volumes).logits, labels);
+    tape.backward(loss);
+    optimizer.step();
+    if (progress != nullptr) {
+      const Metric metric{"loss", loss.item()};
+      progress->update(step + 1, std::span(&metric, 1));
+    }
+  }
+  classifier_->set_training(false);
+  const auto test = open_dataset(kind, Split::test, data_directory);
+  const LabelledBatch held_out = draw_batch(*test, {kSeed, Purpose::evaluation, 0}, kTestSamples);
+  const Verdict verdict = (*this)(held_out.volumes);
+  std::int64_t right = 0;
+  for (std::size_t i = 0; i < held_out.labels.size(); ++i) {
+    right += verdict.classes[i] == held_out.labels[i].digit ? 1 : 0;
+  }
+  accuracy_ = static_cast<double>(right) / static_cast<double>(kTestSamples);
+}
+
+Judge::Verdict Judge::operator()(const Tensor& volumes) {
+  const EvaluationMode evaluation(*classifier_);
+  Tape tape;
+  const NoRecord quiet(tape);
+  const std::int64_t n = volumes.extent(0);
+  const std::int64_t features = classifier_->options().features;
+  const std::int64_t classes = classifier_->options().classes;
+  Verdict verdict{{}, Tensor::empty({n, features})};
+  for (std::int64_t first = 0; first < n; first += kBatch) {
+    const std::int64_t count = std::min(kBatch, n - first);
+    const std::int64_t each = volumes.count() / n;
+    const Tensor part = volumes.window(
+        first * each, {count, volumes.extent(1), volumes.extent(2), volumes.extent(3), volumes.extent(4)});
+    const auto result = classifier_->forward(tape, part);
+    verdict.features.window(first * features, {count, features}).copy_from(result.features);
+    const std::vector<float> logits = result.logits.to_floats();
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto row = logits.begin() + i * classes;
+      verdict.classes.push_back(static_cast<int>(std::max_element(row, row + classes) - row));
+    }
+  }
+  return verdict;
+}
+
+namespace {
+
+/// 30° of hue: half the distance between neighbours of the six-colour palette.
+constexpr float kSameHue = 30;
+
+bool same_hue(float a, float b) {
+  if (a < 0 || b < 0) return false;
+  const float d = std::abs(a - b);
+  return std::min(d, 360 - d) < kSameHue;
+}
+
+}  // namespace
+
+MapScores score_map(Judge& judge, const DatasetConfig& source, const std::vector<int>& classes,
+                    const LabelledBatch& from, const Tensor& mapped) {
+  MapScores scores;
+  const Judge::Verdict verdict = judge(mapped);
+  const std::size_t n = from.labels.size();
+  std::vector<char> hit(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    hit[i] = std::find(classes.begin(), classes.end(), verdict.classes[i]) != classes.end() ? 1 : 0;
+  }
+  scores.target_accuracy = share(hit);
+  scores.transport_cost = paired_cost(from.volumes, mapped);
+  if (source.colour == "none") return scores;
+  // A uniform hue is reported by the nearest of the six named ones.
+  const auto& palette = colour_palette(source.colour == "uniform" ? "six" : source.colour);
+  std::vector<char> kept(n);
+  std::vector<std::vector<char>> by_colour(palette.size());
+  const std::int64_t voxels = mapped.extent(1) * mapped.extent(2) * mapped.extent(3);
+  for (std::size_t i = 0; i < n; ++i) {
+    const float before = from.labels[i].hue;
+    const float after = dominant_hue(mapped.as<float>() + static_cast<std::int64_t>(i) * voxels * 3, voxels);
+    const int colour = nearest_colour(palette, before);
+    kept[i] = (source.colour == "uniform" ? same_hue(before, after) : nearest_colour(palette, after) == colour) ? 1 : 0;
+    if (colour >= 0) by_colour[static_cast<std::size_t>(colour)].push_back(hit[i]);
+  }
+  scores.colour.kept = share(kept);
+  for (std::size_t c = 0; c < palette.size(); ++c) {
+    scores.colour.names.emplace_back(palette[c].name);
+    scores.colour.accuracy.push_back(share(by_colour[c]));
+    scores.colour.count.push_back(static_cast<std::int64_t>(by_colour[c].size()));
+  }
+  return scores;
+}
+
+}  // namespace voxot

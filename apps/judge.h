@@ -1,0 +1,64 @@
+#pragma once
+// The independent judge: a voxel classifier trained on real training volumes of every digit, and the scores of a map
+// that follow from it.
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/session.h"
+#include "models/classifier.h"
+
+namespace voxot {
+
+/// Below this accuracy on real held-out volumes the judge's verdict on mapped ones is refused.
+inline constexpr double kJudgeAccuracy = 0.98;
+
+class Judge {
+ public:
+  /// Trains on the training split of the target's kind of data (every class, its colours and rotation), or loads
+  /// `cache` when it was trained for the same. Deterministic. `quiet` prints no progress.
+  Judge(const DatasetConfig& target, const std::filesystem::path& data_directory, const std::filesystem::path& cache,
+        bool quiet);
+
+  /// On the real test split, all classes.
+  [[nodiscard]] double accuracy() const { return accuracy_; }
+  [[nodiscard]] bool trusted() const { return accuracy_ >= kJudgeAccuracy; }
+
+  struct Verdict {
+    std::vector<int> classes;  // of each volume
+    Tensor features;           // N×F
+  };
+  Verdict operator()(const Tensor& volumes);
+
+ private:
+  void train(const DatasetConfig& kind, const std::filesystem::path& data_directory, bool quiet);
+
+  std::unique_ptr<VoxelClassifier> classifier_;
+  std::unique_ptr<Parameters> parameters_;
+  double accuracy_ = 0;
+};
+
+/// Whether digits are known of this kind of data, so that a judge can be trained.
+bool can_be_judged(const RunConfig& config);
+
+/// Colours of mapped volumes beside those of their sources.
+struct ColourScores {
+  double kept = 0;  // share of samples whose colour stays
+  std::vector<std::string> names;
+  std::vector<double> accuracy;   // target accuracy of each source colour
+  std::vector<std::int64_t> count;
+};
+
+struct MapScores {
+  double target_accuracy = 0;
+  ColourScores colour;
+  double transport_cost = 0;
+};
+
+/// Scores of mapped volumes: accuracy needs the judge, colours need a palette. `classes`: the target's.
+MapScores score_map(Judge& judge, const DatasetConfig& source, const std::vector<int>& classes,
+                    const LabelledBatch& from, const Tensor& mapped);
+
+}  // namespace voxot

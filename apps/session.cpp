@@ -1,0 +1,267 @@
+#include "apps/session.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "kernels/features.h"
+#include "models/mlp.h"
+#include "models/resnet3d.h"
+#include "models/unet3d.h"
+
+namespace voxot {
+namespace {
+
+template <class T>
+struct Named {
+  const char* name;
+  T value;
+};
+
+/// The config has checked the word already; an unknown one is a defect.
+template <class T, std::size_t N>
+T find(const Named<T> (&table)[N], const std::string& name) {
+  for (const auto& entry : table) {
+    if (name == entry.name) return entry.value;
+  }
+  fail("config: no meaning for {}", name);
+}
+
+constexpr Named<NormKind> kNorms[] = {{"batch", NormKind::batch},
+                                      {"group", NormKind::group},
+                                      {"instance", NormKind::instance},
+                                      {"none", NormKind::none}};
+constexpr Named<UpsamplingKind> kUpsamplings[] = {{"nearest", UpsamplingKind::nearest},
+                                                  {"transposed", UpsamplingKind::transposed}};
+constexpr Named<Initialisation> kInitialisations[] = {{"default", Initialisation::pytorch_default},
+                                                      {"kaiming", Initialisation::kaiming},
+                                                      {"xavier", Initialisation::xavier},
+                                                      {"normal", Initialisation::normal}};
+constexpr Named<OptimizerKind> kOptimizers[] = {{"sgd", OptimizerKind::sgd},
+                                                {"adam", OptimizerKind::adam},
+                                                {"adamw", OptimizerKind::adamw},
+                                                {"rmsprop", OptimizerKind::rmsprop}};
+constexpr Named<ScheduleKind> kSchedules[] = {{"constant", ScheduleKind::constant},
+                                              {"linear", ScheduleKind::linear},
+                                              {"cosine", ScheduleKind::cosine},
+                                              {"steps", ScheduleKind::steps}};
+
+/// `rate`: optimizer steps in one outer iteration, in which the config counts its schedules.
+OptimizerOptions optimizer_options(const OptimizerConfig& c, std::int64_t outer_steps, std::int64_t rate) {
+  OptimizerOptions o;
+  o.params.kind = find(kOptimizers, c.kind);
+  o.params.beta1 = c.betas[0];
+  o.params.beta2 = c.betas[1];
+  o.params.epsilon = c.epsilon;
+  o.params.weight_decay = c.weight_decay;
+  o.params.momentum = c.momentum;
+  o.params.alpha = c.alpha;
+  o.learning_rate = c.learning_rate;
+  o.clip_norm = c.clip_norm;
+  o.schedule.kind = find(kSchedules, c.schedule);
+  o.schedule.total = outer_steps * rate;
+  o.schedule.warmup = c.warmup_steps * rate;
+  o.schedule.final_scale = c.final_scale;
+  o.schedule.decay = c.decay;
+  for (const std::int64_t m : c.milestones) o.schedule.milestones.push_back(m * rate);
+  return o;
+}
+
+NeuralOtOptions solver_options(const SolverConfig& c) {
+  NeuralOtOptions o;
+  const bool weak = c.form == "weak";
+  o.inner_steps = c.inner_steps;
+  o.batch_size = c.batch_size;
+  o.noise_samples = weak ? c.noise_samples : 1;
+  o.noise_deviation = c.noise_std;
+  o.gamma = weak ? c.gamma : 0;
+  o.gamma_steps = weak ? c.gamma_steps : 0;
+  o.freeze_batchnorm = c.freeze_batchnorm;
+  o.ema = c.ema;
+  o.seed = static_cast<std::uint64_t>(c.seed);
+  return o;
+}
+
+void add_prefixed(const Module& module, const std::string& prefix, std::map<std::string, HostArray>& arrays) {
+  for (auto& [name, array] : state_dict(module)) arrays[prefix + name] = std::move(array);
+}
+
+std::map<std::string, HostArray> take_prefixed(const std::string& prefix, const std::map<std::string, HostArray>& all) {
+  std::map<std::string, HostArray> some;
+  for (auto it = all.lower_bound(prefix); it != all.end() && it->first.starts_with(prefix); ++it) {
+    some[it->first.substr(prefix.size())] = it->second;
+  }
+  return some;
+}
+
+}  // namespace
+
+DType compute_dtype(const std::string& precision) {
+  if (precision == "fp32") return DType::f32;
+  if (precision == "bf16" && !kernels::cpu_has_bf16()) {
+    fail_usage("precision: bf16 needs a processor with AVX512-BF16 or AMX; this one takes fp32");
+  }
+  return kernels::cpu_has_bf16() ? DType::bf16 : DType::f32;
+}
+
+std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape) {
+  const TransportConfig& c = config.transport;
+  std::unique_ptr<TransportMap> map;
+  if (c.model == "mlp") {
+    MlpOptions o;
+    o.volume = shape;
+    o.hidden = c.hidden;
+    o.noise_channels = config.solver.noise_channels;
+    o.residual = c.residual;
+    map = std::make_unique<MlpMap>(o);
+  } else {
+    UNet3DOptions o;
+    o.channels = shape[3];
+    o.noise_channels = config.solver.noise_channels;
+    o.base = c.base;
+    o.norm = find(kNorms, c.normalisation);
+    o.upsampling = find(kUpsamplings, c.upsampling);
+    o.residual = c.residual;
+    o.compute = compute_dtype(config.solver.precision);
+    map = std::make_unique<UNet3D>(o);
+  }
+  Initialiser initialiser(find(kInitialisations, c.init), static_cast<std::uint64_t>(config.solver.seed), 0);
+  map->initialise(initialiser);
+  return map;
+}
+
+std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleShape& shape) {
+  const PotentialConfig& c = config.potential;
+  std::unique_ptr<Potential> f;
+  if (c.model == "mlp") {
+    MlpOptions o;
+    o.volume = shape;
+    o.hidden = c.hidden;
+    f = std::make_unique<MlpPotential>(o);
+  } else {
+    ResNet3DOptions o;
+    o.channels = shape[3];
+    o.extent = {shape[0], shape[1], shape[2]};
+    o.nf = c.nf;
+    o.nf_max = c.nf_max;
+    o.res_ratio = c.res_ratio;
+    o.compute = compute_dtype(config.solver.precision);
+    f = std::make_unique<ResNet3D>(o);
+  }
+  Initialiser initialiser(find(kInitialisations, c.init), static_cast<std::uint64_t>(config.solver.seed), 1);
+  f->initialise(initialiser);
+  return f;
+}
+
+LabelledBatch draw_batch(Dataset& dataset, const RandomState& state, std::int64_t count) {
+  const auto s = dataset.sample_shape();
+  LabelledBatch batch;
+  batch.volumes = Tensor::empty({count, s[0], s[1], s[2], s[3]});
+  dataset.draw(state, count, batch.volumes.as<float>(), &batch.labels);
+  return batch;
+}
+
+Session::Session(const RunConfig& config, const std::filesystem::path& data_directory)
+    : config_(config),
+      source_(open_dataset(config.source, Split::train, data_directory)),
+      target_(open_dataset(config.target, Split::train, data_directory)),
+      shape_(source_->sample_shape()) {
+  const SampleShape other = target_->sample_shape();
+  if (shape_ != other) {
+    fail_usage("config: source samples are {}×{}×{}×{} (D×H×W×C), target samples {}×{}×{}×{}", shape_[0], shape_[1],
+               shape_[2], shape_[3], other[0], other[1], other[2], other[3]);
+  }
+  map_ = make_map(config, shape_);
+  potential_ = make_potential(config, shape_);
+  map_parameters_ = std::make_unique<Parameters>(*map_);
+  potential_parameters_ = std::make_unique<Parameters>(*potential_);
+  if (config.solver.form == "weak") {
+    cost_ = std::make_unique<WeakQuadraticCost>();
+  } else {
+    cost_ = std::make_unique<QuadraticCost>();
+  }
+  const auto seed = static_cast<std::uint64_t>(config.solver.seed);
+  const auto sampler = [seed](Dataset& data, Purpose purpose) {
+    return [&data, seed, purpose](std::uint64_t draw, std::int64_t count) {
+      return draw_batch(data, {seed, purpose, draw}, count).volumes;
+    };
+  };
+  const std::int64_t steps = config.solver.steps;
+  solver_ = std::make_unique<NeuralOt>(
+      solver_options(config.solver), *map_parameters_, *potential_parameters_, *map_, *potential_, *cost_,
+      optimizer_options(config.transport_optimizer, steps, config.solver.inner_steps),
+      optimizer_options(config.potential_optimizer, steps, 1), sampler(*source_, Purpose::source_samples),
+      sampler(*target_, Purpose::target_samples));
+}
+
+void Session::save(const std::filesystem::path& file, const std::map<std::string, std::string>& extra) {
+  SafetensorsFile checkpoint;
+  add_prefixed(*map_, "transport.", checkpoint.tensors);
+  add_prefixed(*potential_, "potential.", checkpoint.tensors);
+  solver_->save(checkpoint.tensors);
+  checkpoint.metadata = extra;
+  checkpoint.metadata["config"] = to_toml(config_);
+  checkpoint.metadata["format"] = "voxot checkpoint 1";
+  write_safetensors(file, checkpoint);
+}
+
+std::map<std::string, std::string> Session::load(const std::filesystem::path& file) {
+  const SafetensorsFile checkpoint = read_safetensors(file);
+  const auto format = checkpoint.metadata.find("format");
+  VOXOT_CHECK(format != checkpoint.metadata.end() && format->second == "voxot checkpoint 1",
+              "{}: expected a voxot checkpoint", file.string());
+  load_state_dict(*map_, take_prefixed("transport.", checkpoint.tensors), file.string());
+  load_state_dict(*potential_, take_prefixed("potential.", checkpoint.tensors), file.string());
+  solver_->load(checkpoint.tensors);
+  return checkpoint.metadata;
+}
+
+void Session::export_map(const std::filesystem::path& file) {
+  const Averaged averaged(solver_->average());
+  SafetensorsFile out;
+  out.tensors = state_dict(*map_);
+  out.metadata = {{"format", "pt"},
+                  {"model", config_.transport.model},
+                  {"residual", config_.transport.residual ? "true" : "false"},
+                  {"noise_channels", std::to_string(config_.solver.noise_channels)},
+                  {"noise_std", std::to_string(config_.solver.noise_std)}};
+  write_safetensors(file, out);
+}
+
+std::filesystem::path RunFolder::checkpoint(std::int64_t step) const {
+  return path_ / "checkpoints" / fmt::format("step-{:07}.safetensors", step);
+}
+
+std::vector<std::int64_t> RunFolder::steps() const {
+  std::vector<std::int64_t> found;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(path_ / "checkpoints", none)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with("step-") || !name.ends_with(".safetensors")) continue;
+    std::int64_t step = 0;
+    const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), step);
+    if (error == std::errc() && std::string_view(end) == ".safetensors") found.push_back(step);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::optional<std::int64_t> RunFolder::newest() const {
+  const auto all = steps();
+  if (all.empty()) return std::nullopt;
+  return all.back();
+}
+
+void RunFolder::prune(std::int64_t keep) const {
+  const auto all = steps();
+  for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < all.size(); ++i) {
+    std::filesystem::remove(checkpoint(all[i]));
+  }
+}
+
+RunConfig RunFolder::load_config() const {
+  VOXOT_CHECK(std::filesystem::exists(config_file()), "{}: expected the folder of a run with its config.toml",
+              path_.string());
+  return voxot::load_config(config_file());
+}
+
+}  // namespace voxot

@@ -1,0 +1,83 @@
+#pragma once
+// A run, put together from its config: networks, solver, data and the folder that holds them.
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "apps/config.h"
+#include "engine/safetensors.h"
+#include "models/network.h"
+#include "solvers/neural_ot.h"
+
+namespace voxot {
+
+/// D, H, W, C of the samples that a config describes.
+using SampleShape = std::array<std::int64_t, 4>;
+
+/// bf16 when asked for, or when `auto` and the processor computes it; else fp32.
+/// Throws UsageError for bf16 on a processor without it.
+DType compute_dtype(const std::string& precision);
+
+std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape);
+std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleShape& shape);
+
+/// One batch as a tensor, with what is known of its samples.
+struct LabelledBatch {
+  Tensor volumes;
+  std::vector<SampleLabel> labels;
+};
+LabelledBatch draw_batch(Dataset& dataset, const RandomState& state, std::int64_t count);
+
+/// Networks, solver and training data of one config.
+class Session {
+ public:
+  Session(const RunConfig& config, const std::filesystem::path& data_directory);
+
+  [[nodiscard]] const RunConfig& config() const { return config_; }
+  [[nodiscard]] const SampleShape& shape() const { return shape_; }
+  NeuralOt& solver() { return *solver_; }
+  TransportMap& map() { return *map_; }
+  Potential& potential() { return *potential_; }
+
+  /// Everything that continues the run bit for bit. `extra` adds metadata.
+  void save(const std::filesystem::path& file, const std::map<std::string, std::string>& extra);
+  /// Returns the file's metadata. Throws Error when it does not fit this config.
+  std::map<std::string, std::string> load(const std::filesystem::path& file);
+  /// The map alone, in published names and axis order, with averaged weights where there is an average.
+  void export_map(const std::filesystem::path& file);
+
+ private:
+  RunConfig config_;
+  std::unique_ptr<Dataset> source_, target_;
+  SampleShape shape_;
+  std::unique_ptr<TransportMap> map_;
+  std::unique_ptr<Potential> potential_;
+  std::unique_ptr<Parameters> map_parameters_, potential_parameters_;
+  std::unique_ptr<Cost> cost_;
+  std::unique_ptr<NeuralOt> solver_;
+};
+
+/// A run's folder: config.toml, metrics.jsonl, events, checkpoints/, samples/.
+class RunFolder {
+ public:
+  explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] std::filesystem::path config_file() const { return path_ / "config.toml"; }
+  [[nodiscard]] std::filesystem::path checkpoint(std::int64_t step) const;
+  [[nodiscard]] std::filesystem::path best_checkpoint() const { return path_ / "checkpoints" / "best.safetensors"; }
+  [[nodiscard]] std::filesystem::path exported_map() const { return path_ / "transport.safetensors"; }
+  /// The newest checkpoint's step; nothing when there is none.
+  [[nodiscard]] std::optional<std::int64_t> newest() const;
+  /// Removes all but the newest `keep` checkpoints, and temporary files that a killed run left.
+  void prune(std::int64_t keep) const;
+  /// The stored config. Throws Error when the folder holds no run.
+  [[nodiscard]] RunConfig load_config() const;
+
+ private:
+  [[nodiscard]] std::vector<std::int64_t> steps() const;
+  std::filesystem::path path_;
+};
+
+}  // namespace voxot

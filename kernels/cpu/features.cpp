@@ -1,0 +1,37 @@
+#include "kernels/features.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include <fstream>
+
+namespace voxot::kernels {
+
+bool cpu_has_bf16() { return dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core_bf16; }
+
+std::string describe_cpu() {
+  std::string model = "unknown processor";
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("model name", 0) != 0 || line.find(": ") == std::string::npos) continue;
+    model = line.substr(line.find(": ") + 2);
+    break;
+  }
+  const auto isa = dnnl::get_effective_cpu_isa();
+  const char* vectors = isa >= dnnl::cpu_isa::avx512_core ? "AVX-512" : isa >= dnnl::cpu_isa::avx2 ? "AVX2" : "SSE4.1";
+  return fmt::format("{}, {} threads, {}{}", model, threads(), vectors, cpu_has_bf16() ? ", bf16" : "");
+}
+
+void set_threads(int count) {
+  if (count > 0) omp_set_num_threads(count);
+}
+
+int threads() { return omp_get_max_threads(); }
+
+std::string describe_libraries() {
+  const dnnl_version_t* v = dnnl_version();
+  return fmt::format("oneDNN {}.{}.{}", v->major, v->minor, v->patch);
+}
+
+}  // namespace voxot::kernels

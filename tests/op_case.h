@@ -1,0 +1,235 @@
+#pragma once
+// One op under test: its inputs and a functor that runs it. check(OpCase) drives all that an op owes:
+//   gradient     backward of a random linear functional of the output against central differences, in double
+//   precision    output and gradients in fp32, and in bf16 where the op has it, against double
+//   accumulation a tensor that is used twice gets the sum of both gradients
+//   guards       inputs lie between NaN, gradients between sentinels: nothing outside is read or written
+#include <functional>
+
+#include "engine/ops/elementwise.h"
+#include "engine/ops/reduction.h"
+#include "tests/golden.h"
+
+namespace voxot::test {
+
+enum class Values : std::uint8_t {
+  normal,
+  away,      // |v| ≥ 0.25: away from the kink of an activation
+  positive,  // in [0.25, 2]
+  distinct,  // no two alike within 251 consecutive elements: no ties in a maximum
+};
+
+struct OpInput {
+  Shape shape;
+  bool parameter = false;  // stays fp32 when the op runs in bf16
+  Values values = Values::normal;
+  bool differentiable = true;
+};
+
+struct OpCase {
+  std::string name;
+  std::vector<OpInput> inputs;
+  std::function<Tensor(Tape&, const std::vector<Tensor>&)> op;
+  bool bf16 = true;
+  // Relative L2 limits against double. fp32: eps 6e-8, times the root of at most some thousand summands, times the
+  // few steps of an op. bf16: values are rounded to 8 bits, half an ulp is 2e-3, before and after the activation.
+  double fp32_limit = 1e-5;
+  double bf16_limit = 1e-2;
+};
+
+/// Every value is a multiple of 1/64 below 4, so that fp32 and bf16 hold it exactly and an error is the op's own.
+inline std::vector<double> test_values(std::int64_t count, Values kind, std::uint64_t seed) {
+  std::vector<double> values(static_cast<std::size_t>(count));
+  Random random(seed, Purpose::test);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double sign = random.uniform() < 0.5F ? -1 : 1;
+    const double size = std::min(std::abs(static_cast<double>(random.normal())), 3.9);
+    const double step = size < 1 ? 64 : 32;  // bf16 keeps 8 bits
+    double v = std::round(size * step) / step;
+    if (kind == Values::away || kind == Values::positive) v = std::max(v, 0.25);
+    if (kind == Values::positive) v = std::min(v, 2.0);
+    values[i] = kind == Values::positive ? v : sign * v;
+    if (kind == Values::distinct) values[i] = (static_cast<double>((i * 73 + seed) % 251) - 125) / 64;
+  }
+  return values;
+}
+
+inline constexpr std::int64_t kGuard = 64;  // elements, a multiple of a cache line
+inline constexpr double kSentinel = -768;   // exact in bf16, and no gradient of a test is near
+
+/// The values between guards.
+inline Tensor guarded(const Shape& shape, const std::vector<double>& values, DType dtype, double guard) {
+  const Tensor all = Tensor::full({shape.count() + 2 * kGuard}, guard, dtype);
+  Tensor inside = all.window(kGuard, shape);
+  if (!values.empty()) inside.copy_from(Tensor::from(shape, std::span<const double>(values)));
+  return inside;
+}
+
+struct OpRun {
+  Tensor output;
+  std::vector<Tensor> gradients;  // undefined for inputs without
+};
+
+class OpDriver {
+ public:
+  explicit OpDriver(const OpCase& c) : case_(c) {
+    for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+      values_.push_back(test_values(c.inputs[i].shape.count(), c.inputs[i].values, 17 * i + 1));
+    }
+    Tape tape;
+    output_shape_ = c.op(tape, make(DType::f64, values_)).shape();
+  }
+
+  [[nodiscard]] std::vector<Tensor> make(DType dtype, const std::vector<std::vector<double>>& values) const {
+    std::vector<Tensor> tensors;
+    for (std::size_t i = 0; i < case_.inputs.size(); ++i) {
+      const OpInput& input = case_.inputs[i];
+      const DType type = input.parameter && dtype == DType::bf16 ? DType::f32 : dtype;
+      tensors.push_back(guarded(input.shape, values[i], type, NAN));
+    }
+    return tensors;
+  }
+
+  /// The weights of a functional of the output.
+  [[nodiscard]] Tensor functional(DType dtype, std::uint64_t seed) const {
+    return Tensor::from(output_shape_,
+                        std::span<const double>(test_values(output_shape_.count(), Values::normal, 1000 + seed)), dtype);
+  }
+
+  /// Runs the op once for each seed on one tape, and Σ of the functionals backward.
+  [[nodiscard]] OpRun run(DType dtype, const std::vector<std::uint64_t>& seeds) const {
+    std::vector<Tensor> inputs = make(dtype, values_);
+    std::vector<Tensor> backing(inputs.size());
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (!case_.inputs[i].differentiable) continue;
+      inputs[i].require_gradient();
+      backing[i] = guarded(inputs[i].shape(), {}, inputs[i].dtype(), kSentinel);
+      inputs[i].gradient()->persistent = true;
+      inputs[i].gradient()->value = backing[i];
+    }
+    Tape tape;
+    OpRun result;
+    Tensor loss;
+    for (const std::uint64_t seed : seeds) {
+      result.output = case_.op(tape, inputs);
+      const Tensor term = ops::sum(tape, ops::mul(tape, result.output, functional(result.output.dtype(), seed)));
+      loss = loss.defined() ? ops::add(tape, loss, term) : term;
+    }
+    tape.backward(loss);
+    CHECK(tape.size() == 0);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (!case_.inputs[i].differentiable) {
+        result.gradients.emplace_back();
+        continue;
+      }
+      INFO("input " << i);
+      REQUIRE(inputs[i].gradient()->ready);
+      check_guards(backing[i]);
+      result.gradients.push_back(backing[i].clone());
+    }
+    return result;
+  }
+
+  void check_gradients() const {
+    const OpRun exact = run(DType::f64, {0});
+    const std::vector<double> weights = doubles(functional(DType::f64, 0));
+    for (std::size_t i = 0; i < case_.inputs.size(); ++i) {
+      if (!case_.inputs[i].differentiable) continue;
+      const std::vector<double> gradient = doubles(exact.gradients[i]);
+      // At most about 300 elements of each input are moved.
+      const std::size_t stride = gradient.size() / 300 + 1;
+      std::vector<double> numeric;
+      std::vector<double> analytic;
+      for (std::size_t e = 0; e < gradient.size(); e += stride) {
+        constexpr double kStep = 1e-5;  // truncation step² ~ 1e-10, rounding 1e-15·Σ/step ~ 1e-9
+        auto moved = values_;
+        const auto at = [&](double value) {
+          moved[i][e] = value;
+          Tape tape;
+          const NoRecord quiet(tape);
+          const std::vector<double> y = doubles(case_.op(tape, make(DType::f64, moved)));
+          double sum = 0;
+          for (std::size_t k = 0; k < y.size(); ++k) sum += weights[k] * y[k];
+          return sum;
+        };
+        const double v = values_[i][e];
+        numeric.push_back((at(v + kStep) - at(v - kStep)) / (2 * kStep));
+        analytic.push_back(gradient[e]);
+      }
+      INFO("gradient of input " << i);
+      CHECK(norm(analytic) > 0);
+      const double error = distance(analytic, numeric);
+      CHECK(error < 1e-6);
+    }
+  }
+
+  void check_precision(DType dtype) const {
+    const double limit = dtype == DType::bf16 ? case_.bf16_limit : case_.fp32_limit;
+    const OpRun exact = run(DType::f64, {0});
+    const OpRun fast = run(dtype, {0});
+    INFO(name_of(dtype));
+    const double forward = distance(fast.output, exact.output);
+    CHECK(forward < limit);
+    for (std::size_t i = 0; i < exact.gradients.size(); ++i) {
+      if (!case_.inputs[i].differentiable) continue;
+      INFO("gradient of input " << i);
+      const double error = distance(fast.gradients[i], exact.gradients[i]);
+      CHECK(error < limit);
+    }
+  }
+
+  /// Both uses at once against the sum of each alone, in the type's own rounding.
+  void check_accumulation(DType dtype) const {
+    const double limit = dtype == DType::bf16 ? case_.bf16_limit : dtype == DType::f32 ? case_.fp32_limit : 1e-12;
+    const OpRun first = run(dtype, {1});
+    const OpRun second = run(dtype, {2});
+    const OpRun both = run(dtype, {1, 2});
+    INFO("used twice, " << name_of(dtype));
+    for (std::size_t i = 0; i < both.gradients.size(); ++i) {
+      if (!case_.inputs[i].differentiable) continue;
+      std::vector<double> sum = doubles(first.gradients[i]);
+      const std::vector<double> other = doubles(second.gradients[i]);
+      const std::vector<double> joint = doubles(both.gradients[i]);
+      // The terms' size, not the sum's, is what rounding is relative to: the two may cancel.
+      const double size = norm(sum) + norm(other);
+      for (std::size_t e = 0; e < sum.size(); ++e) sum[e] += other[e] - joint[e];
+      INFO("gradient of input " << i);
+      CHECK(norm(sum) < limit * size);
+    }
+  }
+
+ private:
+  static void check_guards(const Tensor& inside) {
+    const auto each = [&]<class T>(T sentinel) {
+      const T* at = inside.as<T>();
+      std::int64_t damaged = 0;
+      for (std::int64_t i = 1; i <= kGuard; ++i) {
+        damaged += at[-i] != sentinel ? 1 : 0;
+        damaged += at[inside.count() + i - 1] != sentinel ? 1 : 0;
+      }
+      CHECK(damaged == 0);
+    };
+    if (inside.dtype() == DType::f64) return each(kSentinel);
+    if (inside.dtype() == DType::f32) return each(static_cast<float>(kSentinel));
+    each(std::uint16_t{0xC440});  // −768 in bf16
+  }
+
+  const OpCase& case_;
+  std::vector<std::vector<double>> values_;
+  Shape output_shape_;
+};
+
+inline void check(const OpCase& c) {
+  INFO(c.name);
+  const OpDriver driver(c);
+  driver.check_gradients();
+  driver.check_accumulation(DType::f64);
+  std::vector<DType> types{DType::f32};
+  if (c.bf16) types.push_back(DType::bf16);
+  for (const DType dtype : types) {
+    driver.check_precision(dtype);
+    driver.check_accumulation(dtype);
+  }
+}
+
+}  // namespace voxot::test
