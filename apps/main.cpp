@@ -1,9 +1,11 @@
 // voxot: the command. Reads the command line, runs one subcommand, and turns every failure into one line on
 // stderr: exit status 2 for wrong usage or a wrong config, 1 for the rest.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
@@ -21,6 +23,16 @@ int report(std::string message, int status) {
   }
   std::fputs(("voxot: error: " + message + "\n").c_str(), stderr);
   return status;
+}
+
+// libgomp's threads spin for milliseconds between parallel regions, which makes a run 50 times slower where other work
+// shares the cores. It reads its settings when it is loaded, so a gentler one takes a second start.
+void limit_spinning(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) {
+    return;
+  }
+  setenv("GOMP_SPINCOUNT", "20000", 1);
+  execv("/proc/self/exe", argv);  // goes on below when it fails
 }
 
 int run(int argc, char** argv) {
@@ -55,6 +67,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  limit_spinning(argv);
   try {
     return run(argc, argv);
   } catch (const voxot::ExitStatus& status) {

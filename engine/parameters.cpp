@@ -116,17 +116,21 @@ void load_state_dict(Module& module, const std::map<std::string, HostArray>& arr
     VOXOT_CHECK(found != arrays.end(), "{}: has no tensor {}", source, entry.name);
     VOXOT_CHECK(found->second.shape == file_shape(entry), "{}: {} has shape {}, the network needs {}", source,
                 entry.name, shape_text(found->second.shape), shape_text(file_shape(entry)));
+    found->second.check();
+    VOXOT_CHECK(entry.counter == nullptr || found->second.type == FileType::i64, "{}: {} is {}, expected i64", source,
+                entry.name, found->second.describe());
     wanted[entry.name] = true;
   }
   for (const auto& [name, array] : arrays) {
     VOXOT_CHECK(wanted.contains(name), "{}: unexpected tensor {} (the network has {})", source, name, entries.size());
   }
   for (const NamedTensor& entry : entries) {
-    const std::vector<float> there = arrays.at(entry.name).to_floats();
+    const HostArray& array = arrays.at(entry.name);
     if (entry.counter != nullptr) {
-      *entry.counter = static_cast<std::int64_t>(there[0]);
+      std::memcpy(entry.counter, array.bytes.data(), sizeof(std::int64_t));
       continue;
     }
+    const std::vector<float> there = array.to_floats();
     std::vector<float> here(there.size());
     each_element(entry, [&](std::int64_t a, std::int64_t b) {
       here[static_cast<std::size_t>(a)] = there[static_cast<std::size_t>(b)];

@@ -50,7 +50,7 @@ class Tape {
   }
 
   /// Seeds the gradient of `loss` (one element) with `seed` and runs the tape in reverse, emptying it.
-  /// Throws Error when the loss has more than one element or was not recorded.
+  /// Throws Error when the loss has more than one element, or was not recorded here, or was run backward already.
   void backward(const Tensor& loss, double seed = 1);
   void clear() { nodes_.clear(); }
 

@@ -18,38 +18,33 @@ struct Activation {
   [[nodiscard]] bool saves_input() const { return kind == ActivationKind::silu; }
 };
 
-/// value(x), and derivative(s) where s is x for silu and y for the rest.
-template <class F>
+/// value(x), and derivative(s) where s is x for silu and y for the rest. The kind is a template argument, so that a
+/// loop over it holds no switch.
+template <ActivationKind K, class F>
 struct ActivationFunctor {
-  ActivationKind kind;
+  static constexpr ActivationKind kKind = K;
   F slope;
 
   VOXOT_HOST_DEVICE F value(F x) const {
-    switch (kind) {
-      case ActivationKind::relu: return x > 0 ? x : F{0};
-      case ActivationKind::leaky_relu: return x > 0 ? x : slope * x;
-      case ActivationKind::silu: return x / (F{1} + std::exp(-x));
-      case ActivationKind::tanh: return std::tanh(x);
-      case ActivationKind::sigmoid: return F{1} / (F{1} + std::exp(-x));
-      case ActivationKind::softplus: return x > 20 ? x : std::log1p(std::exp(x));
-      case ActivationKind::none: break;
-    }
+    if constexpr (K == ActivationKind::relu) return x > 0 ? x : F{0};
+    if constexpr (K == ActivationKind::leaky_relu) return x > 0 ? x : slope * x;
+    if constexpr (K == ActivationKind::silu) return x / (F{1} + std::exp(-x));
+    if constexpr (K == ActivationKind::tanh) return std::tanh(x);
+    if constexpr (K == ActivationKind::sigmoid) return F{1} / (F{1} + std::exp(-x));
+    if constexpr (K == ActivationKind::softplus) return x > 20 ? x : std::log1p(std::exp(x));
     return x;
   }
 
   VOXOT_HOST_DEVICE F derivative(F s) const {
-    switch (kind) {
-      case ActivationKind::relu: return s > 0 ? F{1} : F{0};
-      case ActivationKind::leaky_relu: return s > 0 ? F{1} : slope;
-      case ActivationKind::silu: {
-        const F g = F{1} / (F{1} + std::exp(-s));
-        return g * (F{1} + s * (F{1} - g));
-      }
-      case ActivationKind::tanh: return F{1} - s * s;
-      case ActivationKind::sigmoid: return s * (F{1} - s);
-      case ActivationKind::softplus: return -std::expm1(-s);
-      case ActivationKind::none: break;
+    if constexpr (K == ActivationKind::relu) return s > 0 ? F{1} : F{0};
+    if constexpr (K == ActivationKind::leaky_relu) return s > 0 ? F{1} : slope;
+    if constexpr (K == ActivationKind::silu) {
+      const F g = F{1} / (F{1} + std::exp(-s));
+      return g * (F{1} + s * (F{1} - g));
     }
+    if constexpr (K == ActivationKind::tanh) return F{1} - s * s;
+    if constexpr (K == ActivationKind::sigmoid) return s * (F{1} - s);
+    if constexpr (K == ActivationKind::softplus) return -std::expm1(-s);
     return F{1};
   }
 };

@@ -7,11 +7,16 @@
 //
 // A backend registers when its object file is linked; a call for a device without one throws by name.
 #include <array>
+#include <chrono>
 #include <utility>
 
 #include "kernels/device.h"
 
 namespace voxot::kernels {
+
+/// Called after every kernel with its name and seconds while set (CPU: the work; CUDA: the launch). For profiles.
+using ProfileHook = void (*)(const char* name, double seconds);
+inline constinit ProfileHook profile_hook = nullptr;
 
 template <class Signature>
 class Kernel;
@@ -26,7 +31,10 @@ class Kernel<void(Args...)> {
   void operator()(const Stream& stream, Args... args) const {
     const Function function = functions_[static_cast<std::size_t>(stream.device)];
     if (function == nullptr) fail("{}: built without {}", name_, stream.device == Device::cuda ? "CUDA" : "CPU kernels");
+    if (profile_hook == nullptr) return function(stream, std::forward<Args>(args)...);
+    const auto start = std::chrono::steady_clock::now();
     function(stream, std::forward<Args>(args)...);
+    profile_hook(name_, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
 
   [[nodiscard]] const char* name() const { return name_; }

@@ -32,11 +32,11 @@ inline constinit Kernel<void(DType, const NormalisationParams&, const void*, con
 
 struct NormalisationGradients {
   const void* x;
-  const void* y;       // read only when there is an activation
   const void* grad_y;
   const void* mean;
   const void* variance;
   const void* gamma;
+  const void* beta;    // with γ tells on which side of the activation's kink a value lies
   bool statistics_fixed = false;  // evaluation mode: mean and variance are constants
   void* grad_x = nullptr;         // may be null; may be grad_y when overwritten
   Write grad_x_write = Write::overwrite;

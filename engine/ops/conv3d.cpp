@@ -28,9 +28,24 @@ Tensor through_activation(const Activation& activation, const Tensor& saved, Ten
   return result;
 }
 
+/// The bias's gradient by itself: scale·(sum over all voxels).
+void bias_gradient(const Tensor& grad, float scale, const SlotRef& bias_slot) {
+  const std::int64_t channels = grad.shape().back();
+  const ReductionParams sum{Reduction::sum, 1, grad.count() / channels, channels};
+  Tensor total = Tensor::empty({channels}, grad.dtype(), grad.device());
+  kernels::reduce_forward(grad.stream(), grad.dtype(), sum, grad.data(), total.data());
+  if (scale != 1) {
+    kernels::axpby(total.stream(), total.dtype(), channels, static_cast<double>(scale), total.data(), 0, total.data());
+  }
+  bias_slot->give(std::move(total));
+}
+
 void weight_gradient(const Conv3dParams& params, const Tensor& x, const Tensor& grad, float scale,
                      const SlotRef& weight_slot, const SlotRef& bias_slot) {
-  if (weight_slot == nullptr) return;
+  if (weight_slot == nullptr) {
+    if (bias_slot != nullptr) bias_gradient(grad, scale, bias_slot);
+    return;
+  }
   const auto w = weight_slot->destination();
   if (bias_slot == nullptr) {
     return kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.data(), scale, w.data, nullptr,
@@ -139,12 +154,7 @@ struct ConvTranspose3dNode : Node {
       const auto w = weight_slot->destination();
       kernels::conv3d_grad_weight(g.stream(), g.dtype(), params, g.data(), x.data(), 1, w.data, nullptr, w.write);
     }
-    if (bias_slot != nullptr) {
-      const ReductionParams sum{Reduction::sum, 1, g.count() / params.in_channels, params.in_channels};
-      Tensor total = Tensor::empty({params.in_channels}, g.dtype(), g.device());
-      kernels::reduce_forward(g.stream(), g.dtype(), sum, g.data(), total.data());
-      bias_slot->give(std::move(total));
-    }
+    if (bias_slot != nullptr) bias_gradient(g, 1, bias_slot);
     if (x_slot != nullptr) {
       Tensor grad_x = Tensor::empty(x_slot->shape, g.dtype(), g.device());
       kernels::conv3d_forward(g.stream(), g.dtype(), params, g.data(), weight.data(), {}, grad_x.data());

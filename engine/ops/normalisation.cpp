@@ -8,17 +8,17 @@ namespace {
 struct NormalisationNode : Node {
   NormalisationParams params;
   bool statistics_fixed = false;
-  Tensor x, y, mean, variance, gamma;
+  Tensor x, mean, variance, gamma, beta;
   SlotRef x_slot, gamma_slot, beta_slot;
 
   void backward(Tensor grad) override {
     kernels::NormalisationGradients g{};
     g.x = x.data();
-    g.y = y.defined() ? y.data() : nullptr;
     g.grad_y = grad.data();
     g.mean = mean.data();
     g.variance = variance.data();
     g.gamma = gamma.defined() ? gamma.data() : nullptr;
+    g.beta = beta.defined() ? beta.data() : nullptr;
     g.statistics_fixed = statistics_fixed;
     if (gamma_slot != nullptr) {
       const auto to = gamma_slot->destination();
@@ -59,7 +59,7 @@ Tensor normalise(Tape& tape, const Tensor& x, const NormalisationParams& p, cons
     node.mean = mean;
     node.variance = variance;
     if (gamma.defined()) node.gamma = gamma.detached();
-    if (p.activation.kind != ActivationKind::none) node.y = y.detached();
+    if (beta.defined()) node.beta = beta.detached();
     node.x_slot = Tape::slot(x);
     node.gamma_slot = Tape::slot(gamma);
     node.beta_slot = Tape::slot(beta);

@@ -14,8 +14,7 @@ void forward(const Stream&, DType dtype, Activation activation, std::int64_t cou
     const T* in = static_cast<const T*>(x);
     T* out = static_cast<T*>(y);
     with_activation<Compute<T>>(activation, [&](auto act) {
-#pragma omp parallel for simd schedule(static) if (count > kParallelGrain)
-      for (std::int64_t i = 0; i < count; ++i) store(out[i], act.value(load(in[i])));
+      each(count, [=](std::int64_t i) { store(out[i], act.value(load(in[i]))); });
     });
   });
 }
@@ -28,8 +27,7 @@ void backward(const Stream&, DType dtype, Activation activation, std::int64_t co
     T* gx = static_cast<T*>(grad_x);
     with_activation<Compute<T>>(activation, [&](auto act) {
       with_write(write, [&]<Write W>() {
-#pragma omp parallel for simd schedule(static) if (count > kParallelGrain)
-        for (std::int64_t i = 0; i < count; ++i) put<W>(gx[i], load(gy[i]) * act.derivative(load(s[i])));
+        each(count, [=](std::int64_t i) { put<W>(gx[i], load(gy[i]) * act.derivative(load(s[i]))); });
       });
     });
   });

@@ -39,7 +39,6 @@ template <class F>
 void conv3d_forward_naive(const Conv3dParams& p, const F* x, const F* w, const Conv3dEpilogue& e, F* y) {
   const F* bias = static_cast<const F*>(e.bias);
   const F* residual = static_cast<const F*>(e.residual);
-  const ActivationFunctor<F> act{e.activation.kind, static_cast<F>(e.activation.slope)};
   const std::int64_t ci = p.in_channels;
   const std::int64_t co = p.out_channels;
 #pragma omp parallel for schedule(static)
@@ -56,9 +55,11 @@ void conv3d_forward_naive(const Conv3dParams& p, const F* x, const F* w, const C
       }
     });
     const F* const rn = residual == nullptr ? nullptr : residual + n * p.out_voxels() * co;
-    for (std::int64_t i = 0; i < p.out_voxels() * co; ++i) {
-      yn[i] = act.value((rn == nullptr ? F{0} : rn[i]) + static_cast<F>(e.scale) * yn[i]);
-    }
+    with_activation<F>(e.activation, [&](auto act) {
+      for (std::int64_t i = 0; i < p.out_voxels() * co; ++i) {
+        yn[i] = act.value((rn == nullptr ? F{0} : rn[i]) + static_cast<F>(e.scale) * yn[i]);
+      }
+    });
   }
 }
 

@@ -19,8 +19,8 @@ Tiling::Tiling(const Conv3dParams& p)
   rows = p.batch * tiles_d * tiles_h;
 }
 
-std::int64_t block_rows(const Tiling& t, std::int64_t tile_floats, std::int64_t bytes, std::int64_t parts) {
-  const std::int64_t largest = std::max<std::int64_t>(1, bytes / (4 * tile_floats * t.row_tiles));
+std::int64_t block_rows(const Tiling& t, std::int64_t tiles, std::int64_t parts) {
+  const std::int64_t largest = std::max<std::int64_t>(1, tiles / t.row_tiles);
   const std::int64_t part = (t.rows + parts - 1) / parts;
   const std::int64_t blocks = (part + largest - 1) / largest;
   return (part + blocks - 1) / blocks;
@@ -37,14 +37,19 @@ bool fits(const Conv3dParams& p) {
 }
 
 /// Bytes of transformed weights above which the threads share blocks.
-constexpr std::int64_t kSharedWeights = std::int64_t{3} << 20;
-constexpr std::int64_t kPrivateBlock = 640 << 10;
-constexpr std::int64_t kSharedBlock = std::int64_t{6} << 20;
+constexpr std::int64_t kSharedWeights = std::int64_t{16} << 20;
+/// Bytes of the tiles in a block, and the tiles that a block of a thread must hold to be worth a pass over the weights.
+constexpr std::int64_t kPrivateBlock = 512 << 10;
+constexpr std::int64_t kPrivateTiles = 24;
+constexpr std::int64_t kSharedBlock = std::int64_t{8} << 20;
 
-std::int64_t tile_floats(const Tiling& t) { return kSlicePlanes * t.points() * t.c_in + kPlanes * t.width * t.c_out; }
+std::int64_t tile_bytes(const Tiling& t) {
+  return 4 * (kSlicePlanes * t.points() * t.c_in + kPlanes * t.width * t.c_out);
+}
 
 void forward_private(const Tiling& t, const float* x, const float* u, const Epilogue& e, float* y) {
-  const std::int64_t rows = block_rows(t, tile_floats(t), kPrivateBlock, omp_get_max_threads());
+  const std::int64_t rows =
+      block_rows(t, std::max(kPrivateBlock / tile_bytes(t), kPrivateTiles), omp_get_max_threads());
   const TileArray v_array(kSlicePlanes, t.c_in, t.points(), rows * t.row_tiles);
   const TileArray m_array(kPlanes, t.c_out, t.width, rows * t.row_tiles);
   const std::int64_t blocks = t.c_out / lanes(t.c_out);
@@ -58,8 +63,9 @@ void forward_private(const Tiling& t, const float* x, const float* u, const Epil
       const std::int64_t end = std::min(begin + rows, t.rows);
       for (std::int64_t plane = 0; plane < kPlanes; ++plane) {
         if (plane % kSlicePlanes == 0) transform_input(t, plane / kSlicePlanes, x, begin, end, v_array, v);
+        const float* from = v + plane % kSlicePlanes * v_array.plane_stride;
         for (std::int64_t block = 0; block < blocks; ++block) {
-          multiply(t, plane, block, (end - begin) * t.row_tiles, v_array, v, u, m_array, m);
+          multiply(t, plane, block, (end - begin) * t.row_tiles, v_array, from, u, m_array, m);
         }
       }
       transform_output(t, m_array, m, begin, end, e, y);
@@ -68,7 +74,7 @@ void forward_private(const Tiling& t, const float* x, const float* u, const Epil
 }
 
 void forward_shared(const Tiling& t, const float* x, const float* u, const Epilogue& e, float* y) {
-  const std::int64_t rows = block_rows(t, tile_floats(t), kSharedBlock, 1);
+  const std::int64_t rows = block_rows(t, kSharedBlock / tile_bytes(t), 1);
   const TileArray v_array(kSlicePlanes, t.c_in, t.points(), rows * t.row_tiles);
   const TileArray m_array(kPlanes, t.c_out, t.width, rows * t.row_tiles);
   static thread_local Scratch v_scratch, m_scratch;
@@ -86,7 +92,8 @@ void forward_shared(const Tiling& t, const float* x, const float* u, const Epilo
 #pragma omp for collapse(2) schedule(static)
       for (std::int64_t h = 0; h < kSlicePlanes; ++h) {
         for (std::int64_t block = 0; block < blocks; ++block) {
-          multiply(t, slice * kSlicePlanes + h, block, (end - begin) * t.row_tiles, v_array, v, u, m_array, m);
+          multiply(t, slice * kSlicePlanes + h, block, (end - begin) * t.row_tiles, v_array,
+                   v + h * v_array.plane_stride, u, m_array, m);
         }
       }
     }

@@ -246,17 +246,17 @@ struct Epilogue {
 void transform_output(const Tiling& t, const TileArray& array, const float* m, std::int64_t begin, std::int64_t end,
                       const Epilogue& e, float* y);
 
-/// Rows in a block whose transformed tiles, `tile_floats` each, stay within `bytes`; the rows are first divided by
-/// `parts`, which then run the same number of blocks.
-std::int64_t block_rows(const Tiling& t, std::int64_t tile_floats, std::int64_t bytes, std::int64_t parts);
+/// Rows in a block of at most `tiles` tiles (one row at least); the rows are first divided by `parts`, which then run
+/// the same number of blocks.
+std::int64_t block_rows(const Tiling& t, std::int64_t tiles, std::int64_t parts);
 
-/// m ← products of `tiles` tiles in v, a slice, with transformed weights u, for one plane and one block of output
-/// channels; m holds every plane.
+/// m ← products of `tiles` tiles v with transformed weights u, for one plane and one block of output channels; v is
+/// that plane, u and m hold all.
 void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles, const TileArray& v_array,
               const float* v, const float* u, const TileArray& m_array, float* m);
 
-/// u += products of `tiles` transformed inputs v and output gradients g, both a slice, for one plane and one block of
-/// output channels.
+/// u += products of `tiles` transformed inputs v and output gradients g, for one plane and one block of output
+/// channels; v and g are that plane, u holds all.
 void multiply_grad(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles,
                    const TileArray& v_array, const float* v, const TileArray& g_array, const float* g, float* u);
 

@@ -11,12 +11,20 @@ namespace voxot::cpu {
 namespace winograd {
 namespace {
 
-/// Bytes of transformed gradient above which the threads share it.
-constexpr std::int64_t kSharedGradient = 512 << 10;
-constexpr std::int64_t kPrivateBlock = 512 << 10;
+/// A thread's own gradient is small, or spread over so many tiles that zeroing and adding it costs little.
+bool is_private(const Tiling& t, int threads) {
+  constexpr std::int64_t kSmall = 512 << 10;
+  constexpr std::int64_t kLarge = std::int64_t{4} << 20;
+  const std::int64_t bytes = 4 * t.weight_count();
+  return bytes <= kSmall || (bytes <= kLarge && t.tiles() >= 256 * threads);
+}
+
+/// Bytes of the tiles in a block, and the tiles that a block must hold to be worth a pass over the gradient.
+constexpr std::int64_t kPrivateBlock = 384 << 10;
+constexpr std::int64_t kPrivateTiles = 48;
 constexpr std::int64_t kSharedBlock = std::int64_t{8} << 20;
 
-std::int64_t tile_floats(const Tiling& t) { return kSlicePlanes * t.points() * (t.c_in + t.c_out); }
+std::int64_t tile_bytes(const Tiling& t) { return 4 * kSlicePlanes * t.points() * (t.c_in + t.c_out); }
 
 struct Gradient {
   float* u;     // one for each thread, or one in all
@@ -24,7 +32,8 @@ struct Gradient {
 };
 
 void add_private(const Tiling& t, const float* x, const float* grad_y, const Gradient& gradient) {
-  const std::int64_t rows = block_rows(t, tile_floats(t), kPrivateBlock, omp_get_num_threads());
+  const std::int64_t rows = block_rows(
+      t, std::max(kPrivateBlock / tile_bytes(t), kPrivateTiles), omp_get_num_threads());
   const TileArray v_array(kSlicePlanes, t.c_in, t.points(), rows * t.row_tiles);
   const TileArray g_array(kSlicePlanes, t.c_out, t.points(), rows * t.row_tiles);
   static thread_local Scratch v_scratch, g_scratch;
@@ -43,7 +52,9 @@ void add_private(const Tiling& t, const float* x, const float* grad_y, const Gra
         transform_grad_output(t, plane / kSlicePlanes, grad_y, begin, end, g_array, g, bias);
       }
       for (std::int64_t block = 0; block < blocks; ++block) {
-        multiply_grad(t, plane, block, (end - begin) * t.row_tiles, v_array, v, g_array, g, u);
+        multiply_grad(t, plane, block, (end - begin) * t.row_tiles, v_array,
+                      v + plane % kSlicePlanes * v_array.plane_stride, g_array,
+                      g + plane % kSlicePlanes * g_array.plane_stride, u);
       }
     }
   }
@@ -76,7 +87,8 @@ void add_shared(const Tiling& t, const float* x, const float* grad_y, const Grad
           const std::int64_t plane = slice * kSlicePlanes + h;
           float* const u = gradient.u + (plane * blocks + block) * block_floats;
           if (begin == 0) std::fill(u, u + block_floats, 0.0F);
-          multiply_grad(t, plane, block, (end - begin) * t.row_tiles, v_array, v, g_array, g, gradient.u);
+          multiply_grad(t, plane, block, (end - begin) * t.row_tiles, v_array, v + h * v_array.plane_stride, g_array,
+                        g + h * g_array.plane_stride, gradient.u);
         }
       }
     }
@@ -90,14 +102,14 @@ void winograd_grad_weight(const Conv3dParams& p, const float* x, const float* gr
                           float* grad_bias) {
   using namespace winograd;
   const Tiling t(p);
-  const bool shared = t.weight_count() * 4 > kSharedGradient;
   const int threads = omp_get_max_threads();
+  const bool shared = !is_private(t, threads);
   static thread_local Scratch u_scratch, bias_scratch, v_scratch, g_scratch;
   const Gradient gradient{u_scratch.reserve(static_cast<std::size_t>(t.weight_count() * (shared ? 1 : threads))),
                           bias_scratch.reserve(static_cast<std::size_t>(t.c_out * threads))};
   std::fill(gradient.bias, gradient.bias + t.c_out * threads, 0.0F);
   if (shared) {
-    const std::int64_t rows = block_rows(t, tile_floats(t), kSharedBlock, 1);
+    const std::int64_t rows = block_rows(t, kSharedBlock / tile_bytes(t), 1);
     const TileArray v_array(kSlicePlanes, t.c_in, t.points(), rows * t.row_tiles);
     const TileArray g_array(kSlicePlanes, t.c_out, t.points(), rows * t.row_tiles);
     float* v = v_scratch.reserve(v_array.size);

@@ -70,14 +70,13 @@ void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int6
     with_shape(lanes(t.c_in), 2, [&]<int In, int>() {
       constexpr int kTiles = kMicroTiles<Width>;
       const float* weights = u + (plane * (t.c_out / Out) + block) * t.c_in * (Width + 2) * Out;
-      const float* from = v + plane % kSlicePlanes * v_array.plane_stride;
       float* to = m + plane * m_array.plane_stride + block * Width * Out;
       std::int64_t tile = 0;
       for (; tile + kTiles <= tiles; tile += kTiles) {
-        micro_kernel<In, Out, Width, kTiles>(t.c_in / In, from + tile * v_array.tile_stride, v_array.tile_stride,
+        micro_kernel<In, Out, Width, kTiles>(t.c_in / In, v + tile * v_array.tile_stride, v_array.tile_stride,
                                              weights, to + tile * m_array.tile_stride, m_array.tile_stride);
       }
-      rest<In, Out, Width, kTiles - 1>(tiles - tile, t.c_in / In, from + tile * v_array.tile_stride,
+      rest<In, Out, Width, kTiles - 1>(tiles - tile, t.c_in / In, v + tile * v_array.tile_stride,
                                        v_array.tile_stride, weights, to + tile * m_array.tile_stride,
                                        m_array.tile_stride);
     });
@@ -90,11 +89,10 @@ void multiply_grad(const Tiling& t, std::int64_t plane, std::int64_t block, std:
   with_shape(lanes(t.c_out), 2, [&]<int Out, int>() {
     with_shape(lanes(t.c_in), 2, [&]<int In, int>() {
       float* const to = u + (plane * (t.c_out / Out) + block) * t.c_in * points * Out;
-      const float* const grads = g + plane % kSlicePlanes * g_array.plane_stride + block * points * Out;
-      const float* const inputs = v + plane % kSlicePlanes * v_array.plane_stride;
+      const float* const grads = g + block * points * Out;
       for (std::int64_t c = 0; c < t.c_in; c += In) {
         for (std::int64_t i = 0; i < points; ++i) {
-          grad_micro_kernel<In, Out>(tiles, inputs + c * points + i * In, v_array.tile_stride, grads + i * Out,
+          grad_micro_kernel<In, Out>(tiles, v + c * points + i * In, v_array.tile_stride, grads + i * Out,
                                      g_array.tile_stride, to + (c * points + i) * Out, points * Out);
         }
       }

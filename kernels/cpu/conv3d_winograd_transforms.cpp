@@ -59,40 +59,58 @@ template <int Lanes, int D>
   }
 }
 
-/// One row D of A along D, all of A along H and W.
+/// One tile: row D of A along D, all of A along H and W. Adds its outputs to `sum` where D is 1, which holds each once.
 template <int Lanes, int Width, int D>
-void grad_output_row(const Tiling& t, const std::array<const float*, 4>& source, std::int64_t tile_stride,
-                     std::int64_t plane_stride, float* v, float* bias) {
+[[gnu::always_inline]] inline void grad_output_tile(const float* const* source, std::int64_t step, std::int64_t count,
+                                                    std::int64_t plane_stride, float* v,
+                                                    typename Vector<Lanes>::Type& sum) {
   using V = typename Vector<Lanes>::Type;
-  V sum{};
-  for (std::int64_t tile = 0; tile < t.row_tiles; ++tile, v += tile_stride) {
-    V e[2][Width];
+  V e[2][Width];
+#pragma GCC unroll 4
+  for (int i = 0; i < Width; ++i) {
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      e[h][i] = V{};
+      if (i >= count) continue;
+      const V second = D == 0 ? V{} : load_lanes<Lanes>(source[2 + h] + i * step);
+      if (D == 3) {
+        e[h][i] = -second;
+        continue;
+      }
+      const V first = load_lanes<Lanes>(source[h] + i * step);
+      e[h][i] = D == 0 ? first : D == 1 ? first + second : first - second;
+    }
+    if (D == 1) sum += e[0][i] + e[1][i];
+  }
+#pragma GCC unroll 4
+  for (int h = 0; h < 4; ++h) {
+    V y[Width];
 #pragma GCC unroll 4
     for (int i = 0; i < Width; ++i) {
-      const std::int64_t w = tile * Width + i;
-#pragma GCC unroll 2
-      for (std::size_t h = 0; h < 2; ++h) {
-        e[h][i] = V{};
-        if (w >= t.out[2]) continue;
-        const V first = load_lanes<Lanes>(source[h] + w * t.c_out);
-        const V second = load_lanes<Lanes>(source[2 + h] + w * t.c_out);
-        e[h][i] = D == 0 ? first : D == 1 ? first + second : D == 2 ? first - second : -second;
-        if (D == 1) sum += e[h][i];
-      }
+      y[i] = h == 0 ? e[0][i] : h == 1 ? e[0][i] + e[1][i] : h == 2 ? e[0][i] - e[1][i] : -e[1][i];
     }
-#pragma GCC unroll 4
-    for (int h = 0; h < 4; ++h) {
-      V y[Width];
-#pragma GCC unroll 4
-      for (int i = 0; i < Width; ++i) {
-        y[i] = h == 0 ? e[0][i] : h == 1 ? e[0][i] + e[1][i] : h == 2 ? e[0][i] - e[1][i] : -e[1][i];
-      }
-      V m[Width + 2];
-      Points<Width>::grad_output(y, m);
+    V m[Width + 2];
+    Points<Width>::grad_output(y, m);
 #pragma GCC unroll 6
-      for (int i = 0; i < Width + 2; ++i) store_lanes<Lanes>(v + h * plane_stride + i * Lanes, m[i]);
-    }
+    for (int i = 0; i < Width + 2; ++i) store_lanes<Lanes>(v + h * plane_stride + i * Lanes, m[i]);
   }
+}
+
+template <int Lanes, int Width, int D>
+void grad_output_row(const Tiling& t, const std::array<const float*, 4>& from, const TileArray& array, float* v,
+                     float* bias) {
+  // Copies, which the stores cannot be taken to change.
+  const float* source[4] = {from[0], from[1], from[2], from[3]};
+  const std::int64_t step = t.c_out;
+  const std::int64_t plane_stride = array.plane_stride;
+  const std::int64_t tile_stride = array.tile_stride;
+  const std::int64_t whole = t.out[2] / Width;
+  typename Vector<Lanes>::Type sum{};
+  for (std::int64_t tile = 0; tile < whole; ++tile, v += tile_stride) {
+    grad_output_tile<Lanes, Width, D>(source, step, Width, plane_stride, v, sum);
+    for (const float*& s : source) s += Width * step;
+  }
+  if (whole < t.row_tiles) grad_output_tile<Lanes, Width, D>(source, step, t.out[2] % Width, plane_stride, v, sum);
   if (D == 1) store_lanes<Lanes>(bias, load_lanes<Lanes>(bias) + sum);
 }
 
@@ -113,7 +131,7 @@ void grad_output_rows(const Tiling& t, const float* grad_y, std::int64_t begin, 
               : zeros;
     }
     for (std::int64_t q = 0; q < t.c_out; q += Lanes) {
-      grad_output_row<Lanes, Width, D>(t, source, array.tile_stride, array.plane_stride, v + q * (Width + 2), bias + q);
+      grad_output_row<Lanes, Width, D>(t, source, array, v + q * (Width + 2), bias + q);
       for (const float*& s : source) s += Lanes;
     }
   }

@@ -10,15 +10,38 @@ namespace {
 /// Input channels handled together: neighbours in memory.
 constexpr std::int64_t kGroup = 8;
 
+/// to[j·to_stride + i] = from[i·from_stride + j] for an 8×8 block.
+void transpose(const float* from, std::int64_t from_stride, float* to, std::int64_t to_stride) {
+  using V = Vector<8>::Type;
+  typedef int Order __attribute__((vector_size(32)));
+  V a[8];
+  V b[8];
+  for (int i = 0; i < 8; ++i) a[i] = load_lanes<8>(from + i * from_stride);
+  for (int i = 0; i < 8; i += 2) {
+    b[i] = __builtin_shuffle(a[i], a[i + 1], Order{0, 8, 1, 9, 4, 12, 5, 13});
+    b[i + 1] = __builtin_shuffle(a[i], a[i + 1], Order{2, 10, 3, 11, 6, 14, 7, 15});
+  }
+  for (int i = 0; i < 8; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      a[i + 2 * j] = __builtin_shuffle(b[i + j], b[i + j + 2], Order{0, 1, 8, 9, 4, 5, 12, 13});
+      a[i + 2 * j + 1] = __builtin_shuffle(b[i + j], b[i + j + 2], Order{2, 3, 10, 11, 6, 7, 14, 15});
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    store_lanes<8>(to + i * to_stride, __builtin_shuffle(a[i], a[i + 4], Order{0, 1, 2, 3, 8, 9, 10, 11}));
+    store_lanes<8>(to + (i + 4) * to_stride, __builtin_shuffle(a[i], a[i + 4], Order{4, 5, 6, 7, 12, 13, 14, 15}));
+  }
+}
+
 /// Output channels in vectors: 27 taps to planes × points, first along W.
 template <int Lanes, int Width>
-void weight_tile(const float* taps, float* u, std::int64_t plane_stride) {
+void weight_tile(const float* taps, float scale, float* u, std::int64_t plane_stride) {
   using V = typename Vector<Lanes>::Type;
   constexpr int kPoints = Width + 2;
   V rows[9][kPoints];
   for (int row = 0; row < 9; ++row) {
     V g[3];
-    for (int k = 0; k < 3; ++k) g[k] = load_lanes<Lanes>(taps + (row * 3 + k) * Lanes);
+    for (int k = 0; k < 3; ++k) g[k] = scale * load_lanes<Lanes>(taps + (row * 3 + k) * Lanes);
     Points<Width>::weight(g, rows[row]);
   }
   for (int i = 0; i < kPoints; ++i) {
@@ -48,18 +71,16 @@ void transform_weights(const Tiling& t, const float* w, float scale, bool mirror
       for (std::int64_t k = 0; k < 27; ++k) {
         if (mirrored) {
           for (std::int64_t i = 0; i < kGroup; ++i) {
-            store_lanes<Lanes>(taps[i] + k * Lanes,
-                               scale * load_lanes<Lanes>(w + ((c + i) * 27 + 26 - k) * t.c_out + q));
+            store_lanes<Lanes>(taps[i] + k * Lanes, load_lanes<Lanes>(w + ((c + i) * 27 + 26 - k) * t.c_out + q));
           }
         } else {
-          for (std::int64_t lane = 0; lane < Lanes; ++lane) {
-            const float* from = w + ((q + lane) * 27 + k) * t.c_in + c;
-            for (std::int64_t i = 0; i < kGroup; ++i) taps[i][k * Lanes + lane] = scale * from[i];
+          for (std::int64_t lane = 0; lane < Lanes; lane += 8) {
+            transpose(w + ((q + lane) * 27 + k) * t.c_in + c, 27 * t.c_in, taps[0] + k * Lanes + lane, 27 * Lanes);
           }
         }
       }
       for (std::int64_t i = 0; i < kGroup; ++i) {
-        weight_tile<Lanes, Width>(taps[i], u + (q / Lanes * t.c_in + c + i) * kPoints * Lanes, plane_stride);
+        weight_tile<Lanes, Width>(taps[i], scale, u + (q / Lanes * t.c_in + c + i) * kPoints * Lanes, plane_stride);
       }
     }
   }
@@ -104,10 +125,10 @@ void transform_grad_weights(const Tiling& t, const float* u, float* grad_weight)
       for (std::int64_t i = 0; i < kGroup; ++i) {
         grad_weight_tile<Lanes, Width>(u + (q / Lanes * t.c_in + c + i) * kPoints * Lanes, plane_stride, taps[i]);
       }
-      for (std::int64_t lane = 0; lane < Lanes; ++lane) {
+      for (std::int64_t lane = 0; lane < Lanes; lane += 8) {
         for (std::int64_t k = 0; k < 27; ++k) {
-          float* to = grad_weight + ((q + lane) * 27 + k) * t.c_in + c;
-          for (std::int64_t i = 0; i < kGroup; ++i) to[i] = taps[i][k * Lanes + lane];
+          transpose(taps[0] + k * Lanes + lane, 27 * Lanes, grad_weight + ((q + lane) * 27 + k) * t.c_in + c,
+                    27 * t.c_in);
         }
       }
     }

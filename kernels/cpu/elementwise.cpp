@@ -7,12 +7,6 @@ namespace {
 
 using namespace cpu;
 
-template <class Body>
-void each(std::int64_t count, Body body) {
-#pragma omp parallel for simd schedule(static) if (count > kParallelGrain)
-  for (std::int64_t i = 0; i < count; ++i) body(i);
-}
-
 void fill_cpu(const Stream&, DType dtype, std::int64_t count, double value, void* y) {
   with_type(dtype, [&]<class T>() {
     T v;

@@ -164,11 +164,11 @@ template <class T>
 void backward_typed(const NormalisationParams& p, const NormalisationGradients& q) {
   using F = Compute<T>;
   const T* x = static_cast<const T*>(q.x);
-  const T* y = static_cast<const T*>(q.y);
   const T* gy = static_cast<const T*>(q.grad_y);
   const F* m = static_cast<const F*>(q.mean);
   const F* v = static_cast<const F*>(q.variance);
   const F* ga = static_cast<const F*>(q.gamma);
+  const F* be = static_cast<const F*>(q.beta);
   const std::int64_t members = p.channels / p.groups;
   const auto gamma = [&](std::int64_t c) { return ga == nullptr ? 1.0 : static_cast<double>(ga[c]); };
   static thread_local std::vector<double> sums;
@@ -182,22 +182,32 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
     };
     spread(p.channels, means, [&](std::int64_t c) { return m[o * p.groups + c / members]; });
     spread(p.channels, inverses, inverse);
+    // The activation's argument is s·x + t: cheaper to compute again than to keep and read.
+    static thread_local std::vector<F> scales;
+    static thread_local std::vector<F> shifts;
+    spread(p.channels, scales, [&](std::int64_t c) { return gamma(c) * inverse(c); });
+    spread(p.channels, shifts, [&](std::int64_t c) {
+      return (be == nullptr ? 0.0 : static_cast<double>(be[c])) -
+             static_cast<double>(m[o * p.groups + c / members]) * gamma(c) * inverse(c);
+    });
     const F* mu = means.data();
     const F* inv = inverses.data();
+    const F* s = scales.data();
+    const F* t = shifts.data();
     const std::int64_t base = o * p.rows * p.channels;
     with_activation<F>(p.activation, [&](auto act) {
       sum_terms<F>(p.rows, p.channels, sums, [=](std::int64_t i, std::int64_t j, F& a, F& b) {
         F g = load(gy[base + i]);
-        if (act.kind != ActivationKind::none) g *= act.derivative(load(y[base + i]));
+        const F v = load(x[base + i]);
+        if constexpr (decltype(act)::kKind != ActivationKind::none) g *= act.derivative(act.value(v * s[j] + t[j]));
         a += g;
-        b += g * ((load(x[base + i]) - mu[j]) * inv[j]);
+        b += g * ((v - mu[j]) * inv[j]);
       });
     });
     for (std::size_t c = 0; c < parameter_sums.size(); ++c) parameter_sums[c] += sums[c];
     if (q.grad_x == nullptr) continue;
-    // grad_x = k·g − (A + x̂·B), with k = γ/σ and, unless the statistics are fixed, A and B the group means of
+    // grad_x = s·g − (A + x̂·B) with s = γ/σ and, unless the statistics are fixed, A and B the group means of
     // γ·g and γ·g·x̂ divided by σ.
-    static thread_local std::vector<F> k;
     static thread_local std::vector<F> offset;
     static thread_local std::vector<F> slope;
     const double count = static_cast<double>(p.rows) * static_cast<double>(members);
@@ -209,10 +219,8 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
       }
       return q.statistics_fixed ? 0.0 : sum / count;
     };
-    spread(p.channels, k, [&](std::int64_t c) { return gamma(c) * inverse(c); });
     spread(p.channels, slope, [&](std::int64_t c) { return group_mean(c, 1) * inverse(c) * inverse(c); });
     spread(p.channels, offset, [&](std::int64_t c) { return group_mean(c, 0) * inverse(c); });
-    const F* pk = k.data();
     const F* ps = slope.data();
     const F* po = offset.data();
     T* gx = static_cast<T*>(q.grad_x);
@@ -220,8 +228,9 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
       with_write(q.grad_x_write, [&]<Write W>() {
         apply(o * p.rows, (o + 1) * p.rows, p.channels, [=](std::int64_t i, std::int64_t j) {
           F g = load(gy[i]);
-          if (act.kind != ActivationKind::none) g *= act.derivative(load(y[i]));
-          put<W>(gx[i], pk[j] * g - po[j] - (load(x[i]) - mu[j]) * ps[j]);
+          const F v = load(x[i]);
+          if constexpr (decltype(act)::kKind != ActivationKind::none) g *= act.derivative(act.value(v * s[j] + t[j]));
+          put<W>(gx[i], s[j] * g - po[j] - (v - mu[j]) * ps[j]);
         });
       });
     });

@@ -11,12 +11,6 @@ namespace {
 
 using namespace cpu;
 
-template <class F, class Update>
-void each(std::int64_t count, Update update) {
-#pragma omp parallel for simd schedule(static) if (count > kParallelGrain)
-  for (std::int64_t i = 0; i < count; ++i) update(i);
-}
-
 template <class F>
 void step_typed(const OptimizerParams& o, const OptimizerScalars& s, std::int64_t count, const F* g, F* p, F* first,
                 F* second) {
@@ -28,7 +22,7 @@ void step_typed(const OptimizerParams& o, const OptimizerScalars& s, std::int64_
   const F momentum = static_cast<F>(o.momentum);
   switch (o.kind) {
     case OptimizerKind::sgd:
-      each<F>(count, [=](std::int64_t i) {
+      each(count, [=](std::int64_t i) {
         F d = clip * g[i] + decay * p[i];
         if (momentum != 0) d = first[i] = (s.step == 1 ? d : momentum * first[i] + d);
         p[i] -= lr * d;
@@ -36,7 +30,7 @@ void step_typed(const OptimizerParams& o, const OptimizerScalars& s, std::int64_
       return;
     case OptimizerKind::rmsprop: {
       const F alpha = static_cast<F>(o.alpha);
-      each<F>(count, [=](std::int64_t i) {
+      each(count, [=](std::int64_t i) {
         const F d = clip * g[i] + decay * p[i];
         second[i] = alpha * second[i] + (F{1} - alpha) * d * d;
         F u = d / (std::sqrt(second[i]) + epsilon);
@@ -55,7 +49,7 @@ void step_typed(const OptimizerParams& o, const OptimizerScalars& s, std::int64_
       const F size = static_cast<F>(s.learning_rate / (1.0 - std::pow(o.beta1, t)));
       const F root = static_cast<F>(1.0 / std::sqrt(1.0 - std::pow(o.beta2, t)));
       const F keep = static_cast<F>(decoupled ? 1.0 - s.learning_rate * o.weight_decay : 1.0);
-      each<F>(count, [=](std::int64_t i) {
+      each(count, [=](std::int64_t i) {
         const F d = clip * g[i] + decay * p[i];
         first[i] = b1 * first[i] + rest1 * d;
         second[i] = b2 * second[i] + rest2 * d * d;

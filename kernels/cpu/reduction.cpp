@@ -127,8 +127,7 @@ void squared_backward(const Stream&, DType dtype, std::int64_t count, const void
     const double outer = static_cast<double>(load(*static_cast<const T*>(grad_loss)));
     const F scale = static_cast<F>(2.0 * sign * outer / static_cast<double>(count));
     with_write(write, [&]<Write W>() {
-#pragma omp parallel for simd schedule(static) if (count > kParallelGrain)
-      for (std::int64_t i = 0; i < count; ++i) put<W>(g[i], scale * (load(pa[i]) - load(pb[i])));
+      each(count, [=](std::int64_t i) { put<W>(g[i], scale * (load(pa[i]) - load(pb[i]))); });
     });
   });
 }

@@ -54,22 +54,36 @@ void with_write(Write write, Body&& body) {
   body.template operator()<Write::accumulate>();
 }
 
-/// Calls body(functor) with a functor whose kind the compiler knows.
+/// Calls body(functor) with the activation's functor.
 template <class F, class Body>
 void with_activation(Activation a, Body&& body) {
   const auto slope = static_cast<F>(a.slope);
   switch (a.kind) {
-    case ActivationKind::none: return body(ActivationFunctor<F>{ActivationKind::none, slope});
-    case ActivationKind::relu: return body(ActivationFunctor<F>{ActivationKind::relu, slope});
-    case ActivationKind::leaky_relu: return body(ActivationFunctor<F>{ActivationKind::leaky_relu, slope});
-    case ActivationKind::silu: return body(ActivationFunctor<F>{ActivationKind::silu, slope});
-    case ActivationKind::tanh: return body(ActivationFunctor<F>{ActivationKind::tanh, slope});
-    case ActivationKind::sigmoid: return body(ActivationFunctor<F>{ActivationKind::sigmoid, slope});
-    case ActivationKind::softplus: return body(ActivationFunctor<F>{ActivationKind::softplus, slope});
+    case ActivationKind::none: return body(ActivationFunctor<ActivationKind::none, F>{slope});
+    case ActivationKind::relu: return body(ActivationFunctor<ActivationKind::relu, F>{slope});
+    case ActivationKind::leaky_relu: return body(ActivationFunctor<ActivationKind::leaky_relu, F>{slope});
+    case ActivationKind::silu: return body(ActivationFunctor<ActivationKind::silu, F>{slope});
+    case ActivationKind::tanh: return body(ActivationFunctor<ActivationKind::tanh, F>{slope});
+    case ActivationKind::sigmoid: return body(ActivationFunctor<ActivationKind::sigmoid, F>{slope});
+    case ActivationKind::softplus: return body(ActivationFunctor<ActivationKind::softplus, F>{slope});
   }
 }
 
 /// Elements below which a loop stays on one thread: waking the others costs about as much.
 inline constexpr std::int64_t kParallelGrain = 8192;
+
+/// body(i) for every i of [0, count): blocks over threads, vectors within. The body is copied into each block: behind
+/// the reference that OpenMP's shared variables are, its members would be read again at every element.
+template <class Body>
+void each(std::int64_t count, const Body& shared) {
+  constexpr std::int64_t kBlock = 4096;
+#pragma omp parallel for schedule(static) if (count > kParallelGrain)
+  for (std::int64_t first = 0; first < count; first += kBlock) {
+    const Body body = shared;
+    const std::int64_t last = first + kBlock < count ? first + kBlock : count;
+#pragma omp simd
+    for (std::int64_t i = first; i < last; ++i) body(i);
+  }
+}
 
 }  // namespace voxot::cpu

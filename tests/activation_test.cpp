@@ -1,0 +1,87 @@
+// Activations and PReLU.
+#include "engine/ops/activation.h"
+
+#include "tests/op_case.h"
+#include "tests/temp_directory.h"
+
+using namespace voxot;
+using namespace voxot::test;
+
+namespace {
+
+const std::pair<const char*, Activation> kKinds[] = {
+    {"none", {ActivationKind::none, 0}},
+    {"relu", {ActivationKind::relu, 0}},
+    {"leaky_relu", {ActivationKind::leaky_relu, 0.2F}},
+    {"silu", {ActivationKind::silu, 0}},
+    {"tanh", {ActivationKind::tanh, 0}},
+    {"sigmoid", {ActivationKind::sigmoid, 0}},
+    {"softplus", {ActivationKind::softplus, 0}},
+};
+
+}  // namespace
+
+TEST_CASE("activation: every kind", "[activation]") {
+  for (const auto& [name, act] : kKinds) {
+    // The second is beyond the size from which threads share the work.
+    for (const Shape& shape : {Shape{2, 3, 1, 5, 3}, Shape{3, 3001}, Shape{1}}) {
+      OpCase c;
+      c.name = fmt::format("{} {}", name, shape.text());
+      c.inputs = {{shape, false, Values::away}};
+      c.op = [act = act](Tape& tape, const std::vector<Tensor>& in) { return ops::activation(tape, in[0], act); };
+      // The derivative of tanh and sigmoid is computed from y, which bf16 has rounded: 1 − y² doubles its error.
+      c.bf16_limit = 2e-2;
+      check(c);
+    }
+  }
+}
+
+TEST_CASE("activation: prelu with one slope and with one for each channel", "[activation]") {
+  for (const std::int64_t slopes : {1, 5}) {
+    OpCase c;
+    c.name = fmt::format("{} slopes", slopes);
+    c.inputs = {{{2, 3, 2, 3, 5}, false, Values::away}, {{slopes}, true, Values::away}};
+    c.op = [](Tape& tape, const std::vector<Tensor>& in) { return ops::prelu(tape, in[0], in[1]); };
+    check(c);
+  }
+  Tape tape;
+  const Tensor x = Tensor::full({2, 5}, 1);
+  CHECK_THAT(error_of([&] { ops::prelu(tape, x, Tensor::full({3}, 1)); }), Catch::Contains("3 slopes for 5 channels"));
+}
+
+TEST_CASE("activation: in chains, where gradients are written in place", "[activation]") {
+  OpCase c;
+  c.name = "chain";
+  c.inputs = {{{2, 3, 2, 3, 3}, false, Values::away}};
+  c.op = [](Tape& tape, const std::vector<Tensor>& in) {
+    const Tensor a = ops::activation(tape, in[0], {ActivationKind::tanh, 0});
+    const Tensor b = ops::activation(tape, a, {ActivationKind::leaky_relu, 0.5F});
+    // `a` is used a second time, so its gradient must not be taken over by the first.
+    return ops::add(tape, ops::activation(tape, b, {ActivationKind::silu, 0}), ops::mul(tape, a, b));
+  };
+  check(c);
+}
+
+TEST_CASE("activation: far from zero values stay finite", "[activation]") {
+  const std::vector<double> far{-1e4, -200, -100, -30, 0, 30, 100, 200, 1e4};
+  for (const auto& [name, act] : kKinds) {
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      INFO(name << " " << name_of(dtype));
+      Tape tape;
+      Tensor x = Tensor::from({9}, std::span<const double>(far), dtype);
+      x.require_gradient();
+      const Tensor y = ops::activation(tape, x, act);
+      const std::vector<double> values = doubles(y);
+      tape.backward(ops::sum(tape, y));
+      const std::vector<double> gradient = doubles(gradient_of(x));
+      for (std::size_t i = 0; i < far.size(); ++i) {
+        CHECK(std::isfinite(values[i]));
+        CHECK(std::isfinite(gradient[i]));
+      }
+      // On the far right everything but the two that saturate is the identity.
+      const bool saturates = act.kind == ActivationKind::tanh || act.kind == ActivationKind::sigmoid;
+      CHECK(values.back() == Approx(saturates ? 1 : 1e4));
+      CHECK(gradient.back() == Approx(saturates ? 0 : 1).margin(1e-12));
+    }
+  }
+}

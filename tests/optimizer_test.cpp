@@ -1,0 +1,279 @@
+// Optimizers against PyTorch, clipping, schedules and the moving average.
+#include "engine/optimizer.h"
+
+#include <numbers>
+
+#include "tests/golden.h"
+#include "tests/temp_directory.h"
+
+using namespace voxot;
+using namespace voxot::test;
+
+namespace {
+
+/// A network that is one vector.
+class Vector : public Module {
+ public:
+  explicit Vector(std::int64_t count) { add(values, "values", {count}); }
+  Tensor values;
+};
+
+/// The vector with a normalisation's buffers beside it.
+class Buffered : public Module {
+ public:
+  Buffered() : norm(NormKind::batch, 2) {
+    add(values, "values", {3});
+    add(norm, "norm");
+  }
+  Tensor values;
+  Norm norm;
+};
+
+void set(const Tensor& t, const std::vector<double>& values) {
+  t.copy_from(Tensor::from(t.shape(), std::span<const double>(values)));
+}
+
+/// As a backward pass would leave it.
+void give_gradient(const Tensor& parameter, const std::vector<double>& values) {
+  set(parameter.gradient()->value, values);
+  parameter.gradient()->ready = true;
+}
+
+OptimizerParams read_params(const Golden& g, const std::string& name, OptimizerKind kind) {
+  OptimizerParams p;
+  p.kind = kind;
+  const auto number = [&](const char* key, double& to) {
+    // Stored in fp32: 0.9 and 0.01 come back as the doubles they were.
+    const std::string full = name + "." + key;
+    if (g.has(full)) to = std::round(g.number(full) * 1e12) / 1e12;
+    if (g.has(full) && to > 1e-4) to = std::round(to * 1e5) / 1e5;
+  };
+  number("beta1", p.beta1);
+  number("beta2", p.beta2);
+  number("eps", p.epsilon);
+  number("weight_decay", p.weight_decay);
+  number("momentum", p.momentum);
+  number("alpha", p.alpha);
+  return p;
+}
+
+}  // namespace
+
+TEST_CASE("optimizer: five steps of each against PyTorch", "[optimizer][goldens]") {
+  const Golden g("ops");
+  const std::pair<const char*, OptimizerKind> kinds[] = {{"sgd_momentum", OptimizerKind::sgd},
+                                                         {"adam", OptimizerKind::adam},
+                                                         {"adamw", OptimizerKind::adamw},
+                                                         {"rmsprop", OptimizerKind::rmsprop},
+                                                         {"rmsprop_momentum", OptimizerKind::rmsprop}};
+  const DType dtype = GENERATE(DType::f64, DType::f32);
+  for (const auto& [kind_name, kind] : kinds) {
+    const std::string name = std::string("optimizer.") + kind_name;
+    INFO(name << " " << name_of(dtype));
+    Vector network(20);
+    Parameters parameters(network, dtype);
+    set(network.values, g.values(name + ".parameter"));
+    OptimizerOptions options;
+    options.params = read_params(g, name, kind);
+    options.learning_rate = std::round(g.number(name + ".lr") * 1e5) / 1e5;
+    Optimizer optimizer(parameters, options);
+    const std::vector<double> gradients = g.values(name + ".gradients");
+    const std::vector<double> after = g.values(name + ".parameters_after");
+    for (std::ptrdiff_t s = 0; s < 5; ++s) {
+      give_gradient(network.values, {gradients.begin() + 20 * s, gradients.begin() + 20 * (s + 1)});
+      optimizer.step();
+      const std::vector<double> expected(after.begin() + 20 * s, after.begin() + 20 * (s + 1));
+      const double error = distance(doubles(network.values), expected);
+      // The golden's start and gradients are rounded to fp32 (6e-8) before, its answers after.
+      CHECK(error < (dtype == DType::f64 ? 2e-7 : 1e-6));
+    }
+    CHECK(optimizer.steps() == 5);
+  }
+}
+
+TEST_CASE("optimizer: a step clears the gradients, and without gradients Adam stands still", "[optimizer]") {
+  Vector network(5);
+  Parameters parameters(network);
+  set(network.values, {1, 2, 3, 4, 5});
+  Optimizer optimizer(parameters, {});
+  give_gradient(network.values, {1, 1, 1, 1, 1});
+  optimizer.step();
+  const std::vector<double> after = doubles(network.values);
+  CHECK(after[0] == Approx(1 - 1e-4));  // the first Adam step has the size of the learning rate
+  CHECK_FALSE(network.values.gradient()->ready);
+  CHECK(doubles(parameters.gradients()) == std::vector<double>(16, 0.0));
+}
+
+TEST_CASE("optimizer: clipping scales the whole gradient to the limit", "[optimizer]") {
+  const DType dtype = GENERATE(DType::f64, DType::f32);
+  const auto moved = [&](double limit, double size) {
+    Vector network(4);
+    Parameters parameters(network, dtype);
+    OptimizerOptions options;
+    options.params.kind = OptimizerKind::sgd;
+    options.learning_rate = 1;
+    options.clip_norm = limit;
+    Optimizer optimizer(parameters, options);
+    give_gradient(network.values, {3 * size, 0, -4 * size, 0});
+    optimizer.step();
+    return doubles(network.values);
+  };
+  CHECK(distance(moved(2, 1), std::vector<double>{-1.2, 0, 1.6, 0}) < 1e-6);   // norm 5 to 2
+  CHECK(distance(moved(10, 1), std::vector<double>{-3, 0, 4, 0}) < 1e-12);     // below the limit: untouched
+  CHECK(distance(moved(0, 1), std::vector<double>{-3, 0, 4, 0}) < 1e-12);      // no limit
+  CHECK(distance(moved(2, 1e4), std::vector<double>{-1.2, 0, 1.6, 0}) < 1e-6);
+}
+
+TEST_CASE("optimizer: schedules", "[optimizer]") {
+  Schedule s;
+  CHECK(s.factor(0) == 1);
+  CHECK(s.factor(1000000) == 1);
+  s.warmup = 4;
+  CHECK(s.factor(0) == 0.25);
+  CHECK(s.factor(3) == 1);
+  s = {};
+  s.kind = ScheduleKind::linear;
+  s.total = 10;
+  s.final_scale = 0.2;
+  CHECK(s.factor(0) == 1);
+  CHECK(s.factor(5) == Approx(0.6));
+  CHECK(s.factor(10) == Approx(0.2));
+  CHECK(s.factor(50) == Approx(0.2));
+  s.kind = ScheduleKind::cosine;
+  CHECK(s.factor(0) == 1);
+  CHECK(s.factor(5) == Approx(0.6));
+  CHECK(s.factor(2) == Approx(0.2 + 0.8 * 0.5 * (1 + std::cos(std::numbers::pi / 5))));
+  CHECK(s.factor(10) == Approx(0.2));
+  s = {};
+  s.kind = ScheduleKind::steps;
+  s.milestones = {3, 6};
+  s.decay = 0.5;
+  CHECK(s.factor(2) == 1);
+  CHECK(s.factor(3) == 0.5);
+  CHECK(s.factor(6) == 0.25);
+}
+
+TEST_CASE("optimizer: the schedule scales the learning rate", "[optimizer]") {
+  Vector network(1);
+  Parameters parameters(network, DType::f64);
+  OptimizerOptions options;
+  options.params.kind = OptimizerKind::sgd;
+  options.learning_rate = 1;
+  options.schedule.kind = ScheduleKind::linear;
+  options.schedule.total = 4;
+  Optimizer optimizer(parameters, options);
+  double expected = 0;
+  for (const double factor : {1.0, 0.75, 0.5, 0.25, 0.0}) {
+    give_gradient(network.values, {1});
+    optimizer.step();
+    expected -= factor;
+    CHECK(network.values.item() == Approx(expected));
+  }
+}
+
+TEST_CASE("optimizer: saved and loaded, it goes on with the same bits", "[optimizer]") {
+  for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::rmsprop}) {
+    OptimizerOptions options;
+    options.params.kind = kind;
+    options.params.momentum = 0.9;
+    options.learning_rate = 0.01;
+    const auto gradient = [](int step) {
+      std::vector<double> v(6);
+      for (std::size_t i = 0; i < v.size(); ++i) v[i] = std::sin(static_cast<double>(i) + step);
+      return v;
+    };
+    Vector straight(6);
+    Parameters p1(straight);
+    Optimizer o1(p1, options);
+    Vector resumed(6);
+    Parameters p2(resumed);
+    for (int s = 0; s < 3; ++s) {
+      give_gradient(straight.values, gradient(s));
+      o1.step();
+    }
+    std::map<std::string, HostArray> arrays;
+    o1.save("o.", arrays);
+    resumed.values.copy_from(straight.values);
+    Optimizer o2(p2, options);
+    o2.load("o.", arrays);
+    CHECK(o2.steps() == 3);
+    for (int s = 3; s < 6; ++s) {
+      give_gradient(straight.values, gradient(s));
+      o1.step();
+      give_gradient(resumed.values, gradient(s));
+      o2.step();
+    }
+    CHECK(straight.values.to_floats() == resumed.values.to_floats());
+  }
+}
+
+TEST_CASE("optimizer: a state that does not fit is refused", "[optimizer]") {
+  Vector small(3);
+  Parameters p1(small);
+  Vector large(40);
+  Parameters p2(large);
+  std::map<std::string, HostArray> arrays;
+  Optimizer(p1, {}).save("o.", arrays);
+  Optimizer other(p2, {});
+  CHECK_THAT(error_of([&] { other.load("o.", arrays); }), Catch::Contains("o.first has 16 elements, expected 48"));
+  arrays.erase("o.second");
+  Optimizer same(p1, {});
+  CHECK_THAT(error_of([&] { same.load("o.", arrays); }), Catch::Contains("o.second"));
+  arrays["o.step"] = HostArray::from_floats({1}, {3});
+  CHECK_THAT(error_of([&] { same.load("o.", arrays); }), Catch::Contains("o.step"));
+}
+
+TEST_CASE("moving average: the first update copies, then the decay warms up", "[optimizer][moving_average]") {
+  Buffered network;
+  Parameters parameters(network, DType::f64);
+  set(network.values, {100, 100, 100});  // the random start, which must leave no trace
+  MovingAverage average(parameters, 0.9);
+  CHECK_FALSE(average.ready());
+  {
+    const Averaged none(&average);
+    CHECK(doubles(network.values) == std::vector<double>{100, 100, 100});
+  }
+  double expected = 0;
+  for (int t = 0; t < 200; ++t) {
+    const double value = std::cos(0.1 * t);
+    set(network.values, {value, 2 * value, -value});
+    average.update();
+    const double keep = t == 0 ? 0 : std::min(0.9, (1.0 + t) / (10.0 + t));
+    expected = keep * expected + (1 - keep) * value;
+    const double now = value;
+    {
+      const Averaged shown(&average);
+      CHECK(distance(doubles(network.values), std::vector<double>{expected, 2 * expected, -expected}) < 1e-12);
+    }
+    CHECK(doubles(network.values)[0] == now);  // and the network is itself again
+  }
+}
+
+TEST_CASE("moving average: a constant is its own average, buffers too", "[optimizer][moving_average]") {
+  Buffered network;
+  Parameters parameters(network);
+  MovingAverage average(parameters, 0.99);
+  Tensor* running = nullptr;
+  for (const NamedTensor& entry : parameters.named()) {
+    if (entry.name == "norm.running_mean") running = entry.tensor;
+  }
+  REQUIRE(running != nullptr);
+  set(network.values, {1, 2, 3});
+  set(*running, {4, 5});
+  for (int t = 0; t < 5; ++t) average.update();
+  set(network.values, {0, 0, 0});
+  set(*running, {0, 0});
+  {
+    const Averaged shown(&average);
+    CHECK(distance(doubles(network.values), std::vector<double>{1, 2, 3}) < 1e-6);
+    CHECK(distance(doubles(*running), std::vector<double>{4, 5}) < 1e-6);
+  }
+  CHECK(doubles(*running) == std::vector<double>{0, 0});
+  std::map<std::string, HostArray> arrays;
+  average.save("a.", arrays);
+  MovingAverage other(parameters, 0.99);
+  other.load("a.", arrays);
+  CHECK(other.ready());
+  const Averaged shown(&other);
+  CHECK(distance(doubles(network.values), std::vector<double>{1, 2, 3}) < 1e-6);
+}

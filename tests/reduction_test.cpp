@@ -1,0 +1,123 @@
+// Reductions and losses.
+#include "engine/ops/reduction.h"
+
+#include "tests/op_case.h"
+#include "tests/temp_directory.h"
+
+using namespace voxot;
+using namespace voxot::test;
+
+namespace {
+
+using Inputs = std::vector<Tensor>;
+
+const std::pair<const char*, Reduction> kKinds[] = {
+    {"sum", Reduction::sum}, {"mean", Reduction::mean}, {"variance", Reduction::variance}};
+
+}  // namespace
+
+TEST_CASE("reduction: over every axis", "[reduction]") {
+  for (const auto& [name, kind] : kKinds) {
+    for (const Shape& shape : {Shape{3, 4, 2, 5, 3}, Shape{7, 5}, Shape{2, 2}}) {
+      for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
+        OpCase c;
+        c.name = fmt::format("{} over axis {} of {}", name, axis, shape.text());
+        c.inputs = {{shape}};
+        c.op = [kind = kind, axis](Tape& tape, const Inputs& in) { return ops::reduce(tape, in[0], kind, axis); };
+        check(c);
+      }
+    }
+  }
+}
+
+TEST_CASE("reduction: over everything", "[reduction]") {
+  for (const auto& [name, kind] : kKinds) {
+    for (const Shape& shape : {Shape{2, 3, 1, 5, 3}, Shape{40001}}) {
+      OpCase c;
+      c.name = fmt::format("{} of {}", name, shape.text());
+      c.inputs = {{shape}};
+      c.op = [kind = kind](Tape& tape, const Inputs& in) { return ops::reduce_all(tape, in[0], kind); };
+      check(c);
+    }
+  }
+}
+
+TEST_CASE("reduction: values by hand", "[reduction]") {
+  Tape tape;
+  const Tensor x = Tensor::from({2, 3}, std::span<const double>(std::vector<double>{1, 2, 6, 0, 4, 5}));
+  CHECK(doubles(ops::reduce(tape, x, Reduction::sum, 0)) == std::vector<double>{1, 6, 11});
+  CHECK(doubles(ops::reduce(tape, x, Reduction::mean, 1)) == std::vector<double>{3, 3});
+  CHECK(doubles(ops::reduce(tape, x, Reduction::variance, 1)) == std::vector<double>{7, 7});
+  CHECK(doubles(ops::reduce(tape, x, Reduction::variance, 0)) == std::vector<double>{0.5, 2, 0.5});
+  CHECK(ops::sum(tape, x).item() == 18);
+  CHECK(ops::mean(tape, x).item() == 3);
+  CHECK(ops::reduce(tape, x, Reduction::sum, 0).shape() == Shape{3});
+  CHECK_THAT(error_of([&] { ops::reduce(tape, x, Reduction::sum, 2); }), Catch::Contains("axis 2 of 2×3"));
+  const Tensor one = Tensor::full({1, 3}, 1);
+  CHECK_THAT(error_of([&] { ops::reduce(tape, one, Reduction::variance, 0); }), Catch::Contains("1 elements"));
+}
+
+TEST_CASE("reduction: long fp32 sums do not drift", "[reduction]") {
+  // 2^22 times 0.1 in one running fp32 sum would be 1e-2 off.
+  Tape tape;
+  const std::int64_t n = 1 << 22;
+  const double tenth = static_cast<double>(0.1F);
+  const Tensor x = Tensor::full({n}, 0.1);
+  CHECK(ops::sum(tape, x).item() == Approx(tenth * static_cast<double>(n)).epsilon(1e-7));
+  CHECK(ops::mean(tape, x).item() == Approx(tenth).epsilon(1e-7));
+  // A variance far below the squared mean.
+  std::vector<double> values = test_values(1000, Values::normal, 3);
+  double mean = 0;
+  for (double& v : values) mean += (v = 4096 + std::round(v * 64) / 64) / 1000;
+  double variance = 0;
+  for (const double v : values) variance += (v - mean) * (v - mean) / 999;
+  const Tensor y = Tensor::from({1000}, std::span<const double>(values), DType::f32);
+  CHECK(ops::reduce_all(tape, y, Reduction::variance).item() == Approx(variance).epsilon(1e-6));
+}
+
+TEST_CASE("reduction: mean squared error", "[reduction]") {
+  for (const Shape& shape : {Shape{3, 5}, Shape{2, 3, 1, 5, 3}, Shape{40001}}) {
+    OpCase c;
+    c.name = shape.text();
+    c.inputs = {{shape}, {shape}};
+    c.op = [](Tape& tape, const Inputs& in) { return ops::mean_squared_error(tape, in[0], in[1]); };
+    check(c);
+  }
+  Tape tape;
+  const Tensor a = Tensor::from({4}, std::span<const double>(std::vector<double>{1, 2, 3, 4}));
+  const Tensor b = Tensor::from({4}, std::span<const double>(std::vector<double>{1, 0, 3, 2}));
+  CHECK(ops::mean_squared_error(tape, a, b).item() == 2);
+  CHECK_THAT(error_of([&] { ops::mean_squared_error(tape, a, b.reshaped({2, 2})); }), Catch::Contains("4 fp64 with 2×2"));
+}
+
+TEST_CASE("reduction: cross entropy", "[reduction]") {
+  const std::vector<std::int32_t> labels{0, 4, 2, 2, 1, 3, 0};
+  OpCase c;
+  c.name = "7×5";
+  c.inputs = {{{7, 5}}};
+  c.op = [&](Tape& tape, const Inputs& in) { return ops::cross_entropy(tape, in[0], labels); };
+  check(c);
+  Tape tape;
+  // Equal logits: log of the number of classes. Huge ones: neither overflow nor NaN.
+  const std::vector<std::int32_t> two{1, 0};
+  CHECK(ops::cross_entropy(tape, Tensor::full({2, 8}, 3, DType::f64), two).item() == Approx(std::log(8.0)));
+  Tensor huge = Tensor::from({2, 2}, std::span<const double>(std::vector<double>{1e4, -1e4, 1e4, -1e4}), DType::f32);
+  huge.require_gradient();
+  const Tensor loss = ops::cross_entropy(tape, huge, two);
+  CHECK(loss.item() == Approx(1e4));
+  tape.backward(loss);
+  CHECK(distance(doubles(gradient_of(huge)), std::vector<double>{0.5, -0.5, 0, 0}) < 1e-6);
+}
+
+TEST_CASE("reduction: cross entropy refuses bad labels", "[reduction]") {
+  Tape tape;
+  Tensor x = Tensor::full({2, 3}, 0);
+  x.require_gradient();
+  const auto message = [&](const std::vector<std::int32_t>& labels) {
+    return error_of([&] { ops::cross_entropy(tape, x, labels); });
+  };
+  CHECK_THAT(message({0, 3}), Catch::Contains("label 3 of row 1 is outside [0, 3)"));
+  CHECK_THAT(message({-1, 0}), Catch::Contains("label -1 of row 0"));
+  CHECK_THAT(message({0}), Catch::Contains("1 labels for input 2×3"));
+  CHECK(tape.size() == 0);
+}
