@@ -12,7 +12,7 @@ namespace voxot {
 namespace {
 
 constexpr std::int64_t kBatch = 64;
-constexpr std::int64_t kSteps = 1500;
+constexpr std::int64_t kSteps = 2000;
 constexpr std::int64_t kTestSamples = 4096;
 constexpr std::uint64_t kSeed = 0x6A75646765;  // the judge does not depend on a run's seed
 

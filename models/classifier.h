@@ -11,7 +11,7 @@ namespace voxot {
 struct VoxelClassifierOptions {
   std::array<std::int64_t, 4> volume{16, 16, 16, 3};  // D, H, W, C
   std::int64_t classes = 10;
-  std::int64_t width = 16;
+  std::int64_t width = 24;
   std::int64_t features = 64;
 };
 

@@ -106,6 +106,8 @@ Tensor concat_upsampled(Tape& tape, const Tensor& skip, const Tensor& x) {
   VOXOT_CHECK(skip.shape().rank() == 5 && x.shape().rank() == 5 && skip.dtype() == x.dtype(),
               "concat_upsampled: {} {} with {} {}", skip.shape().text(), name_of(skip.dtype()), x.shape().text(),
               name_of(x.dtype()));
+  VOXOT_CHECK(skip.extent(0) == x.extent(0), "concat_upsampled: {} and {} differ in batch", skip.shape().text(),
+              x.shape().text());
   std::array<std::int64_t, 3> factor{};
   for (std::size_t a = 0; a < 3; ++a) {
     VOXOT_CHECK(skip.extent(a + 1) % x.extent(a + 1) == 0, "concat_upsampled: {} is not a multiple of {}",

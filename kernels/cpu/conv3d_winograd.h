@@ -1,7 +1,7 @@
 #pragma once
-// Winograd convolution of fp32 volumes, kernel 3×3×3, stride 1: F(2, 3) over D and H, F(m, 3) with m = 2 or 4 over W.
-// A tile of 2·2·m outputs costs 4·4·(m + 2) products per pair of channels instead of 27·4·m.
-// Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
+// Winograd convolution of fp32 volumes, kernel 3×3×3, stride 1: F(2, 3) over D and H, F(m, 3) with m = 2 or 4
+// over W. A tile of 2·2·m outputs costs 4·4·(m + 2) products per pair of channels instead of 27·4·m. Lavin
+// and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -18,25 +18,30 @@ namespace voxot::cpu {
 /// Floats that winograd_transform_weights writes.
 [[nodiscard]] std::size_t winograd_weight_count(const Conv3dParams& p);
 
-/// transformed ← scale·weights. `p` is the convolution that winograd_forward will run. `mirrored`: that convolution
-/// computes the grad_input of the one whose weights [p.in_channels, 3, 3, 3, p.out_channels] are given.
-void winograd_transform_weights(const Conv3dParams& p, const float* w, float scale, bool mirrored, float* transformed);
+/// transformed ← scale·weights. `p` is the convolution that winograd_forward will run. `mirrored`: that
+/// convolution computes the grad_input of the one whose weights [p.in_channels, 3, 3, 3, p.out_channels] are
+/// given.
+void winograd_transform_weights(const Conv3dParams& p, const float* w, float scale, bool mirrored,
+                                float* transformed);
 
 /// y ← act(residual + (conv + bias)), or y += conv + bias where `accumulate` (no residual, no activation).
 /// `bias` and `residual` may be null; the activation is none, relu or leaky_relu.
 void winograd_forward(const Conv3dParams& p, const float* x, const float* transformed, const float* bias,
                       const float* residual, Activation activation, bool accumulate, float* y);
 
-/// Overwrites grad_weight [C_out, 3, 3, 3, C_in] and grad_bias (may be null). The same number of threads gives the
-/// same bits.
+/// Overwrites grad_weight [C_out, 3, 3, 3, C_in] and grad_bias (may be null). The same number of threads
+/// gives the same bits.
 void winograd_grad_weight(const Conv3dParams& p, const float* x, const float* grad_y, float* grad_weight,
                           float* grad_bias);
+
+// Vectors wider than the machine's are passed only to functions that are inlined.
+#pragma GCC diagnostic ignored "-Wpsabi"
 
 /// What the translation units of the method share.
 namespace winograd {
 
-/// Frequencies along D (slices) and, in each, along H. Slices are transformed and multiplied one at a time: fewer
-/// transformed tiles must then stay in the cache.
+/// Frequencies along D (slices) and, in each, along H. Slices are transformed and multiplied one at a time:
+/// fewer transformed tiles must then stay in the cache.
 inline constexpr std::int64_t kSlices = 4;
 inline constexpr std::int64_t kSlicePlanes = 4;
 inline constexpr std::int64_t kPlanes = kSlices * kSlicePlanes;
@@ -59,11 +64,12 @@ template <int Lanes>
   return *reinterpret_cast<const typename Vector<Lanes>::Loose*>(from);
 }
 template <int Lanes>
-[[gnu::always_inline]] inline void store_lanes(float* to, typename Vector<Lanes>::Type v) {
+[[gnu::always_inline]] inline void store_lanes(float* to, const typename Vector<Lanes>::Type& v) {
   *reinterpret_cast<typename Vector<Lanes>::Loose*>(to) = v;
 }
 
-/// The one-dimensional F(m, 3): V = Bᵀd, U = Gg, y = Aᵀ(U ⊙ V); the gradients of y and U go back through A and Gᵀ.
+/// The one-dimensional F(m, 3): V = Bᵀd, U = Gg, y = Aᵀ(U ⊙ V); the gradients of y and U go back through A
+/// and Gᵀ.
 template <int Width>
 struct Points;
 
@@ -183,12 +189,13 @@ inline int lanes(std::int64_t channels) { return channels % 16 == 0 ? 16 : 8; }
 /// Calls body.operator()<Lanes, Width>().
 template <class Body>
 void with_shape(int lane_count, int width, Body&& body) {
-  if (lane_count == 16) return width == 4 ? body.template operator()<16, 4>() : body.template operator()<16, 2>();
+  if (lane_count == 16)
+    return width == 4 ? body.template operator()<16, 4>() : body.template operator()<16, 2>();
   return width == 4 ? body.template operator()<8, 4>() : body.template operator()<8, 2>();
 }
 
-/// How the output of one convolution is cut. A row is the tiles of one (sample, tile in D, tile in H), along W; rows
-/// and the tiles in them are numbered through all samples.
+/// How the output of one convolution is cut. A row is the tiles of one (sample, tile in D, tile in H), along
+/// W; rows and the tiles in them are numbered through all samples.
 struct Tiling {
   explicit Tiling(const Conv3dParams& p);
 
@@ -203,8 +210,8 @@ struct Tiling {
   [[nodiscard]] std::int64_t weight_count() const { return kPlanes * points() * c_in * c_out; }
 };
 
-/// Transformed tiles [planes][tile][channels / lanes][per][lanes], `per` values for each channel; strides in floats,
-/// padded against conflicts in the cache.
+/// Transformed tiles [planes][tile][channels / lanes][per][lanes], `per` values for each channel; strides in
+/// floats, padded against conflicts in the cache.
 struct TileArray {
   TileArray(std::int64_t planes, std::int64_t channels, std::int64_t per, std::int64_t tiles)
       : tile_stride(channels * per + 16),
@@ -230,11 +237,18 @@ class Scratch {
 };
 
 /// One slice of rows [begin, end) of x into the planes of v, whose first tile is that of row `begin`.
-void transform_input(const Tiling& t, std::int64_t slice, const float* x, std::int64_t begin, std::int64_t end,
-                     const TileArray& array, float* v);
-/// The same for an output gradient, by the transpose of the output transform; adds its sums to bias [c_out].
+void transform_input(const Tiling& t, std::int64_t slice, const float* x, std::int64_t begin,
+                     std::int64_t end, const TileArray& array, float* v);
+/// The same for an output gradient, by the transpose of the output transform; adds its sums to bias [c_out],
+/// which may be null.
 void transform_grad_output(const Tiling& t, std::int64_t slice, const float* grad_y, std::int64_t begin,
                            std::int64_t end, const TileArray& array, float* v, float* bias);
+
+/// Asks for the voxels of `volume` (extent in, or out) that rows begin + part, begin + part + kPlanes, … of
+/// [begin, end) are the first to touch. Called once for each plane of the block before, it hides the memory
+/// behind the products.
+void prefetch_rows(const Tiling& t, const float* volume, const std::array<std::int64_t, 3>& extent,
+                   std::int64_t channels, std::int64_t begin, std::int64_t end, std::int64_t part);
 
 struct Epilogue {
   const float* bias;
@@ -243,25 +257,30 @@ struct Epilogue {
   bool accumulate;
 };
 /// Products of rows [begin, end), transformed back along W already, into y.
-void transform_output(const Tiling& t, const TileArray& array, const float* m, std::int64_t begin, std::int64_t end,
-                      const Epilogue& e, float* y);
+void transform_output(const Tiling& t, const TileArray& array, const float* m, std::int64_t begin,
+                      std::int64_t end, const Epilogue& e, float* y);
 
-/// Rows in a block of at most `tiles` tiles (one row at least); the rows are first divided by `parts`, which then run
-/// the same number of blocks.
+/// Rows in a block of at most `tiles` tiles (one row at least); the rows are first divided by `parts`, which
+/// then run the same number of blocks.
 std::int64_t block_rows(const Tiling& t, std::int64_t tiles, std::int64_t parts);
 
-/// m ← products of `tiles` tiles v with transformed weights u, for one plane and one block of output channels; v is
-/// that plane, u and m hold all.
-void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles, const TileArray& v_array,
-              const float* v, const float* u, const TileArray& m_array, float* m);
+/// Groups into which the `blocks` of output channels of a slice are cut so that slices × groups fill the
+/// threads.
+std::int64_t slice_groups(std::int64_t threads, std::int64_t blocks);
 
-/// u += products of `tiles` transformed inputs v and output gradients g, for one plane and one block of output
-/// channels; v and g are that plane, u holds all.
+/// m ← products of `tiles` tiles v with transformed weights u, for one plane and one block of output
+/// channels; v is that plane, u and m hold all.
+void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles,
+              const TileArray& v_array, const float* v, const float* u, const TileArray& m_array, float* m);
+
+/// u += products of `tiles` transformed inputs v and output gradients g, for one plane and one block of
+/// output channels; v and g are that plane, u holds all.
 void multiply_grad(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles,
-                   const TileArray& v_array, const float* v, const TileArray& g_array, const float* g, float* u);
+                   const TileArray& v_array, const float* v, const TileArray& g_array, const float* g,
+                   float* u);
 
-/// grad_weight ← the gradient u, which is laid out as the transformed weights.
-void transform_grad_weight(const Tiling& t, const float* u, float* grad_weight);
+/// grad_weight ← the sum of `copies` gradients u, each laid out as the transformed weights, in their order.
+void transform_grad_weight(const Tiling& t, const float* u, int copies, float* grad_weight);
 
 }  // namespace winograd
 }  // namespace voxot::cpu

@@ -1,6 +1,7 @@
-// Winograd gradient of the weights: transform a block of input tiles and of output gradients, add their products over
-// the tiles, and transform back once at the end. Small gradients are summed by each thread over its own blocks and
-// added in the order of the threads; large ones exist once, and the threads divide their planes.
+// Winograd gradient of the weights: transform a block of input tiles and of output gradients, add their
+// products over the tiles, and transform back once at the end. Small gradients are summed by each thread over
+// its own blocks and added in the order of the threads; large ones exist once, and the threads divide
+// their slices.
 #include <omp.h>
 
 #include <algorithm>
@@ -32,8 +33,8 @@ struct Gradient {
 };
 
 void add_private(const Tiling& t, const float* x, const float* grad_y, const Gradient& gradient) {
-  const std::int64_t rows = block_rows(
-      t, std::max(kPrivateBlock / tile_bytes(t), kPrivateTiles), omp_get_num_threads());
+  const std::int64_t rows =
+      block_rows(t, std::max(kPrivateBlock / tile_bytes(t), kPrivateTiles), omp_get_num_threads());
   const TileArray v_array(kSlicePlanes, t.c_in, t.points(), rows * t.row_tiles);
   const TileArray g_array(kSlicePlanes, t.c_out, t.points(), rows * t.row_tiles);
   static thread_local Scratch v_scratch, g_scratch;
@@ -51,6 +52,8 @@ void add_private(const Tiling& t, const float* x, const float* grad_y, const Gra
         transform_input(t, plane / kSlicePlanes, x, begin, end, v_array, v);
         transform_grad_output(t, plane / kSlicePlanes, grad_y, begin, end, g_array, g, bias);
       }
+      prefetch_rows(t, x, t.in, t.c_in, end, end + rows, plane);
+      prefetch_rows(t, grad_y, t.out, t.c_out, end, end + rows, plane);
       for (std::int64_t block = 0; block < blocks; ++block) {
         multiply_grad(t, plane, block, (end - begin) * t.row_tiles, v_array,
                       v + plane % kSlicePlanes * v_array.plane_stride, g_array,
@@ -58,37 +61,35 @@ void add_private(const Tiling& t, const float* x, const float* grad_y, const Gra
       }
     }
   }
-#pragma omp for schedule(static)
-  for (std::int64_t i = 0; i < t.weight_count(); i += 16) {
-    for (int thread = 1; thread < omp_get_num_threads(); ++thread) {
-      float* const sum = gradient.u + i;
-      store_lanes<16>(sum, load_lanes<16>(sum) + load_lanes<16>(sum + thread * t.weight_count()));
-    }
-  }
 }
 
-void add_shared(const Tiling& t, const float* x, const float* grad_y, const Gradient& gradient, std::int64_t rows,
-                const TileArray& v_array, float* v, const TileArray& g_array, float* g) {
+/// Every slice of the gradient belongs to one thread, which goes through all rows.
+void add_shared(const Tiling& t, const float* x, const float* grad_y, const Gradient& gradient) {
+  const std::int64_t rows = block_rows(t, kSharedBlock / tile_bytes(t), 1);
+  const TileArray v_array(kSlicePlanes, t.c_in, t.points(), rows * t.row_tiles);
+  const TileArray g_array(kSlicePlanes, t.c_out, t.points(), rows * t.row_tiles);
+  static thread_local Scratch v_scratch, g_scratch;
+  float* v = v_scratch.reserve(v_array.size);
+  float* g = g_scratch.reserve(g_array.size);
   const std::int64_t blocks = t.c_out / lanes(t.c_out);
-  float* const bias = gradient.bias + omp_get_thread_num() * t.c_out;
   const std::int64_t block_floats = t.weight_count() / kPlanes / blocks;
-  for (std::int64_t begin = 0; begin < t.rows; begin += rows) {
-    const std::int64_t end = std::min(begin + rows, t.rows);
-    for (std::int64_t slice = 0; slice < kSlices; ++slice) {
-#pragma omp for schedule(static)
-      for (std::int64_t row = begin; row < end; ++row) {
-        const std::int64_t first = (row - begin) * t.row_tiles;
-        transform_input(t, slice, x, row, row + 1, v_array, v + first * v_array.tile_stride);
-        transform_grad_output(t, slice, grad_y, row, row + 1, g_array, g + first * g_array.tile_stride, bias);
-      }
+  const std::int64_t groups = slice_groups(omp_get_num_threads(), blocks);
 #pragma omp for collapse(2) schedule(static)
-      for (std::int64_t h = 0; h < kSlicePlanes; ++h) {
-        for (std::int64_t block = 0; block < blocks; ++block) {
+  for (std::int64_t slice = 0; slice < kSlices; ++slice) {
+    for (std::int64_t group = 0; group < groups; ++group) {
+      float* const bias = group == 0 ? gradient.bias + omp_get_thread_num() * t.c_out : nullptr;
+      for (std::int64_t begin = 0; begin < t.rows; begin += rows) {
+        const std::int64_t end = std::min(begin + rows, t.rows);
+        transform_input(t, slice, x, begin, end, v_array, v);
+        transform_grad_output(t, slice, grad_y, begin, end, g_array, g, bias);
+        for (std::int64_t h = 0; h < kSlicePlanes; ++h) {
           const std::int64_t plane = slice * kSlicePlanes + h;
-          float* const u = gradient.u + (plane * blocks + block) * block_floats;
-          if (begin == 0) std::fill(u, u + block_floats, 0.0F);
-          multiply_grad(t, plane, block, (end - begin) * t.row_tiles, v_array, v + h * v_array.plane_stride, g_array,
-                        g + h * g_array.plane_stride, gradient.u);
+          for (std::int64_t block = blocks * group / groups; block < blocks * (group + 1) / groups; ++block) {
+            float* const u = gradient.u + (plane * blocks + block) * block_floats;
+            if (begin == 0) std::fill(u, u + block_floats, 0.0F);
+            multiply_grad(t, plane, block, (end - begin) * t.row_tiles, v_array, v + h * v_array.plane_stride,
+                          g_array, g + h * g_array.plane_stride, gradient.u);
+          }
         }
       }
     }
@@ -104,23 +105,21 @@ void winograd_grad_weight(const Conv3dParams& p, const float* x, const float* gr
   const Tiling t(p);
   const int threads = omp_get_max_threads();
   const bool shared = !is_private(t, threads);
-  static thread_local Scratch u_scratch, bias_scratch, v_scratch, g_scratch;
-  const Gradient gradient{u_scratch.reserve(static_cast<std::size_t>(t.weight_count() * (shared ? 1 : threads))),
-                          bias_scratch.reserve(static_cast<std::size_t>(t.c_out * threads))};
+  static thread_local Scratch u_scratch, bias_scratch;
+  const Gradient gradient{
+      u_scratch.reserve(static_cast<std::size_t>(t.weight_count() * (shared ? 1 : threads))),
+      bias_scratch.reserve(static_cast<std::size_t>(t.c_out * threads))};
   std::fill(gradient.bias, gradient.bias + t.c_out * threads, 0.0F);
+  int copies = 1;
+#pragma omp parallel num_threads(threads)
   if (shared) {
-    const std::int64_t rows = block_rows(t, kSharedBlock / tile_bytes(t), 1);
-    const TileArray v_array(kSlicePlanes, t.c_in, t.points(), rows * t.row_tiles);
-    const TileArray g_array(kSlicePlanes, t.c_out, t.points(), rows * t.row_tiles);
-    float* v = v_scratch.reserve(v_array.size);
-    float* g = g_scratch.reserve(g_array.size);
-#pragma omp parallel num_threads(threads)
-    add_shared(t, x, grad_y, gradient, rows, v_array, v, g_array, g);
+    add_shared(t, x, grad_y, gradient);
   } else {
-#pragma omp parallel num_threads(threads)
     add_private(t, x, grad_y, gradient);
+#pragma omp single nowait
+    copies = omp_get_num_threads();
   }
-  transform_grad_weight(t, gradient.u, grad_weight);
+  transform_grad_weight(t, gradient.u, copies, grad_weight);
   for (std::int64_t q = 0; grad_bias != nullptr && q < t.c_out; ++q) {
     grad_bias[q] = 0;
     for (int thread = 0; thread < threads; ++thread) grad_bias[q] += gradient.bias[thread * t.c_out + q];

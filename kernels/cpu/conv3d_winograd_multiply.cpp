@@ -1,5 +1,6 @@
-// Products of transformed tiles with transformed weights. A micro-kernel keeps every point along W of a few tiles and
-// one vector of output channels in registers, so that it can transform back along W before it stores.
+// Products of transformed tiles with transformed weights. A micro-kernel keeps every point along W of a few
+// tiles and one vector of output channels in registers, so that it can transform back along W before it
+// stores.
 #include "kernels/cpu/conv3d_winograd.h"
 
 namespace voxot::cpu::winograd {
@@ -37,8 +38,8 @@ void micro_kernel(std::int64_t chunks, const float* v, std::int64_t v_stride, co
 }
 
 template <int In, int Out, int Width, int Tiles>
-void rest(std::int64_t tiles, std::int64_t chunks, const float* v, std::int64_t v_stride, const float* u, float* m,
-          std::int64_t m_stride) {
+void rest(std::int64_t tiles, std::int64_t chunks, const float* v, std::int64_t v_stride, const float* u,
+          float* m, std::int64_t m_stride) {
   if constexpr (Tiles > 0) {
     if (tiles == Tiles) return micro_kernel<In, Out, Width, Tiles>(chunks, v, v_stride, u, m, m_stride);
     rest<In, Out, Width, Tiles - 1>(tiles, chunks, v, v_stride, u, m, m_stride);
@@ -64,8 +65,8 @@ void grad_micro_kernel(std::int64_t tiles, const float* v, std::int64_t v_stride
 
 }  // namespace
 
-void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles, const TileArray& v_array,
-              const float* v, const float* u, const TileArray& m_array, float* m) {
+void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles,
+              const TileArray& v_array, const float* v, const float* u, const TileArray& m_array, float* m) {
   with_shape(lanes(t.c_out), t.width, [&]<int Out, int Width>() {
     with_shape(lanes(t.c_in), 2, [&]<int In, int>() {
       constexpr int kTiles = kMicroTiles<Width>;
@@ -84,7 +85,8 @@ void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int6
 }
 
 void multiply_grad(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles,
-                   const TileArray& v_array, const float* v, const TileArray& g_array, const float* g, float* u) {
+                   const TileArray& v_array, const float* v, const TileArray& g_array, const float* g,
+                   float* u) {
   const std::int64_t points = t.points();
   with_shape(lanes(t.c_out), 2, [&]<int Out, int>() {
     with_shape(lanes(t.c_in), 2, [&]<int In, int>() {

@@ -1,4 +1,5 @@
-// The Winograd transforms of volumes, vectorised over channels. F(2, 3) in one dimension: V = Bᵀd, y = Aᵀm with
+// The Winograd transforms of volumes, vectorised over channels. F(2, 3) in one dimension: V = Bᵀd, y = Aᵀm
+// with
 //   Bᵀ = [1 0 −1 0; 0 1 1 0; 0 −1 1 0; 0 1 0 −1],  Aᵀ = [1 1 1 0; 0 1 −1 −1].
 // F(4, 3) interpolates at 0, ±a, ±b and infinity.
 #include <algorithm>
@@ -23,7 +24,8 @@ struct Row {
 };
 
 /// The 4×4 input rows (D, H) that a row of tiles reads, zeros outside the volume.
-std::array<const float*, 16> input_sources(const Tiling& t, const Row& row, const float* x, const float* zeros) {
+std::array<const float*, 16> input_sources(const Tiling& t, const Row& row, const float* x,
+                                           const float* zeros) {
   std::array<const float*, 16> source{};
   for (std::int64_t i = 0; i < 16; ++i) {
     const std::int64_t d = row.d - t.padding[0] + i / 4;
@@ -35,10 +37,12 @@ std::array<const float*, 16> input_sources(const Tiling& t, const Row& row, cons
   return source;
 }
 
-/// Row D of Bᵀ along D and all of Bᵀ along H, for one vector of channels: columns [4][stride] of the row's inputs.
+/// Row D of Bᵀ along D and all of Bᵀ along H, for one vector of channels: columns [4][stride] of the row's
+/// inputs.
 template <int Lanes, int D>
-[[gnu::always_inline]] inline void input_columns(const std::array<const float*, 16>& source, std::int64_t step, std::int64_t count, float* columns,
-                   std::int64_t stride) {
+[[gnu::always_inline]] inline void input_columns(const std::array<const float*, 16>& source,
+                                                 std::int64_t step, std::int64_t count, float* columns,
+                                                 std::int64_t stride) {
   using V = typename Vector<Lanes>::Type;
   constexpr std::size_t kFirst = D == 0 ? 0 : D == 2 ? 8 : 4;
   constexpr std::size_t kSecond = D == 2 ? 4 : D == 3 ? 12 : 8;
@@ -59,10 +63,11 @@ template <int Lanes, int D>
   }
 }
 
-/// One tile: row D of A along D, all of A along H and W. Adds its outputs to `sum` where D is 1, which holds each once.
+/// One tile: row D of A along D, all of A along H and W. Adds its outputs to `sum` where D is 1, which holds
+/// each once.
 template <int Lanes, int Width, int D>
-[[gnu::always_inline]] inline void grad_output_tile(const float* const* source, std::int64_t step, std::int64_t count,
-                                                    std::int64_t plane_stride, float* v,
+[[gnu::always_inline]] inline void grad_output_tile(const float* const* source, std::int64_t step,
+                                                    std::int64_t count, std::int64_t plane_stride, float* v,
                                                     typename Vector<Lanes>::Type& sum) {
   using V = typename Vector<Lanes>::Type;
   V e[2][Width];
@@ -97,8 +102,8 @@ template <int Lanes, int Width, int D>
 }
 
 template <int Lanes, int Width, int D>
-void grad_output_row(const Tiling& t, const std::array<const float*, 4>& from, const TileArray& array, float* v,
-                     float* bias) {
+void grad_output_row(const Tiling& t, const std::array<const float*, 4>& from, const TileArray& array,
+                     float* v, float* bias) {
   // Copies, which the stores cannot be taken to change.
   const float* source[4] = {from[0], from[1], from[2], from[3]};
   const std::int64_t step = t.c_out;
@@ -110,8 +115,9 @@ void grad_output_row(const Tiling& t, const std::array<const float*, 4>& from, c
     grad_output_tile<Lanes, Width, D>(source, step, Width, plane_stride, v, sum);
     for (const float*& s : source) s += Width * step;
   }
-  if (whole < t.row_tiles) grad_output_tile<Lanes, Width, D>(source, step, t.out[2] % Width, plane_stride, v, sum);
-  if (D == 1) store_lanes<Lanes>(bias, load_lanes<Lanes>(bias) + sum);
+  if (whole < t.row_tiles)
+    grad_output_tile<Lanes, Width, D>(source, step, t.out[2] % Width, plane_stride, v, sum);
+  if (D == 1 && bias != nullptr) store_lanes<Lanes>(bias, load_lanes<Lanes>(bias) + sum);
 }
 
 template <int Lanes, int Width, int D>
@@ -131,7 +137,8 @@ void grad_output_rows(const Tiling& t, const float* grad_y, std::int64_t begin, 
               : zeros;
     }
     for (std::int64_t q = 0; q < t.c_out; q += Lanes) {
-      grad_output_row<Lanes, Width, D>(t, source, array, v + q * (Width + 2), bias + q);
+      grad_output_row<Lanes, Width, D>(t, source, array, v + q * (Width + 2),
+                                       bias == nullptr ? nullptr : bias + q);
       for (const float*& s : source) s += Lanes;
     }
   }
@@ -198,8 +205,8 @@ void output_tile(const float* m, std::int64_t plane_stride, bool second_d, bool 
 }
 
 template <int Lanes, int Width>
-void output_rows(const Tiling& t, const TileArray& array, const float* m, std::int64_t begin, std::int64_t end,
-                 const Epilogue& e, float* y) {
+void output_rows(const Tiling& t, const TileArray& array, const float* m, std::int64_t begin,
+                 std::int64_t end, const Epilogue& e, float* y) {
   using V = typename Vector<Lanes>::Type;
   const float slope = e.activation.slope;
   const std::int64_t h_step = t.out[2] * t.c_out;
@@ -211,8 +218,8 @@ void output_rows(const Tiling& t, const TileArray& array, const float* m, std::i
       const std::int64_t w_end = std::min<std::int64_t>(Width, t.out[2] - tile * Width);
       for (std::int64_t q = 0; q < t.c_out; q += Lanes) {
         const V bias = e.bias == nullptr ? V{} : load_lanes<Lanes>(e.bias + q);
-        const auto finish = [&](std::int64_t at, V sum) {
-          sum += bias;
+        const auto finish = [&](std::int64_t at, const V& product) {
+          V sum = product + bias;
           if (e.residual != nullptr) sum += load_lanes<Lanes>(e.residual + at);
           if (e.accumulate) sum += load_lanes<Lanes>(y + at);
           if (e.activation.kind == ActivationKind::relu) sum = sum > 0 ? sum : V{};
@@ -220,8 +227,9 @@ void output_rows(const Tiling& t, const TileArray& array, const float* m, std::i
           store_lanes<Lanes>(y + at, sum);
         };
         for (std::int64_t w = 0; w < w_end; ++w) {
-          output_tile<Lanes>(m + q * Width + w * Lanes, array.plane_stride, row.d + 1 < t.out[0], row.h + 1 < t.out[1],
-                             d_step, h_step, first + (tile * Width + w) * t.c_out + q, finish);
+          output_tile<Lanes>(m + q * Width + w * Lanes, array.plane_stride, row.d + 1 < t.out[0],
+                             row.h + 1 < t.out[1], d_step, h_step, first + (tile * Width + w) * t.c_out + q,
+                             finish);
         }
       }
     }
@@ -231,17 +239,35 @@ void output_rows(const Tiling& t, const TileArray& array, const float* m, std::i
 template <class Body>
 void with_slice(std::int64_t slice, Body body) {
   switch (slice) {
-    case 0: return body.template operator()<0>();
-    case 1: return body.template operator()<1>();
-    case 2: return body.template operator()<2>();
-    default: return body.template operator()<3>();
+    case 0:
+      return body.template operator()<0>();
+    case 1:
+      return body.template operator()<1>();
+    case 2:
+      return body.template operator()<2>();
+    default:
+      return body.template operator()<3>();
   }
 }
 
 }  // namespace
 
-void transform_input(const Tiling& t, std::int64_t slice, const float* x, std::int64_t begin, std::int64_t end,
-                     const TileArray& array, float* v) {
+void prefetch_rows(const Tiling& t, const float* volume, const std::array<std::int64_t, 3>& extent,
+                   std::int64_t channels, std::int64_t begin, std::int64_t end, std::int64_t part) {
+  constexpr std::int64_t kLine = 16;
+  const std::int64_t h_step = extent[2] * channels;
+  for (std::int64_t index = begin + part; index < std::min(end, t.rows); index += kPlanes) {
+    const Row row(t, index);
+    const std::int64_t height = std::min<std::int64_t>(2, extent[1] - row.h);
+    for (std::int64_t d = row.d; d < std::min(row.d + 2, extent[0]); ++d) {
+      const float* from = volume + ((row.sample * extent[0] + d) * extent[1] + row.h) * h_step;
+      for (std::int64_t i = 0; i < height * h_step; i += kLine) __builtin_prefetch(from + i, 0, 2);
+    }
+  }
+}
+
+void transform_input(const Tiling& t, std::int64_t slice, const float* x, std::int64_t begin,
+                     std::int64_t end, const TileArray& array, float* v) {
   with_shape(lanes(t.c_in), t.width, [&]<int Lanes, int Width>() {
     with_slice(slice, [&]<int D>() { input_rows<Lanes, Width, D>(t, x, begin, end, array, v); });
   });
@@ -250,15 +276,15 @@ void transform_input(const Tiling& t, std::int64_t slice, const float* x, std::i
 void transform_grad_output(const Tiling& t, std::int64_t slice, const float* grad_y, std::int64_t begin,
                            std::int64_t end, const TileArray& array, float* v, float* bias) {
   with_shape(lanes(t.c_out), t.width, [&]<int Lanes, int Width>() {
-    with_slice(slice, [&]<int D>() { grad_output_rows<Lanes, Width, D>(t, grad_y, begin, end, array, v, bias); });
+    with_slice(slice,
+               [&]<int D>() { grad_output_rows<Lanes, Width, D>(t, grad_y, begin, end, array, v, bias); });
   });
 }
 
-void transform_output(const Tiling& t, const TileArray& array, const float* m, std::int64_t begin, std::int64_t end,
-                      const Epilogue& e, float* y) {
-  with_shape(lanes(t.c_out), t.width, [&]<int Lanes, int Width>() {
-    output_rows<Lanes, Width>(t, array, m, begin, end, e, y);
-  });
+void transform_output(const Tiling& t, const TileArray& array, const float* m, std::int64_t begin,
+                      std::int64_t end, const Epilogue& e, float* y) {
+  with_shape(lanes(t.c_out), t.width,
+             [&]<int Lanes, int Width>() { output_rows<Lanes, Width>(t, array, m, begin, end, e, y); });
 }
 
 }  // namespace voxot::cpu::winograd

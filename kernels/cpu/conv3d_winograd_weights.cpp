@@ -29,7 +29,8 @@ void transpose(const float* from, std::int64_t from_stride, float* to, std::int6
   }
   for (int i = 0; i < 4; ++i) {
     store_lanes<8>(to + i * to_stride, __builtin_shuffle(a[i], a[i + 4], Order{0, 1, 2, 3, 8, 9, 10, 11}));
-    store_lanes<8>(to + (i + 4) * to_stride, __builtin_shuffle(a[i], a[i + 4], Order{4, 5, 6, 7, 12, 13, 14, 15}));
+    store_lanes<8>(to + (i + 4) * to_stride,
+                   __builtin_shuffle(a[i], a[i + 4], Order{4, 5, 6, 7, 12, 13, 14, 15}));
   }
 }
 
@@ -71,16 +72,19 @@ void transform_weights(const Tiling& t, const float* w, float scale, bool mirror
       for (std::int64_t k = 0; k < 27; ++k) {
         if (mirrored) {
           for (std::int64_t i = 0; i < kGroup; ++i) {
-            store_lanes<Lanes>(taps[i] + k * Lanes, load_lanes<Lanes>(w + ((c + i) * 27 + 26 - k) * t.c_out + q));
+            store_lanes<Lanes>(taps[i] + k * Lanes,
+                               load_lanes<Lanes>(w + ((c + i) * 27 + 26 - k) * t.c_out + q));
           }
         } else {
           for (std::int64_t lane = 0; lane < Lanes; lane += 8) {
-            transpose(w + ((q + lane) * 27 + k) * t.c_in + c, 27 * t.c_in, taps[0] + k * Lanes + lane, 27 * Lanes);
+            transpose(w + ((q + lane) * 27 + k) * t.c_in + c, 27 * t.c_in, taps[0] + k * Lanes + lane,
+                      27 * Lanes);
           }
         }
       }
       for (std::int64_t i = 0; i < kGroup; ++i) {
-        weight_tile<Lanes, Width>(taps[i], scale, u + (q / Lanes * t.c_in + c + i) * kPoints * Lanes, plane_stride);
+        weight_tile<Lanes, Width>(taps[i], scale, u + (q / Lanes * t.c_in + c + i) * kPoints * Lanes,
+                                  plane_stride);
       }
     }
   }
@@ -88,7 +92,7 @@ void transform_weights(const Tiling& t, const float* w, float scale, bool mirror
 
 /// The transpose of weight_tile.
 template <int Lanes, int Width>
-void grad_weight_tile(const float* u, std::int64_t plane_stride, float* taps) {
+void grad_weight_tile(const float* u, std::int64_t plane_stride, std::int64_t size, int copies, float* taps) {
   using V = typename Vector<Lanes>::Type;
   constexpr int kPoints = Width + 2;
   V rows[9][kPoints];
@@ -97,7 +101,11 @@ void grad_weight_tile(const float* u, std::int64_t plane_stride, float* taps) {
     for (int d = 0; d < 4; ++d) {
       V h[4];
       V g[3];
-      for (int k = 0; k < 4; ++k) h[k] = load_lanes<Lanes>(u + (d * 4 + k) * plane_stride + i * Lanes);
+      for (int k = 0; k < 4; ++k) {
+        const float* from = u + (d * 4 + k) * plane_stride + i * Lanes;
+        h[k] = load_lanes<Lanes>(from);
+        for (int copy = 1; copy < copies; ++copy) h[k] += load_lanes<Lanes>(from + copy * size);
+      }
       Points<2>::grad_weight(h, g);
       for (int k = 0; k < 3; ++k) half[k][d] = g[k];
     }
@@ -115,7 +123,7 @@ void grad_weight_tile(const float* u, std::int64_t plane_stride, float* taps) {
 }
 
 template <int Lanes, int Width>
-void transform_grad_weights(const Tiling& t, const float* u, float* grad_weight) {
+void transform_grad_weights(const Tiling& t, const float* u, int copies, float* grad_weight) {
   constexpr int kPoints = Width + 2;
   const std::int64_t plane_stride = kPoints * t.c_in * t.c_out;
 #pragma omp parallel for collapse(2) schedule(static)
@@ -123,7 +131,8 @@ void transform_grad_weights(const Tiling& t, const float* u, float* grad_weight)
     for (std::int64_t c = 0; c < t.c_in; c += kGroup) {
       alignas(64) float taps[kGroup][27 * Lanes];
       for (std::int64_t i = 0; i < kGroup; ++i) {
-        grad_weight_tile<Lanes, Width>(u + (q / Lanes * t.c_in + c + i) * kPoints * Lanes, plane_stride, taps[i]);
+        grad_weight_tile<Lanes, Width>(u + (q / Lanes * t.c_in + c + i) * kPoints * Lanes, plane_stride,
+                                       t.weight_count(), copies, taps[i]);
       }
       for (std::int64_t lane = 0; lane < Lanes; lane += 8) {
         for (std::int64_t k = 0; k < 27; ++k) {
@@ -137,15 +146,16 @@ void transform_grad_weights(const Tiling& t, const float* u, float* grad_weight)
 
 }  // namespace
 
-void transform_grad_weight(const Tiling& t, const float* u, float* grad_weight) {
+void transform_grad_weight(const Tiling& t, const float* u, int copies, float* grad_weight) {
   with_shape(lanes(t.c_out), t.width, [&]<int Lanes, int Width>() {
-    transform_grad_weights<Lanes, Width>(t, u, grad_weight);
+    transform_grad_weights<Lanes, Width>(t, u, copies, grad_weight);
   });
 }
 
 }  // namespace winograd
 
-void winograd_transform_weights(const Conv3dParams& p, const float* w, float scale, bool mirrored, float* transformed) {
+void winograd_transform_weights(const Conv3dParams& p, const float* w, float scale, bool mirrored,
+                                float* transformed) {
   const winograd::Tiling t(p);
   winograd::with_shape(winograd::lanes(t.c_out), t.width, [&]<int Lanes, int Width>() {
     winograd::transform_weights<Lanes, Width>(t, w, scale, mirrored, transformed);

@@ -1,6 +1,7 @@
 #include "kernels/resample.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/cpu/scalar.h"
 
@@ -101,21 +102,25 @@ void nearest_backward(const UpsampleParams& p, const T* gy, T* gx) {
   }
 }
 
-template <class T>
-void trilinear_backward(const UpsampleParams& p, const T* gy, T* gx, Write write) {
+/// Scatters one sample into sums of the computing type, so that bf16 gradients are rounded once.
+template <class T, Write W>
+void trilinear_backward(const UpsampleParams& p, const T* gy, T* gx) {
   using F = Compute<T>;
   const std::int64_t size = p.in_extent[0] * p.in_extent[1] * p.in_extent[2] * p.channels;
 #pragma omp parallel for schedule(static)
   for (std::int64_t n = 0; n < p.batch; ++n) {
-    if (write == Write::overwrite) std::fill(gx + n * size, gx + (n + 1) * size, T{});
+    static thread_local std::vector<F> sums;
+    sums.assign(static_cast<std::size_t>(size), F{0});
+    F* const sample = sums.data();
     for (std::int64_t od = 0; od < p.in_extent[0] * p.factor[0]; ++od) {
       corners(p, n, od, [&](std::int64_t to, std::int64_t from, double weight, int) {
         const F w = static_cast<F>(weight);
         const T* a = gy + to * p.row() + p.offset;
-        T* b = gx + from * p.channels;
-        for (std::int64_t c = 0; c < p.channels; ++c) store(b[c], load(b[c]) + w * load(a[c]));
+        F* b = sample + (from * p.channels - n * size);
+        for (std::int64_t c = 0; c < p.channels; ++c) b[c] += w * load(a[c]);
       });
     }
+    for (std::int64_t i = 0; i < size; ++i) put<W>(gx[n * size + i], sample[i]);
   }
 }
 
@@ -127,8 +132,10 @@ void backward(const Stream&, DType dtype, const UpsampleParams& p, const void* g
   with_type(dtype, [&]<class T>() {
     const T* gy = static_cast<const T*>(grad_y);
     T* gx = static_cast<T*>(grad_x);
-    if (p.trilinear) return trilinear_backward(p, gy, gx, write);
-    with_write(write, [&]<Write W>() { nearest_backward<T, W>(p, gy, gx); });
+    with_write(write, [&]<Write W>() {
+      if (p.trilinear) return trilinear_backward<T, W>(p, gy, gx);
+      nearest_backward<T, W>(p, gy, gx);
+    });
   });
 }
 

@@ -99,6 +99,44 @@ def network_golden(name: str, model, cases: dict, about: str, norm: str | None =
     save(name, tensors, about)
 
 
+def margin(model: torch.nn.Module, inputs: list) -> float:
+    """How near the network comes to a switch: the least distance of a rectifier's input from 0 and of a maximum from
+    the runner-up, over the standard deviation of the tensor."""
+    found = []
+
+    def rectified(x):
+        found.append((x.abs().min() / x.std()).item())
+
+    def pooled(x):
+        windows = x.unfold(2, 2, 2).unfold(3, 2, 2).unfold(4, 2, 2).flatten(5)
+        top = windows.topk(2, dim=-1).values
+        gap = (top[..., 0] - top[..., 1])[top[..., 0] != top[..., 1]]  # equals are rectified zeros: no gradient
+        found.append((gap.min() / x.std()).item())
+
+    hooks = []
+    for module in model.modules():
+        look = {torch.nn.ReLU: rectified, torch.nn.MaxPool3d: pooled}.get(type(module))
+        if look is not None:
+            hooks.append(module.register_forward_pre_hook(lambda _, x, look=look: look(x[0])))
+    leaky, F.leaky_relu = F.leaky_relu, lambda x, slope: (rectified(x), leaky(x, slope))[1]
+    with torch.no_grad():
+        model(*inputs)
+    F.leaky_relu = leaky
+    for hook in hooks:
+        hook.remove()
+    return min(found)
+
+
+def calm(model: torch.nn.Module, *shapes, seed: int) -> list:
+    """Of 40 inputs the one at which fp32 rounding (about 1e-6) is least likely to switch a rectifier or a maximum: one
+    switched element changes gradients by 1e-2, and says nothing about a kernel."""
+    model = copy.deepcopy(model).double().train()
+    draws = [[randn(*shape, seed=seed + 1000 * k + i) for i, shape in enumerate(shapes)] for k in range(40)]
+    margins = [margin(model, inputs) for inputs in draws]
+    print(f"  margin {max(margins):.1e}")
+    return draws[margins.index(max(margins))]
+
+
 def spread(model: torch.nn.Module, seed: int) -> torch.nn.Module:
     """Moves normalisation's weights and biases off 1 and 0, where a missing one would not show."""
     for i, (name, p) in enumerate(model.named_parameters()):
@@ -109,37 +147,42 @@ def spread(model: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 def make_networks() -> None:
     torch.manual_seed(1)
+    model = spread(UNet3D(3, 3, 4), 100)
     network_golden(
         "unet3d",
-        spread(UNet3D(3, 3, 4), 100),
+        model,
         {
-            "cubic.": ([randn(2, 3, 16, 16, 16, seed=2)], None),
-            "noncubic.": ([randn(1, 3, 8, 16, 24, seed=4)], None),
+            "cubic.": (calm(model, (2, 3, 16, 16, 16), seed=2), None),
+            "noncubic.": (calm(model, (1, 3, 8, 16, 24), seed=4), None),
         },
         "UNet3D(inputs 3, outputs 3, base 4)",
         "batch",
     )
     torch.manual_seed(6)
+    model = spread(UNet3D(3, 3, 2, noise_channels=1, residual=True, norm="group", upsampling="transposed"), 200)
+    inputs = calm(model, (1, 3, 16, 16, 8), (1, 1, 16, 16, 8), seed=7)
     network_golden(
         "unet3d_group_transposed",
-        spread(UNet3D(3, 3, 2, noise_channels=1, residual=True, norm="group", upsampling="transposed"), 200),
-        {"": ([randn(1, 3, 16, 16, 8, seed=7), randn(1, 1, 16, 16, 8, seed=8)], randn(1, 3, 16, 16, 8, seed=9))},
+        model,
+        {"": (inputs, randn(1, 3, 16, 16, 8, seed=9))},
         "UNet3D(3, 3, base 2, noise_channels 1, residual, group normalisation in min(8, channels) groups, transposed up-sampling)",
         "group",
     )
     torch.manual_seed(10)
+    model = spread(UNet3D(3, 3, 2, norm="instance"), 300)
     network_golden(
         "unet3d_instance",
-        spread(UNet3D(3, 3, 2, norm="instance"), 300),
-        {"": ([randn(1, 3, 16, 16, 8, seed=11)], None)},
+        model,
+        {"": (calm(model, (1, 3, 16, 16, 8), seed=11), None)},
         "UNet3D(3, 3, base 2, instance normalisation with affine parameters)",
         "instance",
     )
     torch.manual_seed(13)
+    model = ResNet3D(16, 3, 8, 16)
     network_golden(
         "resnet3d",
-        ResNet3D(16, 3, 8, 16),
-        {"": ([randn(2, 3, 16, 16, 16, seed=14)], randn(2, 1, seed=15))},
+        model,
+        {"": (calm(model, (2, 3, 16, 16, 16), seed=14), randn(2, 1, seed=15))},
         "ResNet3D(size 16, nc 3, nf 8, nf_max 16)",
     )
 

@@ -1,0 +1,236 @@
+// The command as its user meets it: exit statuses, messages, interruption and resumption, files for Python.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "engine/npy.h"
+#include "engine/safetensors.h"
+#include "kernels/philox.h"
+#include "tests/temp_directory.h"
+
+namespace {
+
+using namespace voxot;
+namespace fs = std::filesystem;
+
+std::string text_of(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+/// The command, started in a folder of its own; output goes to files there.
+class Command {
+ public:
+  Command(const fs::path& folder, const std::vector<std::string>& arguments) : folder_(folder) {
+    pid_ = fork();
+    REQUIRE(pid_ >= 0);
+    if (pid_ != 0) return;
+    std::vector<char*> argv;
+    std::string name = "voxot";
+    argv.push_back(name.data());
+    std::vector<std::string> copies = arguments;
+    for (std::string& a : copies) argv.push_back(a.data());
+    argv.push_back(nullptr);
+    const int out = open((folder / "stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int err = open((folder / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (chdir(folder.c_str()) != 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(99);
+    execv(VOXOT_COMMAND, argv.data());
+    _exit(98);
+  }
+  void send(int signal) const { kill(pid_, signal); }
+  /// The exit status, or 128 + signal.
+  int wait() const {
+    int status = 0;
+    REQUIRE(waitpid(pid_, &status, 0) == pid_);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  [[nodiscard]] std::string err() const { return text_of(folder_ / "stderr"); }
+  [[nodiscard]] std::string out() const { return text_of(folder_ / "stdout"); }
+
+ private:
+  fs::path folder_;
+  pid_t pid_ = 0;
+};
+
+constexpr const char* kTiny = R"(
+[solver]
+steps = 24
+inner_steps = 2
+batch_size = 2
+precision = "fp32"
+[transport]
+base = 2
+[potential]
+nf = 2
+[source]
+dataset = "digits"
+classes = [3]
+[target]
+dataset = "digits"
+classes = [5]
+[log]
+every = 2
+validate_every = 0
+samples_every = 7
+checkpoint_every = 3
+)";
+
+fs::path tiny_folder(const test::TempDirectory& directory, const std::string& name) {
+  const fs::path folder = directory.path() / name;
+  fs::create_directories(folder);
+  std::ofstream(folder / "tiny.toml") << kTiny;
+  return folder;
+}
+
+std::vector<std::string> train(const std::string& more = "") {
+  std::vector<std::string> all{"train", "tiny.toml", "--out", "run"};
+  if (!more.empty()) all.push_back(more);
+  return all;
+}
+
+void check_same_run(const fs::path& a, const fs::path& b) {
+  CHECK(text_of(a / "run/metrics.jsonl") == text_of(b / "run/metrics.jsonl"));
+  CHECK(text_of(a / "run/checkpoints/step-0000024.safetensors") ==
+        text_of(b / "run/checkpoints/step-0000024.safetensors"));
+  CHECK(text_of(a / "run/transport.safetensors") == text_of(b / "run/transport.safetensors"));
+  CHECK(text_of(a / "run/samples/last.npz") == text_of(b / "run/samples/last.npz"));
+}
+
+/// Waits until the run has a checkpoint later than the first, so that an interruption meets a training run.
+bool wait_for_training(const fs::path& folder) {
+  for (int i = 0; i < 2000; ++i) {
+    if (fs::exists(folder / "run/checkpoints/step-0000003.safetensors")) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+void check_fails(const fs::path& folder, const std::vector<std::string>& arguments, int status,
+                 const std::string& fragment) {
+  const Command command(folder, arguments);
+  CAPTURE(arguments, fragment);
+  CHECK(command.wait() == status);
+  const std::string message = command.err();
+  CAPTURE(message);
+  CHECK(message.find("voxot: error: ") != std::string::npos);
+  CHECK(message.find(fragment) != std::string::npos);
+  CHECK(message.find('\n', message.find("voxot: error: ")) == message.size() - 1);
+}
+
+}  // namespace
+
+TEST_CASE("command: a killed, an interrupted and an untouched run leave the same bits", "[command]") {
+  const test::TempDirectory directory;
+  const fs::path whole = tiny_folder(directory, "whole");
+  REQUIRE(Command(whole, train()).wait() == 0);
+  const fs::path again = tiny_folder(directory, "again");
+  REQUIRE(Command(again, train()).wait() == 0);
+  check_same_run(whole, again);
+
+  const fs::path interrupted = tiny_folder(directory, "interrupted");
+  {
+    const Command command(interrupted, train());
+    REQUIRE(wait_for_training(interrupted));
+    command.send(SIGINT);
+    const int status = command.wait();
+    CHECK((status == 130 || status == 0));  // 0: the run ended before the signal came
+  }
+  REQUIRE(Command(interrupted, train("--resume")).wait() == 0);
+  check_same_run(whole, interrupted);
+
+  const fs::path killed = tiny_folder(directory, "killed");
+  Random random(5, Purpose::test);
+  for (int round = 0; round < 4; ++round) {
+    const Command command(killed, train("--resume"));
+    if (round == 0) REQUIRE(wait_for_training(killed));
+    std::this_thread::sleep_for(std::chrono::milliseconds(random.below(250)));
+    command.send(SIGKILL);
+    command.wait();
+  }
+  REQUIRE(Command(killed, train("--resume")).wait() == 0);
+  check_same_run(whole, killed);
+}
+
+TEST_CASE("command: SIGTERM ends a run with 143 and a checkpoint", "[command]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "run");
+  std::vector<std::string> arguments = train();
+  arguments.insert(arguments.end(), {"--set", "solver.steps=100000"});
+  const Command command(folder, arguments);
+  REQUIRE(wait_for_training(folder));
+  command.send(SIGTERM);
+  CHECK(command.wait() == 143);
+  CHECK(fs::exists(folder / "run/metrics.jsonl"));
+}
+
+TEST_CASE("command: wrong use is refused in one line", "[command]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  check_fails(folder, {"train", "missing.toml"}, 2, "missing.toml");
+  check_fails(folder, {"train", "tiny.toml", "--set", "solver.step=3"}, 2, "steps");
+  check_fails(folder, {"train", "tiny.toml", "--set", "solver.steps=-3"}, 2, "steps");
+  check_fails(folder, {"train", "tiny.toml", "--set", "source.dataset=nothing"}, 2, "nothing");
+  check_fails(folder, {"train", "tiny.toml", "--device", "cuda"}, 1, "built without CUDA");
+  check_fails(folder, {"trian", "tiny.toml"}, 2, "trian");
+  check_fails(folder, {"evaluate", "nowhere"}, 1, "config.toml");
+  check_fails(folder, {"map", "nowhere.safetensors", "--input", "x.npy", "--output", "y.npy"}, 1, "x.npy");
+  check_fails(folder, {"render", "nowhere.npy", "--output", "y.png"}, 1, "nowhere.npy");
+  CHECK_FALSE(fs::exists(folder / "y.npy"));
+  CHECK_FALSE(fs::exists(folder / "y.png"));
+  CHECK_FALSE(fs::exists(folder / "runs"));
+}
+
+TEST_CASE("command: a run in the way, another config, a damaged checkpoint", "[command]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  std::vector<std::string> arguments = train();
+  arguments.insert(arguments.end(), {"--set", "solver.steps=3"});
+  REQUIRE(Command(folder, arguments).wait() == 0);
+  check_fails(folder, arguments, 2, "--resume");
+  std::vector<std::string> other = arguments;
+  other.insert(other.end(), {"--set", "transport.base=4", "--resume"});
+  check_fails(folder, other, 2, "base = 2");
+  const fs::path checkpoint = folder / "run/checkpoints/step-0000003.safetensors";
+  fs::resize_file(checkpoint, fs::file_size(checkpoint) / 2);
+  std::vector<std::string> resumed = train("--resume");
+  check_fails(folder, resumed, 1, "step-0000003.safetensors");
+}
+
+TEST_CASE("command: map applies a run's map and its exported weights alike", "[command]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  std::vector<std::string> arguments = train();
+  arguments.insert(arguments.end(), {"--set", "solver.steps=3"});
+  REQUIRE(Command(folder, arguments).wait() == 0);
+  REQUIRE(Command(folder, {"data", "make", "digits", "--output", "x.npz", "--count", "3"}).wait() == 0);
+  write_npy(folder / "x.npy", read_npz(folder / "x.npz").at("data"));
+  REQUIRE(Command(folder, {"map", "run", "--input", "x.npy", "--output", "a.npy"}).wait() == 0);
+  REQUIRE(Command(folder, {"map", "run/transport.safetensors", "--input", "x.npy", "--output", "b.npy"}).wait() == 0);
+  CHECK(text_of(folder / "a.npy") == text_of(folder / "b.npy"));
+  CHECK(read_npy(folder / "a.npy").shape == read_npy(folder / "x.npy").shape);
+  REQUIRE(Command(folder, {"render", "a.npy", "--output", "a.png"}).wait() == 0);
+  CHECK(text_of(folder / "a.png").starts_with("\x89PNG"));
+}
+
+TEST_CASE("command: help and info", "[command]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  for (const char* name : {"train", "evaluate", "map", "render", "data", "info"}) {
+    const Command command(folder, {name, "--help"});
+    CHECK(command.wait() == 0);
+    CHECK(command.out().find("Example: voxot") != std::string::npos);
+  }
+  const Command info(folder, {"info", "--json"});
+  CHECK(info.wait() == 0);
+  CHECK(info.out().find("\"cuda\": false") != std::string::npos);
+}
