@@ -44,8 +44,10 @@ void evaluate(const Options& options) {
   const auto file = folder.path() / "evaluation.json";
   write_file_atomically(file, std::as_bytes(std::span(json.data(), json.size())));
   if (e.judge_accuracy && !e.target_accuracy) {
-    fmt::print(stderr, "voxot: the judge reaches {:.4f} on real test volumes, {} is needed: target accuracy is refused\n",
-               *e.judge_accuracy, kJudgeAccuracy);
+    fmt::print(
+        stderr,
+        "voxot: the judge reaches {:.4f} on real test volumes, {} is needed: target accuracy is refused\n",
+        *e.judge_accuracy, kJudgeAccuracy);
   }
   fmt::print("{}", options.json ? json : evaluation_table(e));
 }
@@ -54,16 +56,21 @@ void evaluate(const Options& options) {
 
 void add_evaluate(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("evaluate",
-                                         "Scores a run on held-out test volumes; also writes RUN/evaluation.json.\n"
-                                         "Example: voxot evaluate runs/demo");
+  CLI::App* command =
+      app.add_subcommand("evaluate",
+                         "Scores a run on held-out test volumes; also writes RUN/evaluation.json.\n"
+                         "Example: voxot evaluate runs/demo");
   command->add_option("run", o->run, "folder of the run")->required();
   command->add_option("--data", o->data, "folder of the data sets");
   command->add_option("--checkpoint", o->checkpoint, "the best on validation, or the last")
       ->check(CLI::IsMember({"best", "last"}))
       ->capture_default_str();
-  command->add_option("--samples", o->samples, "test volumes to map")->check(CLI::Range(16, 65536))->capture_default_str();
-  command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")->check(CLI::Range(0, 1024))->capture_default_str();
+  command->add_option("--samples", o->samples, "test volumes to map")
+      ->check(CLI::Range(16, 65536))
+      ->capture_default_str();
+  command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   command->add_flag("--json", o->json, "print evaluation.json in place of the table");
   command->callback([o] { evaluate(*o); });
 }

@@ -97,8 +97,9 @@ std::string evaluation_table(const Evaluation& e) {
   row("samples", std::to_string(e.samples), fmt::format("held-out test volumes, map of step {}", e.step));
   const bool refused = e.judge_accuracy && *e.judge_accuracy < kJudgeAccuracy;
   row("target accuracy", number(e.target_accuracy, refused ? "refused" : "n/a"),
-      e.judge_accuracy ? fmt::format("the judge's own accuracy on real test volumes is {:.4f}", *e.judge_accuracy)
-                       : "no judge for this data");
+      e.judge_accuracy
+          ? fmt::format("the judge's own accuracy on real test volumes is {:.4f}", *e.judge_accuracy)
+          : "no judge for this data");
   if (e.colour) {
     for (std::size_t i = 0; i < e.colour->accuracy.size(); ++i) {
       row("  " + e.colour->names[i], fmt::format("{:.4f}", e.colour->accuracy[i]),
@@ -109,7 +110,8 @@ std::string evaluation_table(const Evaluation& e) {
   row("transport cost", fmt::format("{:.5f}", e.transport_cost), "mean (x − T(x))² per value");
   row("discrete cost", fmt::format("{:.5f}", e.discrete_cost), "exact assignment of real test batches");
   row("feature distance", number(e.feature_distance, "n/a"), "Fréchet, mapped to real targets");
-  row("  between real halves", number(e.feature_distance_real, "n/a"), "the same between disjoint real targets");
+  row("  between real halves", number(e.feature_distance_real, "n/a"),
+      "the same between disjoint real targets");
   return text;
 }
 

@@ -9,13 +9,13 @@ namespace voxot {
 
 struct Evaluation {
   std::int64_t samples = 0;
-  std::int64_t step = 0;                   // of the checkpoint that was scored
-  std::optional<double> judge_accuracy;    // of the classifier on real test volumes
-  std::optional<double> target_accuracy;   // null where no judge can be trained or its verdict is refused
+  std::int64_t step = 0;                  // of the checkpoint that was scored
+  std::optional<double> judge_accuracy;   // of the classifier on real test volumes
+  std::optional<double> target_accuracy;  // null where no judge can be trained or its verdict is refused
   std::optional<ColourScores> colour;
-  double transport_cost = 0;               // per value
-  double discrete_cost = 0;                // of the exact assignment between the same sources and real targets
-  std::optional<double> feature_distance;  // Fréchet, mapped to real targets
+  double transport_cost = 0;  // per value
+  double discrete_cost = 0;   // of the exact assignment between the same sources and real targets
+  std::optional<double> feature_distance;       // Fréchet, mapped to real targets
   std::optional<double> feature_distance_real;  // Fréchet, between two disjoint halves of real targets
 };
 

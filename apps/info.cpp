@@ -40,15 +40,18 @@ void info(const Options& options) {
   fmt::print("cuda       {}\n", cuda ? "built in" : "built without CUDA");
   fmt::print("precision  {}\n", precision);
   fmt::print("libraries  {}\n", kernels::describe_libraries());
-  fmt::print("data       {}\n", directory.empty() ? "no folder found (procedural digits need none)" : directory.string());
-  for (const CatalogueEntry& d : datasets) fmt::print("  {:<10} {:<8} {}\n", d.name, d.found ? "found" : "-", d.description);
+  fmt::print("data       {}\n",
+             directory.empty() ? "no folder found (procedural digits need none)" : directory.string());
+  for (const CatalogueEntry& d : datasets)
+    fmt::print("  {:<10} {:<8} {}\n", d.name, d.found ? "found" : "-", d.description);
 }
 
 }  // namespace
 
 void add_info(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("info", "Says what this build and machine have.\nExample: voxot info --json");
+  CLI::App* command =
+      app.add_subcommand("info", "Says what this build and machine have.\nExample: voxot info --json");
   command->add_option("--data", o->data, "folder of the data sets");
   command->add_flag("--json", o->json, "print JSON");
   command->callback([o] { info(*o); });

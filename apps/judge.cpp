@@ -24,8 +24,8 @@ DatasetConfig every_class(DatasetConfig config) {
 
 /// What a cached judge was trained for.
 std::string fingerprint(const DatasetConfig& c) {
-  return fmt::format("{} {} {} {} {} {} {}-{} steps {}", c.dataset, c.path, c.colour, c.rotation, c.rotation_degrees,
-                     c.resolution, c.extrude[0], c.extrude[1], kSteps);
+  return fmt::format("{} {} {} {} {} {} {}-{} steps {}", c.dataset, c.path, c.colour, c.rotation,
+                     c.rotation_degrees, c.resolution, c.extrude[0], c.extrude[1], kSteps);
 }
 
 }  // namespace
@@ -76,7 +76,8 @@ void Judge::train(const DatasetConfig& kind, const std::filesystem::path& data_d
   for (std::int64_t step = 0; step < kSteps; ++step) {
     const LabelledBatch batch =
         draw_batch(*data, {kSeed, Purpose::classifier, static_cast<std::uint64_t>(step)}, kBatch);
-    std::transform(batch.labels.begin(), batch.labels.end(), labels.begin(), [](const auto& l) { return l.digit; });
+    std::transform(batch.labels.begin(), batch.labels.end(), labels.begin(),
+                   [](const auto& l) { return l.digit; });
     const Tensor loss = ops::cross_entropy(tape, classifier_->forward(tape, batch.volumes).logits, labels);
     tape.backward(loss);
     optimizer.step();
@@ -154,7 +155,9 @@ MapScores score_map(Judge& judge, const DatasetConfig& source, const std::vector
     const float before = from.labels[i].hue;
     const float after = dominant_hue(mapped.as<float>() + static_cast<std::int64_t>(i) * voxels * 3, voxels);
     const int colour = nearest_colour(palette, before);
-    kept[i] = (source.colour == "uniform" ? same_hue(before, after) : nearest_colour(palette, after) == colour) ? 1 : 0;
+    kept[i] =
+        (source.colour == "uniform" ? same_hue(before, after) : nearest_colour(palette, after) == colour) ? 1
+                                                                                                          : 0;
     if (colour >= 0) by_colour[static_cast<std::size_t>(colour)].push_back(hit[i]);
   }
   scores.colour.kept = share(kept);

@@ -1,6 +1,6 @@
 #pragma once
-// The independent judge: a voxel classifier trained on real training volumes of every digit, and the scores of a map
-// that follow from it.
+// The independent judge: a voxel classifier trained on real training volumes of every digit, and the scores
+// of a map that follow from it.
 #include <array>
 #include <filesystem>
 #include <memory>
@@ -17,10 +17,10 @@ inline constexpr double kJudgeAccuracy = 0.98;
 
 class Judge {
  public:
-  /// Trains on the training split of the target's kind of data (every class, its colours and rotation), or loads
-  /// `cache` when it was trained for the same. Deterministic. `quiet` prints no progress.
-  Judge(const DatasetConfig& target, const std::filesystem::path& data_directory, const std::filesystem::path& cache,
-        bool quiet);
+  /// Trains on the training split of the target's kind of data (every class, its colours and rotation), or
+  /// loads `cache` when it was trained for the same. Deterministic. `quiet` prints no progress.
+  Judge(const DatasetConfig& target, const std::filesystem::path& data_directory,
+        const std::filesystem::path& cache, bool quiet);
 
   /// On the real test split, all classes.
   [[nodiscard]] double accuracy() const { return accuracy_; }
@@ -47,7 +47,7 @@ bool can_be_judged(const RunConfig& config);
 struct ColourScores {
   double kept = 0;  // share of samples whose colour stays
   std::vector<std::string> names;
-  std::vector<double> accuracy;   // target accuracy of each source colour
+  std::vector<double> accuracy;  // target accuracy of each source colour
   std::vector<std::int64_t> count;
 };
 

@@ -25,8 +25,9 @@ int report(std::string message, int status) {
   return status;
 }
 
-// libgomp's threads spin for milliseconds between parallel regions, which makes a run 50 times slower where other work
-// shares the cores. It reads its settings when it is loaded, so a gentler one takes a second start.
+// libgomp's threads spin for milliseconds between parallel regions, which makes a run 50 times slower where
+// other work shares the cores. It reads its settings when it is loaded, so a gentler one takes a second
+// start.
 void limit_spinning(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) {
     return;

@@ -46,7 +46,8 @@ LoadedMap load_state_dict_file(const Options& options) {
   const auto last = file.tensors.find("outc.conv.weight");
   VOXOT_CHECK(first != file.tensors.end() && last != file.tensors.end() && first->second.shape.size() == 5 &&
                   last->second.shape.size() == 5,
-              "{}: expected a UNet3D state dict with inc.double_conv.0.weight and outc.conv.weight", options.model);
+              "{}: expected a UNet3D state dict with inc.double_conv.0.weight and outc.conv.weight",
+              options.model);
   UNet3DOptions o;
   o.base = first->second.shape[0];
   o.channels = last->second.shape[0];
@@ -54,10 +55,13 @@ LoadedMap load_state_dict_file(const Options& options) {
   const bool norm = file.tensors.contains("inc.double_conv.1.weight");
   const bool batch = file.tensors.contains("inc.double_conv.1.running_mean");
   o.norm = batch ? NormKind::batch : norm ? NormKind::group : NormKind::none;
-  o.upsampling = file.tensors.contains("up2.up.weight") ? UpsamplingKind::transposed : UpsamplingKind::nearest;
-  o.residual = (options.residual == "auto" ? metadata_or(file, "residual", "false") : options.residual) == "true";
+  o.upsampling =
+      file.tensors.contains("up2.up.weight") ? UpsamplingKind::transposed : UpsamplingKind::nearest;
+  o.residual =
+      (options.residual == "auto" ? metadata_or(file, "residual", "false") : options.residual) == "true";
   o.compute = compute_dtype(options.precision);
-  if (norm && !batch && metadata_or(file, "normalisation", "group") == "instance") o.norm = NormKind::instance;
+  if (norm && !batch && metadata_or(file, "normalisation", "group") == "instance")
+    o.norm = NormKind::instance;
   LoadedMap loaded;
   loaded.map = std::make_unique<UNet3D>(o);
   load_state_dict(*loaded.map, file.tensors, options.model);
@@ -72,9 +76,10 @@ LoadedMap load_run(const Options& options, const SampleShape& shape) {
   config.solver.precision = options.precision;
   LoadedMap loaded;
   loaded.map = make_map(config, shape);
-  VOXOT_CHECK(std::filesystem::exists(folder.exported_map()), "{}: has no transport.safetensors; the run has not ended",
-              options.model);
-  load_state_dict(*loaded.map, read_safetensors(folder.exported_map()).tensors, folder.exported_map().string());
+  VOXOT_CHECK(std::filesystem::exists(folder.exported_map()),
+              "{}: has no transport.safetensors; the run has not ended", options.model);
+  load_state_dict(*loaded.map, read_safetensors(folder.exported_map()).tensors,
+                  folder.exported_map().string());
   loaded.noise_std = config.solver.noise_std;
   return loaded;
 }
@@ -83,7 +88,8 @@ LoadedMap load_run(const Options& options, const SampleShape& shape) {
 void transpose(const float* from, float* to, std::int64_t n, std::int64_t rows, std::int64_t columns) {
   for (std::int64_t i = 0; i < n; ++i) {
     for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t c = 0; c < columns; ++c) to[(i * columns + c) * rows + r] = from[(i * rows + r) * columns + c];
+      for (std::int64_t c = 0; c < columns; ++c)
+        to[(i * columns + c) * rows + r] = from[(i * rows + r) * columns + c];
     }
   }
 }
@@ -98,8 +104,9 @@ void map_file(const Options& options) {
   const std::int64_t n = s[0];
   const std::int64_t channels = s[1];
   const std::int64_t voxels = s[2] * s[3] * s[4];
-  LoadedMap loaded = std::filesystem::is_directory(options.model) ? load_run(options, {s[2], s[3], s[4], channels})
-                                                                  : load_state_dict_file(options);
+  LoadedMap loaded = std::filesystem::is_directory(options.model)
+                         ? load_run(options, {s[2], s[3], s[4], channels})
+                         : load_state_dict_file(options);
   loaded.map->set_training(false);
   const double deviation = options.noise_std >= 0 ? options.noise_std : loaded.noise_std;
   const std::vector<float> from = input.to_floats();
@@ -113,13 +120,14 @@ void map_file(const Options& options) {
     for (std::int64_t first = 0; first < n; first += kBatch) {
       const std::int64_t count = std::min(kBatch, n - first);
       const Shape shape{count, s[2], s[3], s[4], channels};
-      const Tensor x = Tensor::from(shape, std::span<const float>(here.data() + first * each,
-                                                                  static_cast<std::size_t>(count * each)));
+      const Tensor x = Tensor::from(
+          shape, std::span<const float>(here.data() + first * each, static_cast<std::size_t>(count * each)));
       Tensor noise;
       if (loaded.map->noise_channels() > 0) {
         const auto step = static_cast<std::uint64_t>(z * n + first);
-        noise = Tensor::normal({count, s[2], s[3], s[4], loaded.map->noise_channels()},
-                               {static_cast<std::uint64_t>(options.seed), Purpose::noise, step}, 0, deviation);
+        noise =
+            Tensor::normal({count, s[2], s[3], s[4], loaded.map->noise_channels()},
+                           {static_cast<std::uint64_t>(options.seed), Purpose::noise, step}, 0, deviation);
       }
       const std::vector<float> y = loaded.map->forward(tape, x, noise).to_floats();
       transpose(y.data(), to.data() + (z * n + first) * each, count, voxels, channels);
@@ -135,22 +143,35 @@ void map_file(const Options& options) {
 
 void add_map(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("map",
-                                         "Maps the volumes of a .npy file.\n"
-                                         "Example: voxot map runs/demo --input threes.npy --output fives.npy");
-  command->add_option("model", o->model, "folder of a run, or a UNet3D state dict in published names (.safetensors)")->required();
+  CLI::App* command =
+      app.add_subcommand("map",
+                         "Maps the volumes of a .npy file.\n"
+                         "Example: voxot map runs/demo --input threes.npy --output fives.npy");
+  command
+      ->add_option("model", o->model,
+                   "folder of a run, or a UNet3D state dict in published names (.safetensors)")
+      ->required();
   command->add_option("--input", o->input, "N×C×D×H×W volumes in [-1, 1] (.npy)")->required();
-  command->add_option("--output", o->output, "the .npy file to write; with --samples Z > 1 it is Z×N×C×D×H×W")->required();
-  command->add_option("--samples", o->samples, "noise draws for each volume")->check(CLI::Range(1, 4096))->capture_default_str();
-  command->add_option("--seed", o->seed, "seed of the noise")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--output", o->output, "the .npy file to write; with --samples Z > 1 it is Z×N×C×D×H×W")
+      ->required();
+  command->add_option("--samples", o->samples, "noise draws for each volume")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command->add_option("--seed", o->seed, "seed of the noise")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--noise-std", o->noise_std, "deviation of the noise (default: as trained)");
-  command->add_option("--residual", o->residual, "the state dict's map is x + U(x); auto: as the file says, else false")
+  command
+      ->add_option("--residual", o->residual,
+                   "the state dict's map is x + U(x); auto: as the file says, else false")
       ->check(CLI::IsMember({"auto", "true", "false"}))
       ->capture_default_str();
   command->add_option("--precision", o->precision, "storage of activations")
       ->check(CLI::IsMember({"auto", "fp32", "bf16"}))
       ->capture_default_str();
-  command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")->check(CLI::Range(0, 1024))->capture_default_str();
+  command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   command->callback([o] { map_file(*o); });
 }
 

@@ -85,7 +85,8 @@ void add_prefixed(const Module& module, const std::string& prefix, std::map<std:
   for (auto& [name, array] : state_dict(module)) arrays[prefix + name] = std::move(array);
 }
 
-std::map<std::string, HostArray> take_prefixed(const std::string& prefix, const std::map<std::string, HostArray>& all) {
+std::map<std::string, HostArray> take_prefixed(const std::string& prefix,
+                                               const std::map<std::string, HostArray>& all) {
   std::map<std::string, HostArray> some;
   for (auto it = all.lower_bound(prefix); it != all.end() && it->first.starts_with(prefix); ++it) {
     some[it->first.substr(prefix.size())] = it->second;
@@ -100,7 +101,7 @@ DType compute_dtype(const std::string& precision) {
   if (precision == "bf16" && !kernels::cpu_has_bf16()) {
     fail_usage("precision: bf16 needs a processor with AVX512-BF16 or AMX; this one takes fp32");
   }
-  return kernels::cpu_has_bf16() ? DType::bf16 : DType::f32;
+  return precision == "bf16" ? DType::bf16 : DType::f32;
 }
 
 std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape) {
@@ -126,6 +127,12 @@ std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShap
   }
   Initialiser initialiser(find(kInitialisations, c.init), static_cast<std::uint64_t>(config.solver.seed), 0);
   map->initialise(initialiser);
+  if (c.residual) {
+    // x + U(x) starts as the identity: the first steps need not undo a random U.
+    for (const NamedTensor& entry : map->named_tensors()) {
+      if (entry.name.starts_with("outc.")) entry.tensor->fill(0);
+    }
+  }
   return map;
 }
 
@@ -167,8 +174,8 @@ Session::Session(const RunConfig& config, const std::filesystem::path& data_dire
       shape_(source_->sample_shape()) {
   const SampleShape other = target_->sample_shape();
   if (shape_ != other) {
-    fail_usage("config: source samples are {}×{}×{}×{} (D×H×W×C), target samples {}×{}×{}×{}", shape_[0], shape_[1],
-               shape_[2], shape_[3], other[0], other[1], other[2], other[3]);
+    fail_usage("config: source samples are {}×{}×{}×{} (D×H×W×C), target samples {}×{}×{}×{}", shape_[0],
+               shape_[1], shape_[2], shape_[3], other[0], other[1], other[2], other[3]);
   }
   map_ = make_map(config, shape_);
   potential_ = make_potential(config, shape_);

@@ -16,8 +16,8 @@ namespace voxot {
 /// D, H, W, C of the samples that a config describes.
 using SampleShape = std::array<std::int64_t, 4>;
 
-/// bf16 when asked for, or when `auto` and the processor computes it; else fp32.
-/// Throws UsageError for bf16 on a processor without it.
+/// bf16 when asked for, else fp32: on the CPU `auto` is fp32, whose Winograd convolutions outrun bf16
+/// (benchmarks/README.md). Throws UsageError for bf16 on a processor without it.
 DType compute_dtype(const std::string& precision);
 
 std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape);
@@ -66,7 +66,9 @@ class RunFolder {
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] std::filesystem::path config_file() const { return path_ / "config.toml"; }
   [[nodiscard]] std::filesystem::path checkpoint(std::int64_t step) const;
-  [[nodiscard]] std::filesystem::path best_checkpoint() const { return path_ / "checkpoints" / "best.safetensors"; }
+  [[nodiscard]] std::filesystem::path best_checkpoint() const {
+    return path_ / "checkpoints" / "best.safetensors";
+  }
   [[nodiscard]] std::filesystem::path exported_map() const { return path_ / "transport.safetensors"; }
   /// The newest checkpoint's step; nothing when there is none.
   [[nodiscard]] std::optional<std::int64_t> newest() const;

@@ -1,4 +1,5 @@
-// voxot train: trains a transport map from a config, with validation, checkpoints and samples; resumable bit for bit.
+// voxot train: trains a transport map from a config, with validation, checkpoints and samples; resumable bit
+// for bit.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -82,7 +83,8 @@ class Training {
 
   void resume(std::int64_t step) {
     const auto metadata = session_.load(folder_.checkpoint(step));
-    if (const auto best = metadata.find("best_score"); best != metadata.end()) best_ = std::stod(best->second);
+    if (const auto best = metadata.find("best_score"); best != metadata.end())
+      best_ = std::stod(best->second);
     write_text(folder_.config_file(), to_toml(session_.config()));
     log_ = std::make_unique<RunLog>(folder_.path());
     log_->truncate_after(step);
@@ -137,7 +139,8 @@ class Training {
     const auto seed = static_cast<std::uint64_t>(c.solver.seed);
     const auto source = open_dataset(c.source, Split::validation, data_);
     const auto target = open_dataset(c.target, Split::validation, data_);
-    validation_ = draw_batch(*source, {seed, Purpose::evaluation, 11}, std::max<std::int64_t>(1, c.log.validate_samples));
+    validation_ = draw_batch(*source, {seed, Purpose::evaluation, 11},
+                             std::max<std::int64_t>(1, c.log.validate_samples));
     shown_ = draw_batch(*source, {seed, Purpose::evaluation, 12}, kPictureColumns);
     shown_target_ = draw_batch(*target, {seed, Purpose::evaluation, 13}, kPictureColumns);
     if (c.log.validate_every > 0 && can_be_judged(c)) {
@@ -149,7 +152,8 @@ class Training {
   void validate(std::int64_t step, EventWriter& events, Progress& progress) {
     const RunConfig& c = session_.config();
     if (judge_ == nullptr) return;
-    const Tensor mapped = map_all(session_.solver(), validation_.volumes, static_cast<std::uint64_t>(c.solver.seed), 14);
+    const Tensor mapped =
+        map_all(session_.solver(), validation_.volumes, static_cast<std::uint64_t>(c.solver.seed), 14);
     const MapScores scores = score_map(*judge_, c.source, c.target.classes, validation_, mapped);
     const bool coloured = !scores.colour.names.empty();
     std::vector<Metric> metrics{{"target_accuracy", scores.target_accuracy},
@@ -158,10 +162,9 @@ class Training {
     log_->record(step, "validate", metrics);
     for (const Metric& m : metrics) events.scalar("validate/" + m.name, m.value, step);
     if (!quiet_) {
-      progress.message(fmt::format("step {:>6}  validation: target accuracy {:.3f}{}, cost {:.4f}", step,
-                                   scores.target_accuracy,
-                                   coloured ? fmt::format(", colour kept {:.3f}", scores.colour.kept) : "",
-                                   scores.transport_cost));
+      progress.message(fmt::format(
+          "step {:>6}  validation: target accuracy {:.3f}{}, cost {:.4f}", step, scores.target_accuracy,
+          coloured ? fmt::format(", colour kept {:.3f}", scores.colour.kept) : "", scores.transport_cost));
     }
     const double score = scores.target_accuracy * (coloured ? scores.colour.kept : 1.0);
     if (score <= best_) return;
@@ -182,7 +185,8 @@ class Training {
       VolumeRow views{title, {}};
       const std::int64_t each = t.count() / t.extent(0);
       for (std::int64_t i = 0; i < t.extent(0); ++i) {
-        views.volumes.push_back({t.as<float>() + i * each, t.extent(1), t.extent(2), t.extent(3), t.extent(4)});
+        views.volumes.push_back(
+            {t.as<float>() + i * each, t.extent(1), t.extent(2), t.extent(3), t.extent(4)});
       }
       return views;
     };
@@ -206,7 +210,8 @@ class Training {
 /// Throws UsageError unless the two configs describe the same training (length and logging may differ).
 void check_same_training(RunConfig stored, const RunConfig& wanted, const std::filesystem::path& folder) {
   stored.log = wanted.log;
-  if (stored.transport_optimizer.schedule == "constant" && stored.potential_optimizer.schedule == "constant") {
+  if (stored.transport_optimizer.schedule == "constant" &&
+      stored.potential_optimizer.schedule == "constant") {
     stored.solver.steps = wanted.solver.steps;
   }
   if (stored == wanted) return;
@@ -216,8 +221,10 @@ void check_same_training(RunConfig stored, const RunConfig& wanted, const std::f
   std::string is;
   while (std::getline(a, was) && std::getline(b, is) && was == is) {
   }
-  fail_usage("{}: the run was made with `{}`, the config says `{}`; resume it with its own config or choose another --out",
-             folder.string(), was, is);
+  fail_usage(
+      "{}: the run was made with `{}`, the config says `{}`; resume it with its own config or choose another "
+      "--out",
+      folder.string(), was, is);
 }
 
 RunConfig resolve_config(const Options& options) {
@@ -285,15 +292,22 @@ void train(const Options& options) {
 
 void add_train(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("train",
-                                         "Trains a transport map from a config.\n"
-                                         "Example: voxot train configs/demo.toml --set solver.steps=100 --out runs/first");
+  CLI::App* command =
+      app.add_subcommand("train",
+                         "Trains a transport map from a config.\n"
+                         "Example: voxot train configs/demo.toml --set solver.steps=100 --out runs/first");
   command->add_option("config", o->config, "TOML file (configs/README.md)")->required();
-  command->add_option("--set", o->overrides, "key=value, over the file's; may come more than once")->allow_extra_args(false);
-  command->add_option("--device", o->device, "where to compute")->check(CLI::IsMember({"auto", "cpu", "cuda"}))->capture_default_str();
-  command->add_option("--precision", o->precision, "storage of activations")->check(CLI::IsMember({"auto", "fp32", "bf16"}));
+  command->add_option("--set", o->overrides, "key=value, over the file's; may come more than once")
+      ->allow_extra_args(false);
+  command->add_option("--device", o->device, "where to compute")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  command->add_option("--precision", o->precision, "storage of activations")
+      ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
   command->add_option("--seed", o->seed, "seed of everything random")->check(CLI::NonNegativeNumber);
-  command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")->check(CLI::Range(0, 1024))->capture_default_str();
+  command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   command->add_option("--out", o->out, "the run's folder (default: runs/CONFIG)");
   command->add_option("--data", o->data, "folder of the data sets");
   command->add_flag("--resume", o->resume, "continue the run in --out from its newest checkpoint");

@@ -67,8 +67,8 @@ std::vector<double> measure(const Options& o) {
       return Tensor::normal({count, 16, 16, 16, 3}, {1, purpose, draw}, 0, 0.5);
     };
   };
-  NeuralOt solver(options, map_parameters, f_parameters, map, f, cost, adam, adam, sampler(Purpose::source_samples),
-                  sampler(Purpose::target_samples));
+  NeuralOt solver(options, map_parameters, f_parameters, map, f, cost, adam, adam,
+                  sampler(Purpose::source_samples), sampler(Purpose::target_samples));
   solver.step();
   if (o.profile) {
     kernels::profile_hook = [](const char* name, double seconds) {
@@ -84,20 +84,23 @@ std::vector<double> measure(const Options& o) {
     seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
   }
   const auto after = allocator_statistics(Device::cpu).system_allocations;
-  if (after != before) throw Error(fmt::format("bench_step: {} allocations in the steady state", after - before));
+  if (after != before)
+    throw Error(fmt::format("bench_step: {} allocations in the steady state", after - before));
   return seconds;
 }
 
 void print_profile(double total) {
   std::vector<std::pair<std::string, Line>> sorted(lines().begin(), lines().end());
-  std::sort(sorted.begin(), sorted.end(), [](auto& a, auto& b) { return a.second.seconds > b.second.seconds; });
+  std::sort(sorted.begin(), sorted.end(),
+            [](auto& a, auto& b) { return a.second.seconds > b.second.seconds; });
   double sum = 0;
   for (const auto& [name, line] : sorted) {
     sum += line.seconds;
-    fmt::print("{:<30}{:>9.1f} ms {:>6.1f} % {:>7} calls\n", name, 1e3 * line.seconds, 100 * line.seconds / total,
-               line.calls);
+    fmt::print("{:<30}{:>9.1f} ms {:>6.1f} % {:>7} calls\n", name, 1e3 * line.seconds,
+               100 * line.seconds / total, line.calls);
   }
-  fmt::print("{:<30}{:>9.1f} ms {:>6.1f} %\n", "outside kernels", 1e3 * (total - sum), 100 * (total - sum) / total);
+  fmt::print("{:<30}{:>9.1f} ms {:>6.1f} %\n", "outside kernels", 1e3 * (total - sum),
+             100 * (total - sum) / total);
 }
 
 int bench(const Options& o) {
@@ -110,16 +113,24 @@ int bench(const Options& o) {
   getrusage(RUSAGE_SELF, &usage);
   const std::int64_t peak = std::int64_t{1024} * usage.ru_maxrss;
   if (o.json) {
-    const nlohmann::ordered_json json{{"iterations_per_second", 1 / median}, {"seconds", seconds},
-                                      {"peak_resident_bytes", peak},         {"precision", o.precision},
-                                      {"base", o.base},                      {"nf", o.nf},
-                                      {"batch", o.batch},                    {"inner_steps", o.inner},
-                                      {"device", kernels::describe_cpu()},   {"libraries", kernels::describe_libraries()}};
+    const nlohmann::ordered_json json{{"iterations_per_second", 1 / median},
+                                      {"seconds", seconds},
+                                      {"peak_resident_bytes", peak},
+                                      {"precision", o.precision},
+                                      {"base", o.base},
+                                      {"nf", o.nf},
+                                      {"batch", o.batch},
+                                      {"inner_steps", o.inner},
+                                      {"device", kernels::describe_cpu()},
+                                      {"libraries", kernels::describe_libraries()}};
     fmt::print("{}\n", json.dump());
     return 0;
   }
-  fmt::print("base {} nf {} batch {} inner {} {}: median {:.4f} s (min {:.4f}, max {:.4f}), {:.4f} it/s, peak {} MiB\n",
-             o.base, o.nf, o.batch, o.inner, o.precision, median, sorted.front(), sorted.back(), 1 / median, peak >> 20);
+  fmt::print(
+      "base {} nf {} batch {} inner {} {}: median {:.4f} s (min {:.4f}, max {:.4f}), {:.4f} it/s, peak {} "
+      "MiB\n",
+      o.base, o.nf, o.batch, o.inner, o.precision, median, sorted.front(), sorted.back(), 1 / median,
+      peak >> 20);
   double total = 0;
   for (const double s : seconds) total += s;
   if (o.profile) print_profile(total);

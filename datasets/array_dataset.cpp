@@ -37,8 +37,7 @@ std::vector<float> scaled_values(const HostArray& data, const std::string& name)
     case FileType::f64:
       break;
     case FileType::u8:
-      std::transform(values.begin(), values.end(), values.begin(),
-                     [](float v) { return v * (2.0F / 255.0F) - 1.0F; });
+      std::transform(values.begin(), values.end(), values.begin(), [](float v) { return v / 127.5F - 1.0F; });
       break;
     case FileType::boolean:
       std::transform(values.begin(), values.end(), values.begin(), [](float v) { return 2.0F * v - 1.0F; });

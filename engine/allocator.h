@@ -10,9 +10,9 @@
 namespace voxot {
 
 struct AllocatorStatistics {
-  std::size_t in_use = 0;               // bytes handed out now
-  std::size_t held = 0;                 // bytes asked from the system and not returned
-  std::size_t peak = 0;                 // most bytes handed out at once
+  std::size_t in_use = 0;                // bytes handed out now
+  std::size_t held = 0;                  // bytes asked from the system and not returned
+  std::size_t peak = 0;                  // most bytes handed out at once
   std::uint64_t system_allocations = 0;  // blocks asked from the system so far
 };
 

@@ -56,17 +56,21 @@ void Module::add_counter(std::int64_t& member, const std::string& name) {
   own_.push_back(std::move(entry));
 }
 
-void Initialiser::weights(const Tensor& weight, const Tensor& bias, std::int64_t fan_in, std::int64_t fan_out) {
+void Initialiser::weights(const Tensor& weight, const Tensor& bias, std::int64_t fan_in,
+                          std::int64_t fan_out) {
   const auto in = static_cast<double>(fan_in);
   const auto out = static_cast<double>(fan_out);
   const auto normal = [&](double deviation) {
-    kernels::fill_normal(weight.stream(), weight.dtype(), weight.count(), next(), 0, deviation, weight.data());
+    kernels::fill_normal(weight.stream(), weight.dtype(), weight.count(), next(), 0, deviation,
+                         weight.data());
   };
   if (kind_ == Initialisation::pytorch_default) {
     const double bound = 1 / std::sqrt(in);
-    kernels::fill_uniform(weight.stream(), weight.dtype(), weight.count(), next(), -bound, bound, weight.data());
+    kernels::fill_uniform(weight.stream(), weight.dtype(), weight.count(), next(), -bound, bound,
+                          weight.data());
     if (!bias.defined()) return;
-    return kernels::fill_uniform(bias.stream(), bias.dtype(), bias.count(), next(), -bound, bound, bias.data());
+    return kernels::fill_uniform(bias.stream(), bias.dtype(), bias.count(), next(), -bound, bound,
+                                 bias.data());
   }
   if (kind_ == Initialisation::kaiming) normal(std::sqrt(2 / out));
   if (kind_ == Initialisation::xavier) normal(std::sqrt(2 / (in + out)));

@@ -26,8 +26,8 @@ struct NamedTensor {
   std::int64_t* counter = nullptr;       // a whole number in place of a tensor (num_batches_tracked)
 };
 
-/// Named initial distributions. `pytorch_default`: U(±1/√fan_in) for weights and biases. The others set weights and
-/// leave biases zero: Kaiming normal (fan-out, gain √2), Xavier normal, N(0, 0.02²).
+/// Named initial distributions. `pytorch_default`: U(±1/√fan_in) for weights and biases. The others set
+/// weights and leave biases zero: Kaiming normal (fan-out, gain √2), Xavier normal, N(0, 0.02²).
 enum class Initialisation : std::uint8_t { pytorch_default, kaiming, xavier, normal };
 
 /// Draws initial values; every parameter has a stream of its own.
@@ -39,9 +39,7 @@ class Initialiser {
   void weights(const Tensor& weight, const Tensor& bias, std::int64_t fan_in, std::int64_t fan_out);
 
  private:
-  RandomState next() {
-    return {seed_, Purpose::initialisation, (std::uint64_t{network_} << 32) | count_++};
-  }
+  RandomState next() { return {seed_, Purpose::initialisation, (std::uint64_t{network_} << 32) | count_++}; }
   Initialisation kind_;
   std::uint64_t seed_;
   std::uint32_t network_;
@@ -55,7 +53,8 @@ class Module {
   Module& operator=(const Module&) = delete;
   virtual ~Module() = default;
 
-  /// Parameters and buffers of this module and all below it, in order, with full names ("inc.double_conv.0.weight").
+  /// Parameters and buffers of this module and all below it, in order, with full names
+  /// ("inc.double_conv.0.weight").
   [[nodiscard]] std::vector<NamedTensor> named_tensors() const;
   void initialise(Initialiser& initialiser);
   [[nodiscard]] bool training() const { return training_; }
@@ -63,7 +62,8 @@ class Module {
   void set_training(bool training);
 
  protected:
-  Tensor& add(Tensor& member, const std::string& name, const Shape& shape, FileLayout layout = FileLayout::plain);
+  Tensor& add(Tensor& member, const std::string& name, const Shape& shape,
+              FileLayout layout = FileLayout::plain);
   void add_buffer(Tensor& member, const std::string& name, const Shape& shape);
   void add_counter(std::int64_t& member, const std::string& name);
   void add(Module& child, const std::string& name) { children_.push_back({name, &child}); }
@@ -86,7 +86,9 @@ class Module {
 /// Evaluation mode (running statistics) while it lives.
 class EvaluationMode {
  public:
-  explicit EvaluationMode(Module& module) : module_(module), before_(module.training()) { module.set_training(false); }
+  explicit EvaluationMode(Module& module) : module_(module), before_(module.training()) {
+    module.set_training(false);
+  }
   ~EvaluationMode() { module_.set_training(before_); }
   EvaluationMode(const EvaluationMode&) = delete;
   EvaluationMode& operator=(const EvaluationMode&) = delete;
@@ -98,7 +100,8 @@ class EvaluationMode {
 
 class Conv3d : public Module {
  public:
-  Conv3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry, bool bias = true);
+  Conv3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry,
+         bool bias = true);
   Tensor operator()(Tape& tape, const Tensor& x, const ops::Conv3dFused& fused = {}) const {
     return ops::conv3d(tape, x, weight, bias, geometry_, fused);
   }
@@ -113,7 +116,8 @@ class Conv3d : public Module {
 
 class ConvTranspose3d : public Module {
  public:
-  ConvTranspose3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry);
+  ConvTranspose3d(std::int64_t in, std::int64_t out, std::int64_t kernel,
+                  const ops::Conv3dGeometry& geometry);
   Tensor operator()(Tape& tape, const Tensor& x) const {
     return ops::conv_transpose3d(tape, x, weight, bias, geometry_);
   }

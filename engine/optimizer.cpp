@@ -20,7 +20,8 @@ const HostArray& find(const std::map<std::string, HostArray>& arrays, const std:
 
 void fill_from(const Tensor& t, const std::map<std::string, HostArray>& arrays, const std::string& name) {
   const HostArray& array = find(arrays, name);
-  VOXOT_CHECK(array.count() == t.count(), "checkpoint: {} has {} elements, expected {}", name, array.count(), t.count());
+  VOXOT_CHECK(array.count() == t.count(), "checkpoint: {} has {} elements, expected {}", name, array.count(),
+              t.count());
   const std::vector<float> values = array.to_floats();
   t.copy_from(Tensor::from(t.shape(), std::span<const float>(values)));
 }
@@ -38,16 +39,20 @@ std::int64_t whole(const std::map<std::string, HostArray>& arrays, const std::st
 }  // namespace
 
 double Schedule::factor(std::int64_t step) const {
-  const double warm = warmup > 0 && step < warmup ? static_cast<double>(step + 1) / static_cast<double>(warmup) : 1.0;
+  const double warm =
+      warmup > 0 && step < warmup ? static_cast<double>(step + 1) / static_cast<double>(warmup) : 1.0;
   const double progress =
       total > 0 ? std::min(1.0, static_cast<double>(step) / static_cast<double>(total)) : 0.0;
   switch (kind) {
-    case ScheduleKind::constant: return warm;
-    case ScheduleKind::linear: return warm * (1 - progress * (1 - final_scale));
+    case ScheduleKind::constant:
+      return warm;
+    case ScheduleKind::linear:
+      return warm * (1 - progress * (1 - final_scale));
     case ScheduleKind::cosine:
       return warm * (final_scale + (1 - final_scale) * 0.5 * (1 + std::cos(std::numbers::pi * progress)));
     case ScheduleKind::steps: {
-      const auto passed = std::count_if(milestones.begin(), milestones.end(), [&](std::int64_t m) { return step >= m; });
+      const auto passed =
+          std::count_if(milestones.begin(), milestones.end(), [&](std::int64_t m) { return step >= m; });
       return warm * std::pow(decay, static_cast<double>(passed));
     }
   }
@@ -72,10 +77,11 @@ void Optimizer::step() {
   ++scalars_.step;
   const Stream stream = values.stream();
   if (options_.clip_norm > 0) {
-    kernels::clip_factor(stream, values.dtype(), values.count(), gradients.data(), options_.clip_norm, &scalars_);
+    kernels::clip_factor(stream, values.dtype(), values.count(), gradients.data(), options_.clip_norm,
+                         &scalars_);
   }
-  kernels::optimizer_step(stream, values.dtype(), options_.params, &scalars_, values.count(), gradients.data(),
-                          values.data(), first_.defined() ? first_.data() : nullptr,
+  kernels::optimizer_step(stream, values.dtype(), options_.params, &scalars_, values.count(),
+                          gradients.data(), values.data(), first_.defined() ? first_.data() : nullptr,
                           second_.defined() ? second_.data() : nullptr);
   parameters_.zero_gradients();
 }
@@ -129,7 +135,8 @@ void MovingAverage::swap() {
 void MovingAverage::save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const {
   arrays[prefix + "updates"] = HostArray::from_int64({1}, {updates_});
   arrays[prefix + "average"] = flat(average_);
-  for (std::size_t i = 0; i < buffers_.size(); ++i) arrays[prefix + "buffer." + std::to_string(i)] = flat(buffers_[i]);
+  for (std::size_t i = 0; i < buffers_.size(); ++i)
+    arrays[prefix + "buffer." + std::to_string(i)] = flat(buffers_[i]);
 }
 
 void MovingAverage::load(const std::string& prefix, const std::map<std::string, HostArray>& arrays) {

@@ -1,6 +1,6 @@
 #pragma once
-// Optimizers, learning-rate schedules, gradient clipping and the moving average of weights. Each works on the flat
-// buffer of one network (engine/parameters.h), one fused kernel a step.
+// Optimizers, learning-rate schedules, gradient clipping and the moving average of weights. Each works on the
+// flat buffer of one network (engine/parameters.h), one fused kernel a step.
 #include <cstdint>
 #include <map>
 #include <string>
@@ -16,8 +16,8 @@ enum class ScheduleKind : std::uint8_t { constant, linear, cosine, steps };
 /// The factor on the learning rate at a step counted from 0.
 struct Schedule {
   ScheduleKind kind = ScheduleKind::constant;
-  std::int64_t total = 0;    // steps over which linear and cosine go from 1 to final_scale
-  std::int64_t warmup = 0;   // steps over which the factor first rises from 1/warmup to 1
+  std::int64_t total = 0;   // steps over which linear and cosine go from 1 to final_scale
+  std::int64_t warmup = 0;  // steps over which the factor first rises from 1/warmup to 1
   double final_scale = 0;
   std::vector<std::int64_t> milestones;  // steps: the factor is multiplied by `decay` at each
   double decay = 0.1;
@@ -74,7 +74,8 @@ class MovingAverage {
 /// The network shows its averaged weights while this lives (nothing happens before the first update).
 class Averaged {
  public:
-  explicit Averaged(MovingAverage* average) : average_(average != nullptr && average->ready() ? average : nullptr) {
+  explicit Averaged(MovingAverage* average)
+      : average_(average != nullptr && average->ready() ? average : nullptr) {
     if (average_ != nullptr) average_->swap();
   }
   ~Averaged() {

@@ -33,7 +33,8 @@ void each_element(const NamedTensor& entry, Body body) {
   }
   for (std::int64_t o = 0; o < outer; ++o) {
     for (std::int64_t v = 0; v < voxels; ++v) {
-      for (std::int64_t c = 0; c < channels; ++c) body((o * voxels + v) * channels + c, (o * channels + c) * voxels + v);
+      for (std::int64_t c = 0; c < channels; ++c)
+        body((o * voxels + v) * channels + c, (o * channels + c) * voxels + v);
     }
   }
 }
@@ -108,7 +109,8 @@ std::map<std::string, HostArray> state_dict(const Module& module) {
   return arrays;
 }
 
-void load_state_dict(Module& module, const std::map<std::string, HostArray>& arrays, const std::string& source) {
+void load_state_dict(Module& module, const std::map<std::string, HostArray>& arrays,
+                     const std::string& source) {
   const std::vector<NamedTensor> entries = module.named_tensors();
   std::map<std::string, bool> wanted;
   for (const NamedTensor& entry : entries) {
@@ -117,12 +119,13 @@ void load_state_dict(Module& module, const std::map<std::string, HostArray>& arr
     VOXOT_CHECK(found->second.shape == file_shape(entry), "{}: {} has shape {}, the network needs {}", source,
                 entry.name, shape_text(found->second.shape), shape_text(file_shape(entry)));
     found->second.check();
-    VOXOT_CHECK(entry.counter == nullptr || found->second.type == FileType::i64, "{}: {} is {}, expected i64", source,
-                entry.name, found->second.describe());
+    VOXOT_CHECK(entry.counter == nullptr || found->second.type == FileType::i64, "{}: {} is {}, expected i64",
+                source, entry.name, found->second.describe());
     wanted[entry.name] = true;
   }
   for (const auto& [name, array] : arrays) {
-    VOXOT_CHECK(wanted.contains(name), "{}: unexpected tensor {} (the network has {})", source, name, entries.size());
+    VOXOT_CHECK(wanted.contains(name), "{}: unexpected tensor {} (the network has {})", source, name,
+                entries.size());
   }
   for (const NamedTensor& entry : entries) {
     const HostArray& array = arrays.at(entry.name);

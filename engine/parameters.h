@@ -1,6 +1,6 @@
 #pragma once
-// All parameters of a network in one flat buffer, and their gradients in another: what the fused optimizers, the
-// clipping, the moving average and the checkpoints work on.
+// All parameters of a network in one flat buffer, and their gradients in another: what the fused optimizers,
+// the clipping, the moving average and the checkpoints work on.
 #include <map>
 #include <string>
 #include <vector>
@@ -12,8 +12,8 @@ namespace voxot {
 
 class Parameters {
  public:
-  /// Moves the module's parameters into one buffer of `dtype` (f32, or f64 to check gradients) and gives each a
-  /// gradient slot. The module must outlive this object; only one Parameters may hold a module.
+  /// Moves the module's parameters into one buffer of `dtype` (f32, or f64 to check gradients) and gives each
+  /// a gradient slot. The module must outlive this object; only one Parameters may hold a module.
   explicit Parameters(Module& module, DType dtype = DType::f32);
 
   [[nodiscard]] std::int64_t count() const { return values_.count(); }
@@ -58,6 +58,7 @@ class Freeze {
 std::map<std::string, HostArray> state_dict(const Module& module);
 /// Loads every parameter and buffer. Throws Error naming what is missing, unexpected, or of another shape;
 /// `source` begins the message. Nothing is changed when it throws.
-void load_state_dict(Module& module, const std::map<std::string, HostArray>& arrays, const std::string& source);
+void load_state_dict(Module& module, const std::map<std::string, HostArray>& arrays,
+                     const std::string& source);
 
 }  // namespace voxot

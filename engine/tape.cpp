@@ -5,7 +5,8 @@
 namespace voxot {
 
 void Tape::backward(const Tensor& loss, double seed) {
-  VOXOT_CHECK(loss.count() == 1, "backward: the loss has shape {}, expected one element", loss.shape().text());
+  VOXOT_CHECK(loss.count() == 1, "backward: the loss has shape {}, expected one element",
+              loss.shape().text());
   const auto made_here = [&](const std::unique_ptr<Node>& node) { return node->output == loss.gradient(); };
   VOXOT_CHECK(wants(loss) && std::any_of(nodes_.rbegin(), nodes_.rend(), made_here),
               "backward: the loss was not recorded on this tape, or has been run backward already");

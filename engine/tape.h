@@ -1,8 +1,9 @@
 #pragma once
 // The tape: what was computed, in order; backward() runs it in reverse and frees as it goes.
 //
-// An op reads: validate → infer shape → allocate → call kernel → record node. A node is a struct whose members are
-// exactly what is saved. Nodes ask which gradients are wanted before each launch: a frozen network costs none.
+// An op reads: validate → infer shape → allocate → call kernel → record node. A node is a struct whose
+// members are exactly what is saved. Nodes ask which gradients are wanted before each launch: a frozen
+// network costs none.
 #include <memory>
 #include <utility>
 #include <vector>
@@ -50,7 +51,8 @@ class Tape {
   }
 
   /// Seeds the gradient of `loss` (one element) with `seed` and runs the tape in reverse, emptying it.
-  /// Throws Error when the loss has more than one element, or was not recorded here, or was run backward already.
+  /// Throws Error when the loss has more than one element, or was not recorded here, or was run backward
+  /// already.
   void backward(const Tensor& loss, double seed = 1);
   void clear() { nodes_.clear(); }
 

@@ -11,7 +11,8 @@ Shape::Shape(std::span<const std::int64_t> extents) : rank_(extents.size()) {
   std::int64_t count = 1;
   for (std::size_t a = 0; a < rank_; ++a) {
     VOXOT_CHECK(extents[a] >= 0, "shape: extent {} of axis {} is negative", extents[a], a);
-    VOXOT_CHECK(extents[a] == 0 || count <= (std::int64_t{1} << 62) / extents[a], "shape: more than 2^62 elements");
+    VOXOT_CHECK(extents[a] == 0 || count <= (std::int64_t{1} << 62) / extents[a],
+                "shape: more than 2^62 elements");
     extents_[a] = extents[a];
     count *= extents[a];
   }
@@ -59,8 +60,8 @@ Tensor Tensor::from(const Shape& shape, std::span<const double> values, DType dt
   return t;
 }
 
-Tensor Tensor::normal(const Shape& shape, const RandomState& state, double mean, double deviation, DType dtype,
-                      Device device) {
+Tensor Tensor::normal(const Shape& shape, const RandomState& state, double mean, double deviation,
+                      DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
   kernels::fill_normal(t.stream(), dtype, t.count(), state, mean, deviation, t.data());
   return t;
@@ -75,8 +76,8 @@ Tensor Tensor::reshaped(const Shape& shape) const {
 }
 
 Tensor Tensor::window(std::int64_t first, const Shape& shape) const {
-  VOXOT_CHECK(first >= 0 && first + shape.count() <= count(), "window: {} elements from {} of {}", shape.count(),
-              first, count());
+  VOXOT_CHECK(first >= 0 && first + shape.count() <= count(), "window: {} elements from {} of {}",
+              shape.count(), first, count());
   Tensor t = detached();
   t.shape_ = shape;
   t.offset_ += static_cast<std::size_t>(first) * size_of(dtype_);
@@ -146,8 +147,8 @@ void GradientSlot::give(Tensor contribution) {
     return;
   }
   const auto [data, write] = destination();
-  kernels::cast(contribution.stream(), contribution.dtype(), dtype, contribution.count(), contribution.data(), data,
-                write);
+  kernels::cast(contribution.stream(), contribution.dtype(), dtype, contribution.count(), contribution.data(),
+                data, write);
 }
 
 Tensor GradientSlot::take() {

@@ -1,5 +1,6 @@
 #pragma once
-// Tensor: shared storage, an inline shape of rank ≤ 5, contiguous, channels last (N, D, H, W, C; vectors are N, C).
+// Tensor: shared storage, an inline shape of rank ≤ 5, contiguous, channels last (N, D, H, W, C; vectors are
+// N, C).
 #include <array>
 #include <initializer_list>
 #include <memory>
@@ -97,8 +98,8 @@ struct GradientSlot {
   Shape shape;
   DType dtype = DType::f32;
   Device device = Device::cpu;
-  bool required = true;    // false while frozen
-  bool ready = false;      // `value` holds a gradient
+  bool required = true;     // false while frozen
+  bool ready = false;       // `value` holds a gradient
   bool persistent = false;  // `value` is memory of the owner's (a parameter's slice of the flat gradient)
   Tensor value;
 

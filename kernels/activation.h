@@ -18,8 +18,8 @@ struct Activation {
   [[nodiscard]] bool saves_input() const { return kind == ActivationKind::silu; }
 };
 
-/// value(x), and derivative(s) where s is x for silu and y for the rest. The kind is a template argument, so that a
-/// loop over it holds no switch.
+/// value(x), and derivative(s) where s is x for silu and y for the rest. The kind is a template argument, so
+/// that a loop over it holds no switch.
 template <ActivationKind K, class F>
 struct ActivationFunctor {
   static constexpr ActivationKind kKind = K;
@@ -55,20 +55,21 @@ namespace kernels {
 inline constinit Kernel<void(DType, Activation, std::int64_t, const void*, void*)> activation_forward{
     "activation_forward"};
 
-/// grad_x ← or += grad_y·act'(saved) (dtype, activation, count, saved, grad_y, grad_x, write); saved is x for silu,
-/// else y; grad_x may be grad_y when overwritten.
+/// grad_x ← or += grad_y·act'(saved) (dtype, activation, count, saved, grad_y, grad_x, write); saved is x for
+/// silu, else y; grad_x may be grad_y when overwritten.
 inline constinit Kernel<void(DType, Activation, std::int64_t, const void*, const void*, void*, Write)>
     activation_backward{"activation_backward"};
 
-/// y ← x > 0 ? x : slope[c]·x (dtype, rows, channels, slopes, x, y); `slopes` is 1 (one for all) or `channels`
-/// values of the parameter type.
-inline constinit Kernel<void(DType, std::int64_t, std::int64_t, std::int64_t, const void*, const void*, void*)>
+/// y ← x > 0 ? x : slope[c]·x (dtype, rows, channels, slopes, x, y); `slopes` is 1 (one for all) or
+/// `channels` values of the parameter type.
+inline constinit Kernel<void(DType, std::int64_t, std::int64_t, std::int64_t, const void*, const void*,
+                             void*)>
     prelu_forward{"prelu_forward"};
 
-/// (dtype, rows, channels, slope_count, x, slope, grad_y, grad_x, grad_x_write, grad_slope, grad_slope_write);
-/// grad_x or grad_slope may be null.
-inline constinit Kernel<void(DType, std::int64_t, std::int64_t, std::int64_t, const void*, const void*, const void*,
-                             void*, Write, void*, Write)>
+/// (dtype, rows, channels, slope_count, x, slope, grad_y, grad_x, grad_x_write, grad_slope,
+/// grad_slope_write); grad_x or grad_slope may be null.
+inline constinit Kernel<void(DType, std::int64_t, std::int64_t, std::int64_t, const void*, const void*,
+                             const void*, void*, Write, void*, Write)>
     prelu_backward{"prelu_backward"};
 
 }  // namespace kernels

@@ -34,7 +34,7 @@ template <class... Args>
 }  // namespace voxot
 
 /// Throws voxot::Error with the formatted message unless the condition holds.
-#define VOXOT_CHECK(condition, ...)             \
-  do {                                          \
+#define VOXOT_CHECK(condition, ...)               \
+  do {                                            \
     if (!(condition)) ::voxot::fail(__VA_ARGS__); \
   } while (false)

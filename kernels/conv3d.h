@@ -1,7 +1,8 @@
 #pragma once
 // 3-D convolution. Volumes are N×D×H×W×C, weights [C_out, kD, kH, kW, C_in], both contiguous.
 //
-//   y[n, o, q] = act(residual[n, o, q] + scale·(bias[q] + Σ_{k, c} w[q, k, c]·x[n, o·stride − padding + k·dilation, c]))
+//   y[n, o, q] = act(residual[n, o, q] + scale·(bias[q] + Σ_{k, c} w[q, k, c]·x[n, o·stride − padding +
+//   k·dilation, c]))
 //
 // Storage of x and y is `dtype` (f32, bf16, f64); weights, bias and their gradients are f64 for f64, else f32
 // (bf16 rounds a copy of the weights). Accumulation is fp32, for f64 in double.
@@ -57,16 +58,19 @@ struct Conv3dEpilogue {
 namespace kernels {
 
 /// y ← forward of x (dtype, params, x, weight, epilogue, y).
-inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, const Conv3dEpilogue&, void*)>
+inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, const Conv3dEpilogue&,
+                             void*)>
     conv3d_forward{"conv3d_forward"};
 
-/// grad_x ← or += scale·(gradient of the sum with respect to x) (dtype, params, grad_y, weight, scale, grad_x, write).
+/// grad_x ← or += scale·(gradient of the sum with respect to x) (dtype, params, grad_y, weight, scale,
+/// grad_x, write).
 inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, float, void*, Write)>
     conv3d_grad_input{"conv3d_grad_input"};
 
-/// grad_weight, grad_bias ← or += scale·(gradients) (dtype, params, x, grad_y, scale, grad_weight, grad_bias, write);
-/// grad_bias may be null.
-inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, float, void*, void*, Write)>
+/// grad_weight, grad_bias ← or += scale·(gradients) (dtype, params, x, grad_y, scale, grad_weight, grad_bias,
+/// write); grad_bias may be null.
+inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, float, void*, void*,
+                             Write)>
     conv3d_grad_weight{"conv3d_grad_weight"};
 
 }  // namespace kernels

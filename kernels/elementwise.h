@@ -12,11 +12,12 @@ inline constinit Kernel<void(DType, std::int64_t, double, void*)> fill{"fill"};
 inline constinit Kernel<void(DType, std::int64_t, double, const void*, double, void*)> axpby{"axpby"};
 
 /// z ← a·x + b·y (dtype, count, a, x, b, y, z); z may be x or y.
-inline constinit Kernel<void(DType, std::int64_t, double, const void*, double, const void*, void*)> linear_combination{
-    "linear_combination"};
+inline constinit Kernel<void(DType, std::int64_t, double, const void*, double, const void*, void*)>
+    linear_combination{"linear_combination"};
 
 /// z ← or += x·y (dtype, count, x, y, z, write).
-inline constinit Kernel<void(DType, std::int64_t, const void*, const void*, void*, Write)> multiply{"multiply"};
+inline constinit Kernel<void(DType, std::int64_t, const void*, const void*, void*, Write)> multiply{
+    "multiply"};
 
 /// y[r, c] += bias[c] (dtype, rows, channels, bias, y); bias has the parameter type (fp32, for f64 f64).
 inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, void*)> add_bias{"add_bias"};
@@ -26,9 +27,11 @@ inline constinit Kernel<void(DType, DType, std::int64_t, const void*, void*, Wri
 
 /// Standard normal numbers times `deviation` plus `mean`: element i is number i mod 4 of Philox block i div 4
 /// (dtype, count, state, mean, deviation, y).
-inline constinit Kernel<void(DType, std::int64_t, RandomState, double, double, void*)> fill_normal{"fill_normal"};
+inline constinit Kernel<void(DType, std::int64_t, RandomState, double, double, void*)> fill_normal{
+    "fill_normal"};
 
 /// Uniform numbers in (low, high) (dtype, count, state, low, high, y).
-inline constinit Kernel<void(DType, std::int64_t, RandomState, double, double, void*)> fill_uniform{"fill_uniform"};
+inline constinit Kernel<void(DType, std::int64_t, RandomState, double, double, void*)> fill_uniform{
+    "fill_uniform"};
 
 }  // namespace voxot::kernels

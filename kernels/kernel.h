@@ -14,7 +14,8 @@
 
 namespace voxot::kernels {
 
-/// Called after every kernel with its name and seconds while set (CPU: the work; CUDA: the launch). For profiles.
+/// Called after every kernel with its name and seconds while set (CPU: the work; CUDA: the launch). For
+/// profiles.
 using ProfileHook = void (*)(const char* name, double seconds);
 inline constinit ProfileHook profile_hook = nullptr;
 
@@ -30,7 +31,8 @@ class Kernel<void(Args...)> {
 
   void operator()(const Stream& stream, Args... args) const {
     const Function function = functions_[static_cast<std::size_t>(stream.device)];
-    if (function == nullptr) fail("{}: built without {}", name_, stream.device == Device::cuda ? "CUDA" : "CPU kernels");
+    if (function == nullptr)
+      fail("{}: built without {}", name_, stream.device == Device::cuda ? "CUDA" : "CPU kernels");
     if (profile_hook == nullptr) return function(stream, std::forward<Args>(args)...);
     const auto start = std::chrono::steady_clock::now();
     function(stream, std::forward<Args>(args)...);
@@ -38,8 +40,12 @@ class Kernel<void(Args...)> {
   }
 
   [[nodiscard]] const char* name() const { return name_; }
-  [[nodiscard]] bool implemented(Device device) const { return functions_[static_cast<std::size_t>(device)] != nullptr; }
-  void implement(Device device, Function function) { functions_[static_cast<std::size_t>(device)] = function; }
+  [[nodiscard]] bool implemented(Device device) const {
+    return functions_[static_cast<std::size_t>(device)] != nullptr;
+  }
+  void implement(Device device, Function function) {
+    functions_[static_cast<std::size_t>(device)] = function;
+  }
 
  private:
   const char* name_;

@@ -1,6 +1,7 @@
 #pragma once
 // Batch, group and instance normalisation in one form. x is outer × rows × channels; the channels fall into
-// `groups` equal groups, and every (outer, group) pair has one mean and one variance over rows and its channels:
+// `groups` equal groups, and every (outer, group) pair has one mean and one variance over rows and its
+// channels:
 //   batch      outer = 1, rows = N·D·H·W, groups = C
 //   group      outer = N, rows = D·H·W,   groups = G
 //   instance   outer = N, rows = D·H·W,   groups = C
@@ -22,12 +23,12 @@ struct NormalisationParams {
 namespace kernels {
 
 /// mean and biased variance [outer, groups] of x (dtype, params, x, mean, variance).
-inline constinit Kernel<void(DType, const NormalisationParams&, const void*, void*, void*)> normalisation_statistics{
-    "normalisation_statistics"};
+inline constinit Kernel<void(DType, const NormalisationParams&, const void*, void*, void*)>
+    normalisation_statistics{"normalisation_statistics"};
 
 /// (dtype, params, x, mean, variance, gamma, beta, y)
-inline constinit Kernel<void(DType, const NormalisationParams&, const void*, const void*, const void*, const void*,
-                             const void*, void*)>
+inline constinit Kernel<void(DType, const NormalisationParams&, const void*, const void*, const void*,
+                             const void*, const void*, void*)>
     normalisation_forward{"normalisation_forward"};
 
 struct NormalisationGradients {
@@ -36,17 +37,17 @@ struct NormalisationGradients {
   const void* mean;
   const void* variance;
   const void* gamma;
-  const void* beta;    // with γ tells on which side of the activation's kink a value lies
+  const void* beta;               // with γ tells on which side of the activation's kink a value lies
   bool statistics_fixed = false;  // evaluation mode: mean and variance are constants
   void* grad_x = nullptr;         // may be null; may be grad_y when overwritten
   Write grad_x_write = Write::overwrite;
-  void* grad_gamma = nullptr;     // may be null
-  void* grad_beta = nullptr;      // may be null
+  void* grad_gamma = nullptr;  // may be null
+  void* grad_beta = nullptr;   // may be null
   Write parameter_write = Write::overwrite;
 };
 
-inline constinit Kernel<void(DType, const NormalisationParams&, const NormalisationGradients&)> normalisation_backward{
-    "normalisation_backward"};
+inline constinit Kernel<void(DType, const NormalisationParams&, const NormalisationGradients&)>
+    normalisation_backward{"normalisation_backward"};
 
 }  // namespace kernels
 }  // namespace voxot

@@ -3,7 +3,8 @@
 // g' = clip·g + weight_decay·p (L2; not for AdamW, whose decay is p ← p − lr·weight_decay·p).
 //   sgd      b ← momentum·b + g' (b ← g' at step 1);  p ← p − lr·b
 //   adam(w)  m ← β₁m + (1 − β₁)g';  v ← β₂v + (1 − β₂)g'²;  p ← p − lr·(m/(1 − β₁ᵗ)) / (√(v/(1 − β₂ᵗ)) + ε)
-//   rmsprop  v ← αv + (1 − α)g'²;  p ← p − lr·g'/(√v + ε), with momentum: b ← momentum·b + g'/(√v + ε);  p ← p − lr·b
+//   rmsprop  v ← αv + (1 − α)g'²;  p ← p − lr·g'/(√v + ε), with momentum: b ← momentum·b + g'/(√v + ε);  p ←
+//   p − lr·b
 // Source: PyTorch's definitions (Kingma, Ba 2015; Loshchilov, Hutter 2019).
 #include "kernels/kernel.h"
 
@@ -11,11 +12,12 @@ namespace voxot {
 
 enum class OptimizerKind : std::uint8_t { sgd, adam, adamw, rmsprop };
 
-/// The numbers that change from step to step; they live on the device, so that a captured graph reads fresh ones.
+/// The numbers that change from step to step; they live on the device, so that a captured graph reads fresh
+/// ones.
 struct OptimizerScalars {
   double learning_rate = 0;
-  double clip = 1;         // factor applied to every gradient
-  std::int64_t step = 1;   // counted from 1
+  double clip = 1;        // factor applied to every gradient
+  std::int64_t step = 1;  // counted from 1
 };
 
 struct OptimizerParams {
@@ -30,14 +32,15 @@ struct OptimizerParams {
 
 namespace kernels {
 
-/// (dtype, params, scalars, count, gradient, parameter, first, second): first is m or b, second is v; either may be
-/// null when the kind does not use it.
-inline constinit Kernel<void(DType, const OptimizerParams&, const OptimizerScalars*, std::int64_t, const void*, void*,
-                             void*, void*)>
+/// (dtype, params, scalars, count, gradient, parameter, first, second): first is m or b, second is v; either
+/// may be null when the kind does not use it.
+inline constinit Kernel<void(DType, const OptimizerParams&, const OptimizerScalars*, std::int64_t,
+                             const void*, void*, void*, void*)>
     optimizer_step{"optimizer_step"};
 
 /// scalars->clip ← min(1, limit/(‖gradient‖₂ + 1e-6)) (dtype, count, gradient, limit, scalars).
-inline constinit Kernel<void(DType, std::int64_t, const void*, double, OptimizerScalars*)> clip_factor{"clip_factor"};
+inline constinit Kernel<void(DType, std::int64_t, const void*, double, OptimizerScalars*)> clip_factor{
+    "clip_factor"};
 
 }  // namespace kernels
 }  // namespace voxot

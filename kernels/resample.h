@@ -14,8 +14,8 @@ struct UpsampleParams {
   std::array<std::int64_t, 3> in_extent{1, 1, 1};
   std::array<std::int64_t, 3> factor{2, 2, 2};
   bool trilinear = false;
-  // The output's rows may be wider than `channels`: channel c of the result is written at offset + c of a row of
-  // `pitch` channels, so that a skip connection is joined without a second copy. 0: pitch = channels.
+  // The output's rows may be wider than `channels`: channel c of the result is written at offset + c of a row
+  // of `pitch` channels, so that a skip connection is joined without a second copy. 0: pitch = channels.
   std::int64_t pitch = 0;
   std::int64_t offset = 0;
 
@@ -25,15 +25,16 @@ struct UpsampleParams {
 namespace kernels {
 
 /// (dtype, params, x, y)
-inline constinit Kernel<void(DType, const UpsampleParams&, const void*, void*)> upsample_forward{"upsample_forward"};
+inline constinit Kernel<void(DType, const UpsampleParams&, const void*, void*)> upsample_forward{
+    "upsample_forward"};
 /// (dtype, params, grad_y, grad_x, write)
 inline constinit Kernel<void(DType, const UpsampleParams&, const void*, void*, Write)> upsample_backward{
     "upsample_backward"};
 
 /// Copies `width` channels from rows of `from_pitch` at `from_offset` to rows of `to_pitch` at `to_offset`:
 /// (dtype, rows, width, from, from_pitch, from_offset, to, to_pitch, to_offset, write).
-inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, std::int64_t, std::int64_t, void*,
-                             std::int64_t, std::int64_t, Write)>
+inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, std::int64_t, std::int64_t,
+                             void*, std::int64_t, std::int64_t, Write)>
     copy_channels{"copy_channels"};
 
 }  // namespace kernels

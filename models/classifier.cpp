@@ -62,7 +62,8 @@ VoxelClassifier::Result VoxelClassifier::forward(Tape& tape, const Tensor& x) {
   Tensor h = l.norm_0(tape, l.conv_0(tape, x), kRelu);
   h = l.norm_1(tape, l.conv_1(tape, h), kRelu);
   h = l.norm_2(tape, l.conv_2(tape, h), kRelu);
-  const Tensor features = l.features(tape, ops::reshape(tape, h, {h.extent(0), h.count() / h.extent(0)}), kRelu);
+  const Tensor features =
+      l.features(tape, ops::reshape(tape, h, {h.extent(0), h.count() / h.extent(0)}), kRelu);
   return {features, l.logits(tape, features)};
 }
 

@@ -1,7 +1,8 @@
 #pragma once
-// A small 3-D network that says which digit a volume shows: the independent judge of transport maps, and the feature
-// space of the Fréchet distance. Three stride-2 convolutions (width, 2·width, 4·width; kernel 3³, 1 along an axis of
-// extent 1), each with batch normalisation and ReLU; linear → features with ReLU; linear → classes.
+// A small 3-D network that says which digit a volume shows: the independent judge of transport maps, and the
+// feature space of the Fréchet distance. Three stride-2 convolutions (width, 2·width, 4·width; kernel 3³, 1
+// along an axis of extent 1), each with batch normalisation and ReLU; linear → features with ReLU; linear →
+// classes.
 #include <array>
 
 #include "models/network.h"

@@ -51,7 +51,8 @@ MlpMap::MlpMap(const MlpOptions& o)
 Tensor MlpMap::forward(Tape& tape, const Tensor& x, const Tensor& noise) {
   Tensor in = flatten(tape, x);
   if (options_.noise_channels > 0) {
-    VOXOT_CHECK(noise.defined(), "MlpMap: made with {} noise channels, called without noise", options_.noise_channels);
+    VOXOT_CHECK(noise.defined(), "MlpMap: made with {} noise channels, called without noise",
+                options_.noise_channels);
     in = ops::concat_channels(tape, in, flatten(tape, noise));
   }
   const Tensor y = ops::reshape(tape, mlp_(tape, in), x.shape());

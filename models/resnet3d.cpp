@@ -46,8 +46,8 @@ ResNet3D::ResNet3D(const ResNet3DOptions& options)
               options.extent[1], options.extent[2]);
   const std::int64_t levels = std::bit_width(static_cast<std::uint64_t>(shortest / 4)) - 1;
   for (const std::int64_t e : options.extent) {
-    VOXOT_CHECK(e % (std::int64_t{2} << levels) == 0, "ResNet3D: extent {} is not halved {} times without remainder", e,
-                levels + 1);
+    VOXOT_CHECK(e % (std::int64_t{2} << levels) == 0,
+                "ResNet3D: extent {} is not halved {} times without remainder", e, levels + 1);
   }
   const auto width = [&](std::int64_t i) { return std::min(options.nf << i, options.nf_max); };
   add(conv_img_, "conv_img");
@@ -69,15 +69,17 @@ ResNet3D::ResNet3D(const ResNet3DOptions& options)
 ResNet3D::~ResNet3D() = default;
 
 Tensor ResNet3D::forward(Tape& tape, const Tensor& y) {
-  VOXOT_CHECK(y.shape().rank() == 5 && y.extent(1) == options_.extent[0] && y.extent(2) == options_.extent[1] &&
-                  y.extent(3) == options_.extent[2] && y.extent(4) == options_.channels,
-              "ResNet3D: made for N×{}×{}×{}×{}, got {}", options_.extent[0], options_.extent[1], options_.extent[2],
-              options_.channels, y.shape().text());
+  VOXOT_CHECK(y.shape().rank() == 5 && y.extent(1) == options_.extent[0] &&
+                  y.extent(2) == options_.extent[1] && y.extent(3) == options_.extent[2] &&
+                  y.extent(4) == options_.channels,
+              "ResNet3D: made for N×{}×{}×{}×{}, got {}", options_.extent[0], options_.extent[1],
+              options_.extent[2], options_.channels, y.shape().text());
   ops::Conv3dFused leaky;
   leaky.activation = kLeaky;
   Tensor h = conv_img_(tape, ops::cast(tape, y, compute_type(y, options_.compute)), leaky);
   for (const auto& block : blocks_) {
-    h = block != nullptr ? (*block)(tape, h) : ops::average_pool3d(tape, h, {{3, 3, 3}, {2, 2, 2}, {1, 1, 1}});
+    h = block != nullptr ? (*block)(tape, h)
+                         : ops::average_pool3d(tape, h, {{3, 3, 3}, {2, 2, 2}, {1, 1, 1}});
   }
   h = ops::cast(tape, ops::max_pool3d(tape, h, {}), y.dtype());
   return (*fc_)(tape, ops::reshape(tape, h, {h.extent(0), h.count() / h.extent(0)}));

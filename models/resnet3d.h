@@ -1,9 +1,9 @@
 #pragma once
 // ResNet3D, the potential of the voxel runs: conv_img 3³ nc→nf, LeakyReLU 0.2; blocks nf→nf, nf→2nf; then for
 // i = 1..log2(size/4): average pooling 3³ stride 2 pad 1 (padding counted), blocks w→w and w→2w with
-// w = min(nf·2^i, nf_max); max pooling 2; flatten; linear → 1. Block: dx = conv_1(LeakyReLU(conv_0(x))), shortcut
-// conv_s 1³ without bias where the widths differ, out = LeakyReLU(x_s + res_ratio·dx), hidden width min(in, out).
-// Parameter names are those of the published PyTorch state dicts.
+// w = min(nf·2^i, nf_max); max pooling 2; flatten; linear → 1. Block: dx = conv_1(LeakyReLU(conv_0(x))),
+// shortcut conv_s 1³ without bias where the widths differ, out = LeakyReLU(x_s + res_ratio·dx), hidden width
+// min(in, out). Parameter names are those of the published PyTorch state dicts.
 #include <array>
 #include <vector>
 

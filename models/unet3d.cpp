@@ -38,7 +38,9 @@ class DoubleConv : public Module {
 
 class Down : public Module {
  public:
-  Down(std::int64_t in, std::int64_t out, NormKind norm) : conv_(in, out, out, norm) { add(conv_, "maxpool_conv.1"); }
+  Down(std::int64_t in, std::int64_t out, NormKind norm) : conv_(in, out, out, norm) {
+    add(conv_, "maxpool_conv.1");
+  }
   Tensor operator()(Tape& tape, const Tensor& x) { return conv_(tape, ops::max_pool3d(tape, x, {})); }
 
  private:
@@ -50,7 +52,8 @@ class Up : public Module {
   Up(std::int64_t skip, std::int64_t below, std::int64_t out, NormKind norm, UpsamplingKind upsampling)
       : conv_(skip + below, (skip + below) / 2, out, norm) {
     if (upsampling == UpsamplingKind::transposed) {
-      up_ = std::make_unique<ConvTranspose3d>(below, below, 2, ops::Conv3dGeometry{{2, 2, 2}, {0, 0, 0}, {1, 1, 1}});
+      up_ = std::make_unique<ConvTranspose3d>(below, below, 2,
+                                              ops::Conv3dGeometry{{2, 2, 2}, {0, 0, 0}, {1, 1, 1}});
       add(*up_, "up");
     }
     add(conv_, "conv");
@@ -85,8 +88,8 @@ struct UNet3D::Layers {
 
 UNet3D::UNet3D(const UNet3DOptions& options) : options_(options) {
   VOXOT_CHECK(options.channels >= 1 && options.base >= 1 && options.noise_channels >= 0,
-              "UNet3D: channels {}, base {} and noise channels {} must be positive", options.channels, options.base,
-              options.noise_channels);
+              "UNet3D: channels {}, base {} and noise channels {} must be positive", options.channels,
+              options.base, options.noise_channels);
   layers_ = std::make_unique<Layers>(options);
   add(layers_->inc, "inc");
   add(layers_->down1, "down1");
@@ -101,13 +104,14 @@ UNet3D::UNet3D(const UNet3DOptions& options) : options_(options) {
 UNet3D::~UNet3D() = default;
 
 Tensor UNet3D::forward(Tape& tape, const Tensor& x, const Tensor& noise) {
-  VOXOT_CHECK(x.shape().rank() == 5 && x.extent(4) == options_.channels, "UNet3D: input {} has not {} channels",
-              x.shape().text(), options_.channels);
+  VOXOT_CHECK(x.shape().rank() == 5 && x.extent(4) == options_.channels,
+              "UNet3D: input {} has not {} channels", x.shape().text(), options_.channels);
   for (std::size_t a = 1; a < 4; ++a) {
     VOXOT_CHECK(x.extent(a) % 8 == 0, "UNet3D: extents must be multiples of 8, got {}", x.shape().text());
   }
-  VOXOT_CHECK(noise.defined() == (options_.noise_channels > 0), "UNet3D: made with {} noise channels, called {} noise",
-              options_.noise_channels, noise.defined() ? "with" : "without");
+  VOXOT_CHECK(noise.defined() == (options_.noise_channels > 0),
+              "UNet3D: made with {} noise channels, called {} noise", options_.noise_channels,
+              noise.defined() ? "with" : "without");
   Tensor input = x;
   if (noise.defined()) {
     VOXOT_CHECK(noise.shape().rank() == 5 && noise.extent(4) == options_.noise_channels,

@@ -1,6 +1,7 @@
 #pragma once
-// UNet3D, the transport map of the voxel runs. double_conv = (Conv3d 3³ with bias → normalisation → ReLU) × 2.
-// inc in→b; down1 b→2b; down2 2b→4b; down3 4b→4b (max pooling before each); up2 8b→4b→2b; up3 4b→2b→b; up4 2b→b→b
+// UNet3D, the transport map of the voxel runs. double_conv = (Conv3d 3³ with bias → normalisation → ReLU)
+// × 2. inc in→b; down1 b→2b; down2 2b→4b; down3 4b→4b (max pooling before each); up2 8b→4b→2b; up3 4b→2b→b;
+// up4 2b→b→b
 // ([skip, upsampled]); outc 1³ b→out. Parameter names are those of the published PyTorch state dicts.
 #include "models/network.h"
 
@@ -14,7 +15,7 @@ struct UNet3DOptions {
   std::int64_t base = 32;
   NormKind norm = NormKind::batch;
   UpsamplingKind upsampling = UpsamplingKind::nearest;
-  bool residual = false;            // T(x) = x + U(x)
+  bool residual = false;  // T(x) = x + U(x)
   DType compute = DType::f32;
 };
 

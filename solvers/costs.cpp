@@ -12,8 +12,8 @@ Tensor QuadraticCost::operator()(Tape& tape, const Tensor& x, const Tensor& mapp
 Tensor WeakQuadraticCost::operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const {
   const std::int64_t copies = mapped.count() / x.count();
   VOXOT_CHECK(copies >= 2 && copies * x.count() == mapped.count(),
-              "weak cost: {} mapped values for {} source values, expected at least two whole copies", mapped.count(),
-              x.count());
+              "weak cost: {} mapped values for {} source values, expected at least two whole copies",
+              mapped.count(), x.count());
   const Tensor table = ops::reshape(tape, mapped, {copies, x.count()});
   const Tensor mean = ops::reduce(tape, table, Reduction::mean, 0);
   const Tensor variance = ops::mean(tape, ops::reduce(tape, table, Reduction::variance, 0));

@@ -8,8 +8,8 @@
 namespace voxot {
 
 Assignment assign(std::span<const double> cost, std::int64_t n) {
-  VOXOT_CHECK(n >= 1 && static_cast<std::int64_t>(cost.size()) == n * n, "assign: {} costs for {}×{}", cost.size(), n,
-              n);
+  VOXOT_CHECK(n >= 1 && static_cast<std::int64_t>(cost.size()) == n * n, "assign: {} costs for {}×{}",
+              cost.size(), n, n);
   for (const double c : cost) VOXOT_CHECK(std::isfinite(c), "assign: a cost is {}", c);
   const auto size = static_cast<std::size_t>(n);
   constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
@@ -68,7 +68,8 @@ Assignment assign(std::span<const double> cost, std::int64_t n) {
       column = static_cast<std::size_t>(before);
     }
   }
-  for (std::size_t i = 0; i < size; ++i) result.cost += cost[i * size + static_cast<std::size_t>(result.partner[i])];
+  for (std::size_t i = 0; i < size; ++i)
+    result.cost += cost[i * size + static_cast<std::size_t>(result.partner[i])];
   return result;
 }
 

@@ -15,8 +15,8 @@ Matrix rows(const Tensor& t) {
   VOXOT_CHECK(t.shape().rank() >= 1 && t.count() > 0, "metrics: empty tensor {}", t.shape().text());
   const std::vector<float> values = t.to_floats();
   const std::int64_t n = t.extent(0);
-  return Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(values.data(), n,
-                                                                                                 t.count() / n)
+  return Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
+             values.data(), n, t.count() / n)
       .cast<double>();
 }
 

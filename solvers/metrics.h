@@ -14,8 +14,8 @@ double paired_cost(const Tensor& a, const Tensor& b);
 /// The least paired_cost over all pairings of the rows of a and b (exact assignment); N rows each.
 double discrete_cost(const Tensor& a, const Tensor& b);
 
-/// Fréchet distance ‖m₁ − m₂‖² + tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½) between Gaussian fits of two sets of features, N×F each
-/// (Dowson, Landau 1982). Throws Error for fewer than two rows.
+/// Fréchet distance ‖m₁ − m₂‖² + tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½) between Gaussian fits of two sets of features, N×F
+/// each (Dowson, Landau 1982). Throws Error for fewer than two rows.
 double frechet_distance(const Tensor& a, const Tensor& b);
 
 /// 100·E‖T − T*‖²/Var(Q) in percent: mapped and truth N×D, `variance` the total variance of the target.

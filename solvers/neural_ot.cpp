@@ -9,9 +9,10 @@
 
 namespace voxot {
 
-NeuralOt::NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parameters& potential, TransportMap& map,
-                   Potential& f, const Cost& cost, const OptimizerOptions& transport_optimizer,
-                   const OptimizerOptions& potential_optimizer, Sampler source, Sampler target)
+NeuralOt::NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parameters& potential,
+                   TransportMap& map, Potential& f, const Cost& cost,
+                   const OptimizerOptions& transport_optimizer, const OptimizerOptions& potential_optimizer,
+                   Sampler source, Sampler target)
     : options_(options),
       transport_(transport),
       potential_(potential),
@@ -23,14 +24,15 @@ NeuralOt::NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parame
       source_(std::move(source)),
       target_(std::move(target)) {
   VOXOT_CHECK(options.inner_steps >= 1 && options.batch_size >= 1 && options.noise_samples >= 1,
-              "neural_ot: inner steps {}, batch {} and noise samples {} must be positive", options.inner_steps,
-              options.batch_size, options.noise_samples);
+              "neural_ot: inner steps {}, batch {} and noise samples {} must be positive",
+              options.inner_steps, options.batch_size, options.noise_samples);
   if (options.ema > 0) average_ = std::make_unique<MovingAverage>(transport, options.ema);
 }
 
 double NeuralOt::gamma() const {
   if (options_.gamma_steps <= 0) return options_.gamma;
-  return options_.gamma * std::min(1.0, static_cast<double>(step_) / static_cast<double>(options_.gamma_steps));
+  return options_.gamma *
+         std::min(1.0, static_cast<double>(step_) / static_cast<double>(options_.gamma_steps));
 }
 
 Tensor NeuralOt::noise_for(const Tensor& x, const RandomState& state) const {
@@ -71,7 +73,8 @@ NeuralOtLosses NeuralOt::step() {
   const auto check = [this](double loss, const char* name) {
     VOXOT_CHECK(std::isfinite(loss), "neural_ot: the {} loss is {} at step {}", name, loss, step_ + 1);
   };
-  const std::uint64_t first = static_cast<std::uint64_t>(step_) * static_cast<std::uint64_t>(options_.inner_steps + 1);
+  const std::uint64_t first =
+      static_cast<std::uint64_t>(step_) * static_cast<std::uint64_t>(options_.inner_steps + 1);
   const auto share = 1 / static_cast<double>(options_.inner_steps);
   for (std::int64_t k = 0; k < options_.inner_steps; ++k) {
     const std::uint64_t draw = first + static_cast<std::uint64_t>(k);

@@ -1,9 +1,9 @@
 #pragma once
 // Neural optimal transport, strong and weak (Korotin, Selikhanovych, Burnaev, ICLR 2023, arXiv 2201.12220):
 //   sup_f inf_T  E C(x, T_x#S) − E f(T(x, z)) + E f(y)
-// One outer iteration: K_T transport steps, each on a fresh batch, then one potential step. T(X) is computed once in
-// a transport step; no weight gradient of a frozen network is computed; T(X) is detached in the potential step.
-// The solver knows neither the networks' architecture, nor the data set, nor the device.
+// One outer iteration: K_T transport steps, each on a fresh batch, then one potential step. T(X) is computed
+// once in a transport step; no weight gradient of a frozen network is computed; T(X) is detached in the
+// potential step. The solver knows neither the networks' architecture, nor the data set, nor the device.
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,14 +16,14 @@
 namespace voxot {
 
 struct NeuralOtOptions {
-  std::int64_t inner_steps = 10;    // K_T
+  std::int64_t inner_steps = 10;  // K_T
   std::int64_t batch_size = 16;
-  std::int64_t noise_samples = 1;   // Z: copies of each x in a transport step (1 for the strong form)
+  std::int64_t noise_samples = 1;  // Z: copies of each x in a transport step (1 for the strong form)
   double noise_deviation = 0.1;
-  double gamma = 0;                 // final γ of the weak cost
-  std::int64_t gamma_steps = 0;     // γ rises linearly from 0 over this many potential steps
-  bool freeze_batchnorm = true;     // T's BatchNorm in evaluation mode in the potential step
-  double ema = 0;                   // decay of the map's moving average; 0: none
+  double gamma = 0;              // final γ of the weak cost
+  std::int64_t gamma_steps = 0;  // γ rises linearly from 0 over this many potential steps
+  bool freeze_batchnorm = true;  // T's BatchNorm in evaluation mode in the potential step
+  double ema = 0;                // decay of the map's moving average; 0: none
   std::uint64_t seed = 0;
 };
 
@@ -51,7 +51,8 @@ class NeuralOt {
   double transport_step(const Tensor& x, std::uint64_t draw, double* cost = nullptr);
   double potential_step(const Tensor& x, const Tensor& y, std::uint64_t draw);
 
-  /// T(x) with averaged weights (where there is an average) in evaluation mode, for draws that name the noise.
+  /// T(x) with averaged weights (where there is an average) in evaluation mode, for draws that name the
+  /// noise.
   Tensor map(const Tensor& x, const RandomState& noise);
   [[nodiscard]] MovingAverage* average() { return average_.get(); }
   [[nodiscard]] double gamma() const;

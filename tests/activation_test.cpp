@@ -28,8 +28,11 @@ TEST_CASE("activation: every kind", "[activation]") {
       OpCase c;
       c.name = fmt::format("{} {}", name, shape.text());
       c.inputs = {{shape, false, Values::away}};
-      c.op = [act = act](Tape& tape, const std::vector<Tensor>& in) { return ops::activation(tape, in[0], act); };
-      // The derivative of tanh and sigmoid is computed from y, which bf16 has rounded: 1 − y² doubles its error.
+      c.op = [act = act](Tape& tape, const std::vector<Tensor>& in) {
+        return ops::activation(tape, in[0], act);
+      };
+      // The derivative of tanh and sigmoid is computed from y, which bf16 has rounded: 1 − y² doubles its
+      // error.
       c.bf16_limit = 2e-2;
       check(c);
     }
@@ -46,7 +49,8 @@ TEST_CASE("activation: prelu with one slope and with one for each channel", "[ac
   }
   Tape tape;
   const Tensor x = Tensor::full({2, 5}, 1);
-  CHECK_THAT(error_of([&] { ops::prelu(tape, x, Tensor::full({3}, 1)); }), Catch::Contains("3 slopes for 5 channels"));
+  CHECK_THAT(error_of([&] { ops::prelu(tape, x, Tensor::full({3}, 1)); }),
+             Catch::Contains("3 slopes for 5 channels"));
 }
 
 TEST_CASE("activation: in chains, where gradients are written in place", "[activation]") {

@@ -215,7 +215,9 @@ TEST_CASE("command: map applies a run's map and its exported weights alike", "[c
   REQUIRE(Command(folder, {"data", "make", "digits", "--output", "x.npz", "--count", "3"}).wait() == 0);
   write_npy(folder / "x.npy", read_npz(folder / "x.npz").at("data"));
   REQUIRE(Command(folder, {"map", "run", "--input", "x.npy", "--output", "a.npy"}).wait() == 0);
-  REQUIRE(Command(folder, {"map", "run/transport.safetensors", "--input", "x.npy", "--output", "b.npy"}).wait() == 0);
+  REQUIRE(
+      Command(folder, {"map", "run/transport.safetensors", "--input", "x.npy", "--output", "b.npy"}).wait() ==
+      0);
   CHECK(text_of(folder / "a.npy") == text_of(folder / "b.npy"));
   CHECK(read_npy(folder / "a.npy").shape == read_npy(folder / "x.npy").shape);
   REQUIRE(Command(folder, {"render", "a.npy", "--output", "a.png"}).wait() == 0);

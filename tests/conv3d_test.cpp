@@ -80,9 +80,9 @@ Conv3dParams params_of(const Geometry& g) {
 
 std::string describe(const Conv3dParams& p) {
   const auto text = [](const Triple& t) { return fmt::format("{}x{}x{}", t[0], t[1], t[2]); };
-  return fmt::format("N {} C {}->{} extent {} kernel {} stride {} padding {} dilation {}", p.batch, p.in_channels,
-                     p.out_channels, text(p.in_extent), text(p.kernel), text(p.stride), text(p.padding),
-                     text(p.dilation));
+  return fmt::format("N {} C {}->{} extent {} kernel {} stride {} padding {} dilation {}", p.batch,
+                     p.in_channels, p.out_channels, text(p.in_extent), text(p.kernel), text(p.stride),
+                     text(p.padding), text(p.dilation));
 }
 
 /// A buffer between guards: NaN round what is read (a stray read shows), a sentinel round what is written.
@@ -110,7 +110,8 @@ struct Buffer {
     return t;
   }
   [[nodiscard]] Tensor window_before() const {
-    return copy_from_address(tensor.as<std::byte>() - static_cast<std::size_t>(kGuard) * size_of(tensor.dtype()));
+    return copy_from_address(tensor.as<std::byte>() -
+                             static_cast<std::size_t>(kGuard) * size_of(tensor.dtype()));
   }
   [[nodiscard]] Tensor window_after() const {
     return copy_from_address(tensor.as<std::byte>() +
@@ -118,8 +119,8 @@ struct Buffer {
   }
 };
 
-/// fp32: up to 64·27 products (and Winograd's transforms). bf16: one rounding of the result (2e-3), and of the weights
-/// where a scale that is no power of two leaves them inexact.
+/// fp32: up to 64·27 products (and Winograd's transforms). bf16: one rounding of the result (2e-3), and of
+/// the weights where a scale that is no power of two leaves them inexact.
 double limit(DType dtype) { return dtype == DType::bf16 ? 6e-3 : 5e-6; }
 
 const Stream kCpu{};
@@ -150,11 +151,11 @@ void check_forward(const Conv3dParams& p, DType dtype) {
   for (const Epilogue& e : kEpilogues) {
     INFO(e.name);
     std::vector<double> expected(static_cast<std::size_t>(count));
-    const Conv3dEpilogue exact{e.bias ? bias.exact.data() : nullptr, e.residual ? residual.exact.data() : nullptr, e.scale,
-                               e.activation};
+    const Conv3dEpilogue exact{e.bias ? bias.exact.data() : nullptr,
+                               e.residual ? residual.exact.data() : nullptr, e.scale, e.activation};
     cpu::conv3d_forward_naive(p, x.exact.data(), w.exact.data(), exact, expected.data());
-    const Conv3dEpilogue fast{e.bias ? bias.tensor.data() : nullptr, e.residual ? residual.tensor.data() : nullptr,
-                              e.scale, e.activation};
+    const Conv3dEpilogue fast{e.bias ? bias.tensor.data() : nullptr,
+                              e.residual ? residual.tensor.data() : nullptr, e.scale, e.activation};
     const Buffer y(std::vector<double>(expected.size(), 1), dtype);
     // Twice: the second call runs on cached primitives.
     for (int call = 0; call < 2; ++call) {
@@ -175,11 +176,12 @@ void check_grad_input(const Conv3dParams& p, DType dtype) {
     for (const Write write : {Write::overwrite, Write::accumulate}) {
       INFO("scale " << scale << (write == Write::accumulate ? ", accumulate" : ", overwrite"));
       std::vector<double> expected = before;
-      cpu::conv3d_grad_input_naive(p, gy.exact.data(), w.exact.data(), static_cast<double>(scale), expected.data(),
-                                   write);
+      cpu::conv3d_grad_input_naive(p, gy.exact.data(), w.exact.data(), static_cast<double>(scale),
+                                   expected.data(), write);
       const Buffer gx(before, dtype);
       if (write == Write::overwrite) gx.tensor.fill(NAN);
-      kernels::conv3d_grad_input(kCpu, dtype, p, gy.tensor.data(), w.tensor.data(), scale, gx.tensor.data(), write);
+      kernels::conv3d_grad_input(kCpu, dtype, p, gy.tensor.data(), w.tensor.data(), scale, gx.tensor.data(),
+                                 write);
       const double error = distance(doubles(gx.tensor), expected);
       CHECK(error < limit(dtype));
       CHECK(gx.whole());
@@ -199,16 +201,16 @@ void check_grad_weight(const Conv3dParams& p, DType dtype) {
                       << (with_bias ? ", bias" : ""));
         std::vector<double> expected = before;
         std::vector<double> bias_expected = bias_before;
-        cpu::conv3d_grad_weight_naive(p, x.exact.data(), gy.exact.data(), static_cast<double>(scale), expected.data(),
-                                      bias_expected.data(), write);
+        cpu::conv3d_grad_weight_naive(p, x.exact.data(), gy.exact.data(), static_cast<double>(scale),
+                                      expected.data(), bias_expected.data(), write);
         const Buffer gw(before, DType::f32);
         const Buffer gb(bias_before, DType::f32);
         if (write == Write::overwrite) {
           gw.tensor.fill(NAN);
           if (with_bias) gb.tensor.fill(NAN);
         }
-        kernels::conv3d_grad_weight(kCpu, dtype, p, x.tensor.data(), gy.tensor.data(), scale, gw.tensor.data(),
-                                    with_bias ? gb.tensor.data() : nullptr, write);
+        kernels::conv3d_grad_weight(kCpu, dtype, p, x.tensor.data(), gy.tensor.data(), scale,
+                                    gw.tensor.data(), with_bias ? gb.tensor.data() : nullptr, write);
         // Weights' gradients are summed in fp32 from exact products, in bf16 too.
         const double error = distance(doubles(gw.tensor), expected);
         CHECK(error < limit(DType::f32));
@@ -233,7 +235,9 @@ void for_each_case(Check check_case) {
 
 }  // namespace
 
-TEST_CASE("conv3d: forward with every epilogue against the naive loops", "[conv3d]") { for_each_case(check_forward); }
+TEST_CASE("conv3d: forward with every epilogue against the naive loops", "[conv3d]") {
+  for_each_case(check_forward);
+}
 TEST_CASE("conv3d: grad_input against the naive loops", "[conv3d]") { for_each_case(check_grad_input); }
 TEST_CASE("conv3d: grad_weight against the naive loops", "[conv3d]") { for_each_case(check_grad_weight); }
 
@@ -259,7 +263,8 @@ TEST_CASE("conv3d: the naive loops against a sum written out", "[conv3d]") {
             inside = inside && in[a] >= 0 && in[a] < p.in_extent[a];
           }
           if (!inside) continue;
-          const std::int64_t voxel = ((n * p.in_extent[0] + in[0]) * p.in_extent[1] + in[1]) * p.in_extent[2] + in[2];
+          const std::int64_t voxel =
+              ((n * p.in_extent[0] + in[0]) * p.in_extent[1] + in[1]) * p.in_extent[2] + in[2];
           for (std::int64_t c = 0; c < p.in_channels; ++c) {
             sum += w[static_cast<std::size_t>((q * p.kernel_volume() + k) * p.in_channels + c)] *
                    x[static_cast<std::size_t>(voxel * p.in_channels + c)];
@@ -291,15 +296,21 @@ TEST_CASE("conv3d: two calls give the same bits", "[conv3d]") {
 
 namespace {
 
-OpCase conv_case(std::string name, const Shape& x, const Shape& w, const ops::Conv3dGeometry& geometry, bool bias,
-                 bool residual, float scale, Activation activation) {
+OpCase conv_case(std::string name, const Shape& x, const Shape& w, const ops::Conv3dGeometry& geometry,
+                 bool bias, bool residual, float scale, Activation activation) {
   OpCase c;
   c.name = std::move(name);
   c.inputs = {{x}, {w, true}};
   if (bias) c.inputs.push_back({{w[0]}, true});
   if (residual) {
-    Conv3dParams p = params_of({x[0], x[4], w[0], {x[1], x[2], x[3]}, {w[1], w[2], w[3]}, geometry.stride,
-                                geometry.padding, geometry.dilation});
+    Conv3dParams p = params_of({x[0],
+                                x[4],
+                                w[0],
+                                {x[1], x[2], x[3]},
+                                {w[1], w[2], w[3]},
+                                geometry.stride,
+                                geometry.padding,
+                                geometry.dilation});
     const auto o = p.out_extent();
     c.inputs.push_back({{x[0], o[0], o[1], o[2], w[0]}});
   }
@@ -320,7 +331,8 @@ constexpr Activation kLeaky{ActivationKind::leaky_relu, 0.2F};
 
 TEST_CASE("conv3d: op", "[conv3d]") {
   const ops::Conv3dGeometry same{kOne, kOne, kOne};
-  // Scales are powers of two: scaled weights stay exact in bf16, so that no sign before an activation is in doubt.
+  // Scales are powers of two: scaled weights stay exact in bf16, so that no sign before an activation is in
+  // doubt.
   const OpCase cases[] = {
       conv_case("same", {2, 3, 4, 5, 3}, {8, 3, 3, 3, 3}, same, true, false, 1, {}),
       conv_case("without bias", {1, 3, 3, 3, 1}, {2, 3, 3, 3, 1}, same, false, false, 1, {}),
@@ -346,7 +358,12 @@ TEST_CASE("conv_transpose3d: op", "[conv3d][conv_transpose3d]") {
       {"doubling", {2, 2, 3, 2, 4}, {4, 2, 2, 2, 3}, {kTwo, kNone, kOne}, kNone, {2, 4, 6, 4, 3}},
       {"output padding", {1, 2, 3, 4, 3}, {3, 3, 3, 3, 2}, {kTwo, kOne, kOne}, kOne, {1, 4, 6, 8, 2}},
       {"stride 1", {2, 3, 3, 3, 1}, {1, 3, 3, 3, 2}, {kOne, kOne, kOne}, kNone, {2, 3, 3, 3, 2}},
-      {"mixed", {1, 2, 3, 3, 2}, {2, 1, 3, 2, 3}, {{1, 2, 3}, {0, 1, 0}, {1, 2, 1}}, {0, 1, 2}, {1, 2, 8, 10, 3}},
+      {"mixed",
+       {1, 2, 3, 3, 2},
+       {2, 1, 3, 2, 3},
+       {{1, 2, 3}, {0, 1, 0}, {1, 2, 1}},
+       {0, 1, 2},
+       {1, 2, 8, 10, 3}},
   };
   for (const Case& k : cases) {
     OpCase c;
@@ -366,7 +383,8 @@ TEST_CASE("conv_transpose3d: the adjoint of conv3d", "[conv3d][conv_transpose3d]
   const ops::Conv3dGeometry geometry{kTwo, kOne, kOne};
   Tape tape;
   const auto random = [](const Shape& shape, std::uint64_t seed) {
-    return Tensor::from(shape, std::span<const double>(test_values(shape.count(), Values::normal, seed)), DType::f64);
+    return Tensor::from(shape, std::span<const double>(test_values(shape.count(), Values::normal, seed)),
+                        DType::f64);
   };
   const Tensor x = random({2, 6, 8, 4, 3}, 1);
   const Tensor w = random({5, 3, 3, 3, 3}, 2);
@@ -445,9 +463,13 @@ TEST_CASE("conv3d: shapes that do not fit", "[conv3d]") {
   fused = {};
   fused.activation.kind = ActivationKind::silu;
   CHECK_THAT(conv({8, 3, 3, 3, 16}, {}, fused), Catch::Contains("relu"));
-  CHECK_THAT(error_of([&] { ops::linear(tape, x, Tensor::full({8, 16}, 0), {}); }), Catch::Contains("linear"));
   CHECK_THAT(error_of([&] {
-               ops::conv_transpose3d(tape, x, Tensor::full({16, 2, 2, 2, 8}, 0), {}, {kTwo, kNone, kOne}, kTwo);
+               ops::linear(tape, x, Tensor::full({8, 16}, 0), {});
              }),
-             Catch::Contains("output padding"));
+             Catch::Contains("linear"));
+  CHECK_THAT(
+      error_of([&] {
+        ops::conv_transpose3d(tape, x, Tensor::full({16, 2, 2, 2, 8}, 0), {}, {kTwo, kNone, kOne}, kTwo);
+      }),
+      Catch::Contains("output padding"));
 }

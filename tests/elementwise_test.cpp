@@ -24,18 +24,28 @@ TEST_CASE("elementwise: arithmetic", "[elementwise]") {
   const std::pair<const char*, OpCase> cases[] = {
       {"add", {"", {{odd}, {odd}}, [](Tape& t, const Inputs& in) { return ops::add(t, in[0], in[1]); }}},
       {"sub", {"", {{odd}, {odd}}, [](Tape& t, const Inputs& in) { return ops::sub(t, in[0], in[1]); }}},
-      {"large", {"", {{large}, {large}}, [](Tape& t, const Inputs& in) { return ops::sub(t, in[0], in[1]); }}},
+      {"large",
+       {"", {{large}, {large}}, [](Tape& t, const Inputs& in) { return ops::sub(t, in[0], in[1]); }}},
       {"combination",
-       {"", {{odd}, {odd}}, [](Tape& t, const Inputs& in) { return ops::linear_combination(t, 0.5, in[0], -2, in[1]); }}},
-      {"scale_add", {"", {{odd}, {odd}}, [](Tape& t, const Inputs& in) { return ops::scale_add(t, in[0], 0.1, in[1]); }}},
+       {"",
+        {{odd}, {odd}},
+        [](Tape& t, const Inputs& in) { return ops::linear_combination(t, 0.5, in[0], -2, in[1]); }}},
+      {"scale_add",
+       {"", {{odd}, {odd}}, [](Tape& t, const Inputs& in) { return ops::scale_add(t, in[0], 0.1, in[1]); }}},
       {"scale", {"", {{odd}}, [](Tape& t, const Inputs& in) { return ops::scale(t, in[0], -0.75); }}},
       {"x + x", {"", {{odd}}, [](Tape& t, const Inputs& in) { return ops::add(t, in[0], in[0]); }}},
       {"mul", {"", {{odd}, {odd}}, [](Tape& t, const Inputs& in) { return ops::mul(t, in[0], in[1]); }}},
       {"x·x", {"", {{odd}}, [](Tape& t, const Inputs& in) { return ops::mul(t, in[0], in[0]); }}},
-      {"large mul", {"", {{large}, {large}}, [](Tape& t, const Inputs& in) { return ops::mul(t, in[0], in[1]); }}},
+      {"large mul",
+       {"", {{large}, {large}}, [](Tape& t, const Inputs& in) { return ops::mul(t, in[0], in[1]); }}},
       {"repeat", {"", {{odd}}, [](Tape& t, const Inputs& in) { return ops::repeat(t, in[0], 3); }}},
       {"repeat once", {"", {{{1, 4}}}, [](Tape& t, const Inputs& in) { return ops::repeat(t, in[0], 1); }}},
-      {"reshape", {"", {{odd}}, [](Tape& t, const Inputs& in) { return ops::reshape(t, in[0], {6, 15}); }}},
+      {"reshape",
+       {"",
+        {{odd}},
+        [](Tape& t, const Inputs& in) {
+          return ops::reshape(t, in[0], {6, 15});
+        }}},
   };
   for (const auto& [name, c] : cases) {
     INFO(name);
@@ -54,7 +64,10 @@ TEST_CASE("elementwise: repeat goes copy by copy", "[elementwise]") {
 TEST_CASE("elementwise: what does not fit", "[elementwise]") {
   Tape tape;
   const Tensor x = Tensor::full({2, 3}, 1);
-  CHECK_THAT(error_of([&] { ops::add(tape, x, Tensor::full({3, 2}, 1)); }), Catch::Contains("2×3 fp32 with 3×2 fp32"));
+  CHECK_THAT(error_of([&] {
+               ops::add(tape, x, Tensor::full({3, 2}, 1));
+             }),
+             Catch::Contains("2×3 fp32 with 3×2 fp32"));
   CHECK_THAT(error_of([&] { ops::mul(tape, x, x.to(DType::f64)); }), Catch::Contains("fp64"));
   CHECK_THAT(error_of([&] { ops::reshape(tape, x, {7}); }), Catch::Contains("2×3 to 7"));
   CHECK_THAT(error_of([&] { ops::repeat(tape, x, 0); }), Catch::Contains("0 times"));
@@ -69,7 +82,8 @@ TEST_CASE("elementwise: a cast brings the gradient back in the input's type", "[
     const Tensor y = ops::cast(tape, x, DType::bf16);
     CHECK(y.dtype() == DType::bf16);
     CHECK(doubles(y) == values);  // exact in bf16
-    const Tensor r = Tensor::from({37}, std::span<const double>(test_values(37, Values::normal, 2)), DType::bf16);
+    const Tensor r =
+        Tensor::from({37}, std::span<const double>(test_values(37, Values::normal, 2)), DType::bf16);
     // Used twice, so the second contribution is added in the wider type.
     tape.backward(ops::sum(tape, ops::add(tape, ops::mul(tape, y, r), ops::cast(tape, x, DType::bf16))));
     const Tensor gradient = gradient_of(x);
@@ -81,7 +95,8 @@ TEST_CASE("elementwise: a cast brings the gradient back in the input's type", "[
   }
 }
 
-TEST_CASE("elementwise: bf16 rounds to nearest, ties to even, and keeps what is not finite", "[elementwise]") {
+TEST_CASE("elementwise: bf16 rounds to nearest, ties to even, and keeps what is not finite",
+          "[elementwise]") {
   const auto rounded = [](float v) {
     const Tensor t = Tensor::from({1}, std::span<const float>(&v, 1), DType::bf16);
     return *t.as<std::uint16_t>();
@@ -136,8 +151,9 @@ TEST_CASE("elementwise: random numbers are a pure function of state and index", 
   const auto first = normal_from(kState.block(0)[0], kState.block(0)[1]);
   CHECK(once[0] == Approx(first[0]).epsilon(1e-6));
   CHECK(once[1] == Approx(first[1]).epsilon(1e-6));
-  for (const RandomState& other : {RandomState{8, Purpose::test, 3}, RandomState{7, Purpose::noise, 3},
-                                   RandomState{7, Purpose::test, 4}, RandomState{7, Purpose::test, 3 + (1ULL << 32)}}) {
+  for (const RandomState& other :
+       {RandomState{8, Purpose::test, 3}, RandomState{7, Purpose::noise, 3}, RandomState{7, Purpose::test, 4},
+        RandomState{7, Purpose::test, 3 + (1ULL << 32)}}) {
     const std::vector<float> different = Tensor::normal({10007}, other, 0, 1).to_floats();
     std::int64_t alike = 0;
     for (std::size_t i = 0; i < once.size(); ++i) alike += once[i] == different[i] ? 1 : 0;
@@ -161,6 +177,7 @@ TEST_CASE("elementwise: uniform numbers fill their interval", "[elementwise][ran
   }
   double chi = 0;
   const double expected = static_cast<double>(n) / 50;
-  for (const std::int64_t b : bins) chi += (static_cast<double>(b) - expected) * (static_cast<double>(b) - expected) / expected;
+  for (const std::int64_t b : bins)
+    chi += (static_cast<double>(b) - expected) * (static_cast<double>(b) - expected) / expected;
   CHECK(chi < 49 + 5 * std::sqrt(2 * 49.0));  // χ² with 49 degrees of freedom: mean 49, deviation √98
 }

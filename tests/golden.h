@@ -20,7 +20,8 @@ inline std::vector<double> doubles(const Tensor& t) {
   return {wide.as<double>(), wide.as<double>() + wide.count()};
 }
 
-/// ‖got − expected‖₂/‖expected‖₂; the absolute distance where the expected is all zero, infinite where sizes differ.
+/// ‖got − expected‖₂/‖expected‖₂; the absolute distance where the expected is all zero, infinite where sizes
+/// differ.
 inline double distance(std::span<const double> got, std::span<const double> expected) {
   if (got.size() != expected.size()) return INFINITY;
   double error = 0;

@@ -1,6 +1,6 @@
 // Parity with PyTorch: single operations and the two networks, forward, loss and every gradient
-// (tests/goldens/README.md). In double the answers agree to their fp32 storage; in fp32 the limit is what another order
-// of summation costs (PyTorch's own fp32 is up to 1.2e-5 away from its double).
+// (tests/goldens/README.md). In double the answers agree to their fp32 storage; in fp32 the limit is what
+// another order of summation costs (PyTorch's own fp32 is up to 1.2e-5 away from its double).
 #include <functional>
 
 #include "engine/ops/activation.h"
@@ -19,7 +19,8 @@ using namespace voxot::test;
 
 namespace {
 
-/// fp64: half an ulp of fp32 storage is 6e-8. fp32: four digits, as the issue asks; a mistake is orders larger.
+/// fp64: half an ulp of fp32 storage is 6e-8. fp32: four digits, as the issue asks; a mistake is orders
+/// larger.
 double network_limit(DType dtype) { return dtype == DType::f64 ? 1e-6 : 1e-4; }
 /// One op in fp32 sums at most a few hundred products.
 double op_limit(DType dtype) { return dtype == DType::f64 ? 2e-7 : 2e-6; }
@@ -27,8 +28,8 @@ double op_limit(DType dtype) { return dtype == DType::f64 ? 2e-7 : 2e-6; }
 using Op = std::function<Tensor(Tape&, const std::vector<Tensor>&)>;
 
 /// Checks output and gradients of one stored op; `inputs` are names below the case ("input", "weight", ...).
-void check_op(const Golden& g, const std::string& name, const std::vector<std::string>& inputs, DType dtype, const Op& op,
-              bool volumes = true) {
+void check_op(const Golden& g, const std::string& name, const std::vector<std::string>& inputs, DType dtype,
+              const Op& op, bool volumes = true) {
   INFO(name << " in " << name_of(dtype));
   const auto read = [&](const std::string& what) {
     return volumes ? g.tensor(name + "." + what, dtype) : g.plain(name + "." + what, dtype);
@@ -69,8 +70,8 @@ const std::vector<std::string> kParametric{"input", "weight", "bias"};
 TEST_CASE("goldens: convolutions", "[goldens][conv3d]") {
   const Golden g("ops");
   const DType dtype = GENERATE(DType::f64, DType::f32);
-  for (const char* name :
-       {"conv3d_same", "conv3d_pointwise", "conv3d_stride2", "conv3d_dilation2", "conv3d_mixed", "conv3d_flat"}) {
+  for (const char* name : {"conv3d_same", "conv3d_pointwise", "conv3d_stride2", "conv3d_dilation2",
+                           "conv3d_mixed", "conv3d_flat"}) {
     check_op(g, name, kParametric, dtype, [&](Tape& tape, const std::vector<Tensor>& in) {
       return ops::conv3d(tape, in[0], in[1], in[2], geometry(g, name));
     });
@@ -81,9 +82,8 @@ TEST_CASE("goldens: convolutions", "[goldens][conv3d]") {
                                    g.triple(std::string(name) + ".output_padding"));
     });
   }
-  check_op(g, "linear", kParametric, dtype, [](Tape& tape, const std::vector<Tensor>& in) {
-    return ops::linear(tape, in[0], in[1], in[2]);
-  });
+  check_op(g, "linear", kParametric, dtype,
+           [](Tape& tape, const std::vector<Tensor>& in) { return ops::linear(tape, in[0], in[1], in[2]); });
 }
 
 TEST_CASE("goldens: normalisations", "[goldens][normalisation]") {
@@ -126,9 +126,10 @@ TEST_CASE("goldens: pooling and resampling", "[goldens][pooling][resample]") {
   }
   for (const auto& [name, mode] : {std::pair{"upsample_nearest", ops::Upsampling::nearest},
                                    std::pair{"upsample_trilinear", ops::Upsampling::trilinear}}) {
-    check_op(g, name, {"input"}, dtype, [&, name = name, mode = mode](Tape& tape, const std::vector<Tensor>& in) {
-      return ops::upsample(tape, in[0], g.triple(std::string(name) + ".factor"), mode);
-    });
+    check_op(g, name, {"input"}, dtype,
+             [&, name = name, mode = mode](Tape& tape, const std::vector<Tensor>& in) {
+               return ops::upsample(tape, in[0], g.triple(std::string(name) + ".factor"), mode);
+             });
   }
 }
 
@@ -136,18 +137,17 @@ TEST_CASE("goldens: activations", "[goldens][activation]") {
   const Golden g("ops");
   const DType dtype = GENERATE(DType::f64, DType::f32);
   const std::pair<const char*, Activation> kinds[] = {
-      {"relu", {ActivationKind::relu, 0}},          {"leaky_relu", {ActivationKind::leaky_relu, 0.2F}},
-      {"silu", {ActivationKind::silu, 0}},          {"tanh", {ActivationKind::tanh, 0}},
-      {"sigmoid", {ActivationKind::sigmoid, 0}},    {"softplus", {ActivationKind::softplus, 0}},
+      {"relu", {ActivationKind::relu, 0}},       {"leaky_relu", {ActivationKind::leaky_relu, 0.2F}},
+      {"silu", {ActivationKind::silu, 0}},       {"tanh", {ActivationKind::tanh, 0}},
+      {"sigmoid", {ActivationKind::sigmoid, 0}}, {"softplus", {ActivationKind::softplus, 0}},
   };
   for (const auto& [name, act] : kinds) {
     check_op(g, name, {"input"}, dtype, [act = act](Tape& tape, const std::vector<Tensor>& in) {
       return ops::activation(tape, in[0], act);
     });
   }
-  check_op(g, "prelu", {"input", "weight"}, dtype, [](Tape& tape, const std::vector<Tensor>& in) {
-    return ops::prelu(tape, in[0], in[1]);
-  });
+  check_op(g, "prelu", {"input", "weight"}, dtype,
+           [](Tape& tape, const std::vector<Tensor>& in) { return ops::prelu(tape, in[0], in[1]); });
 }
 
 TEST_CASE("goldens: losses and reductions", "[goldens][reduction]") {
@@ -161,11 +161,13 @@ TEST_CASE("goldens: losses and reductions", "[goldens][reduction]") {
   check_op(g, "mse_loss", {"input", "target"}, dtype, [](Tape& tape, const std::vector<Tensor>& in) {
     return ops::mean_squared_error(tape, in[0], in[1]);
   });
-  check_op(g, "mean", {"input"}, dtype, [](Tape& tape, const std::vector<Tensor>& in) { return ops::mean(tape, in[0]); });
+  check_op(g, "mean", {"input"}, dtype,
+           [](Tape& tape, const std::vector<Tensor>& in) { return ops::mean(tape, in[0]); });
   check_op(
       g, "var_unbiased", {"input"}, dtype,
       [&](Tape& tape, const std::vector<Tensor>& in) {
-        return ops::reduce(tape, in[0], Reduction::variance, static_cast<std::size_t>(g.integers("var_unbiased.axis")[0]));
+        return ops::reduce(tape, in[0], Reduction::variance,
+                           static_cast<std::size_t>(g.integers("var_unbiased.axis")[0]));
       },
       false);
 }
@@ -177,7 +179,8 @@ bool vanishes(const std::string& name) {
   return name.ends_with("double_conv.0.bias") || name.ends_with("double_conv.3.bias");
 }
 
-void check_gradients(const Golden& g, const std::string& prefix, Parameters& parameters, DType dtype, bool normalised) {
+void check_gradients(const Golden& g, const std::string& prefix, Parameters& parameters, DType dtype,
+                     bool normalised) {
   const auto gradients = named_gradients(parameters);
   std::size_t checked = 0;
   for (const NamedTensor& entry : parameters.named()) {
@@ -230,7 +233,8 @@ void check_map(const Golden& g, const std::string& prefix, const UNet3DOptions& 
   if (g.has(prefix + "output_eval")) {
     const NoRecord quiet(tape);
     const EvaluationMode evaluation(map);
-    CHECK(distance(map.forward(tape, x, noise), g.tensor(prefix + "output_eval", dtype)) < network_limit(dtype));
+    CHECK(distance(map.forward(tape, x, noise), g.tensor(prefix + "output_eval", dtype)) <
+          network_limit(dtype));
   }
   check_gradients(g, prefix, parameters, dtype, options.norm != NormKind::none);
 }
@@ -246,7 +250,8 @@ TEST_CASE("goldens: UNet3D with batch normalisation", "[goldens][models]") {
   check_map(g, "noncubic.", options, dtype);
 }
 
-TEST_CASE("goldens: UNet3D with group normalisation, transposed upsampling, noise, residual", "[goldens][models]") {
+TEST_CASE("goldens: UNet3D with group normalisation, transposed upsampling, noise, residual",
+          "[goldens][models]") {
   const Golden g("unet3d_group_transposed");
   UNet3DOptions options;
   options.base = 2;

@@ -16,7 +16,8 @@ namespace {
 
 std::int64_t parameter_count(const Module& module) {
   std::int64_t count = 0;
-  for (const NamedTensor& entry : module.named_tensors()) count += entry.parameter ? entry.tensor->count() : 0;
+  for (const NamedTensor& entry : module.named_tensors())
+    count += entry.parameter ? entry.tensor->count() : 0;
   return count;
 }
 
@@ -172,15 +173,28 @@ TEST_CASE("models: what does not fit is refused", "[models]") {
   UNet3DOptions options;
   options.base = 2;
   UNet3D map(options);
-  CHECK_THAT(error_of([&] { map.forward(tape, volumes({1, 8, 12, 8, 3}), {}); }), Catch::Contains("1×8×12×8×3"));
-  CHECK_THAT(error_of([&] { map.forward(tape, volumes({1, 8, 8, 8, 4}), {}); }), Catch::Contains("3 channels"));
+  CHECK_THAT(error_of([&] {
+               map.forward(tape, volumes({1, 8, 12, 8, 3}), {});
+             }),
+             Catch::Contains("1×8×12×8×3"));
+  CHECK_THAT(error_of([&] {
+               map.forward(tape, volumes({1, 8, 8, 8, 4}), {});
+             }),
+             Catch::Contains("3 channels"));
   CHECK_THAT(error_of([&] { map.forward(tape, volumes({8, 8}), {}); }), Catch::Contains("UNet3D"));
-  CHECK_THAT(error_of([&] { map.forward(tape, volumes({1, 8, 8, 8, 3}), volumes({1, 8, 8, 8, 1})); }),
+  CHECK_THAT(error_of([&] {
+               map.forward(tape, volumes({1, 8, 8, 8, 3}), volumes({1, 8, 8, 8, 1}));
+             }),
              Catch::Contains("noise"));
   options.noise_channels = 1;
   UNet3D noisy(options);
-  CHECK_THAT(error_of([&] { noisy.forward(tape, volumes({1, 8, 8, 8, 3}), {}); }), Catch::Contains("without noise"));
-  CHECK_THAT(error_of([&] { noisy.forward(tape, volumes({1, 8, 8, 8, 3}), volumes({1, 8, 8, 8, 2})); }),
+  CHECK_THAT(error_of([&] {
+               noisy.forward(tape, volumes({1, 8, 8, 8, 3}), {});
+             }),
+             Catch::Contains("without noise"));
+  CHECK_THAT(error_of([&] {
+               noisy.forward(tape, volumes({1, 8, 8, 8, 3}), volumes({1, 8, 8, 8, 2}));
+             }),
              Catch::Contains("noise"));
   ResNet3DOptions f;
   f.extent = {2, 8, 8};
@@ -190,9 +204,15 @@ TEST_CASE("models: what does not fit is refused", "[models]") {
   f.extent = {8, 8, 8};
   f.nf = 2;
   ResNet3D network(f);
-  CHECK_THAT(error_of([&] { network.forward(tape, volumes({1, 8, 8, 16, 3})); }), Catch::Contains("1×8×8×16×3"));
+  CHECK_THAT(error_of([&] {
+               network.forward(tape, volumes({1, 8, 8, 16, 3}));
+             }),
+             Catch::Contains("1×8×8×16×3"));
   VoxelClassifier classifier(VoxelClassifierOptions{});
-  CHECK_THAT(error_of([&] { classifier.forward(tape, volumes({1, 8, 8, 8, 3})); }), Catch::Contains("VoxelClassifier"));
+  CHECK_THAT(error_of([&] {
+               classifier.forward(tape, volumes({1, 8, 8, 8, 3}));
+             }),
+             Catch::Contains("VoxelClassifier"));
 }
 
 TEST_CASE("models: bf16 is near fp32", "[models]") {
@@ -234,7 +254,8 @@ TEST_CASE("models: the same seed gives the same bits, another seed others", "[mo
     Optimizer f_optimizer(f_parameters, {});
     for (int s = 0; s < 3; ++s) {
       Tape tape;
-      const Tensor x = Tensor::normal({2, 16, 16, 16, 3}, {seed, Purpose::test, static_cast<std::uint64_t>(s)}, 0, 1);
+      const Tensor x =
+          Tensor::normal({2, 16, 16, 16, 3}, {seed, Purpose::test, static_cast<std::uint64_t>(s)}, 0, 1);
       tape.backward(ops::mean(tape, f.forward(tape, map.forward(tape, x, {}))));
       optimizer.step();
       f_optimizer.step();
@@ -256,7 +277,8 @@ TEST_CASE("models: initial distributions have the spread they name", "[models]")
     layer.initialise(initialiser);
     const std::vector<double> w = doubles(layer.weight);
     const double largest = *std::max_element(w.begin(), w.end());
-    return std::array<double, 3>{norm(w) / std::sqrt(static_cast<double>(w.size())), largest, norm(doubles(layer.bias))};
+    return std::array<double, 3>{norm(w) / std::sqrt(static_cast<double>(w.size())), largest,
+                                 norm(doubles(layer.bias))};
   };
   const double in = 16 * 27;
   const double out = 32 * 27;

@@ -107,8 +107,10 @@ TEST_CASE("not_trace: in fp32, every loss at the published rate", "[not_trace][n
     const auto spread = g.values("lr1e-4." + name + "_fp32_spread");
     REQUIRE(got.size() == expected.size());
     for (std::size_t i = 0; i < got.size(); ++i) {
-      INFO(name << " " << i << ": got " << got[i] << ", expected " << expected[i] << ", spread " << spread[i]);
-      // The loop amplifies rounding: four orders of summation in PyTorch's fp32 differ by `spread` from its double.
+      INFO(name << " " << i << ": got " << got[i] << ", expected " << expected[i] << ", spread "
+                << spread[i]);
+      // The loop amplifies rounding: four orders of summation in PyTorch's fp32 differ by `spread` from its
+      // double.
       CHECK(std::abs(got[i] - expected[i]) < std::max(1e-5, 4 * spread[i]));
     }
   };

@@ -118,9 +118,9 @@ TEST_CASE("optimizer: clipping scales the whole gradient to the limit", "[optimi
     optimizer.step();
     return doubles(network.values);
   };
-  CHECK(distance(moved(2, 1), std::vector<double>{-1.2, 0, 1.6, 0}) < 1e-6);   // norm 5 to 2
-  CHECK(distance(moved(10, 1), std::vector<double>{-3, 0, 4, 0}) < 1e-12);     // below the limit: untouched
-  CHECK(distance(moved(0, 1), std::vector<double>{-3, 0, 4, 0}) < 1e-12);      // no limit
+  CHECK(distance(moved(2, 1), std::vector<double>{-1.2, 0, 1.6, 0}) < 1e-6);  // norm 5 to 2
+  CHECK(distance(moved(10, 1), std::vector<double>{-3, 0, 4, 0}) < 1e-12);    // below the limit: untouched
+  CHECK(distance(moved(0, 1), std::vector<double>{-3, 0, 4, 0}) < 1e-12);     // no limit
   CHECK(distance(moved(2, 1e4), std::vector<double>{-1.2, 0, 1.6, 0}) < 1e-6);
 }
 
@@ -172,7 +172,8 @@ TEST_CASE("optimizer: the schedule scales the learning rate", "[optimizer]") {
 }
 
 TEST_CASE("optimizer: saved and loaded, it goes on with the same bits", "[optimizer]") {
-  for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::rmsprop}) {
+  for (const OptimizerKind kind :
+       {OptimizerKind::sgd, OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::rmsprop}) {
     OptimizerOptions options;
     options.params.kind = kind;
     options.params.momentum = 0.9;
@@ -215,7 +216,8 @@ TEST_CASE("optimizer: a state that does not fit is refused", "[optimizer]") {
   std::map<std::string, HostArray> arrays;
   Optimizer(p1, {}).save("o.", arrays);
   Optimizer other(p2, {});
-  CHECK_THAT(error_of([&] { other.load("o.", arrays); }), Catch::Contains("o.first has 16 elements, expected 48"));
+  CHECK_THAT(error_of([&] { other.load("o.", arrays); }),
+             Catch::Contains("o.first has 16 elements, expected 48"));
   arrays.erase("o.second");
   Optimizer same(p1, {});
   CHECK_THAT(error_of([&] { same.load("o.", arrays); }), Catch::Contains("o.second"));
@@ -243,7 +245,8 @@ TEST_CASE("moving average: the first update copies, then the decay warms up", "[
     const double now = value;
     {
       const Averaged shown(&average);
-      CHECK(distance(doubles(network.values), std::vector<double>{expected, 2 * expected, -expected}) < 1e-12);
+      CHECK(distance(doubles(network.values), std::vector<double>{expected, 2 * expected, -expected}) <
+            1e-12);
     }
     CHECK(doubles(network.values)[0] == now);  // and the network is itself again
   }

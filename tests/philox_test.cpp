@@ -11,7 +11,8 @@ using namespace voxot;
 TEST_CASE("philox: known answers of Random123 for philox4x32-10", "[philox]") {
   CHECK(philox({0, 0, 0, 0}, {0, 0}) == PhiloxCounter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
   constexpr std::uint32_t kAll = 0xffffffff;
-  CHECK(philox({kAll, kAll, kAll, kAll}, {kAll, kAll}) == PhiloxCounter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
+  CHECK(philox({kAll, kAll, kAll, kAll}, {kAll, kAll}) ==
+        PhiloxCounter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
   CHECK(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
         PhiloxCounter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
 }
@@ -30,8 +31,9 @@ TEST_CASE("philox: purposes, steps and seeds give distinct streams", "[philox]")
   std::set<PhiloxCounter> seen;
   std::size_t blocks = 0;
   for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1} << 32}) {
-    for (const Purpose purpose : {Purpose::initialisation, Purpose::source_samples, Purpose::target_samples, Purpose::noise,
-                                  Purpose::split, Purpose::evaluation, Purpose::classifier, Purpose::synthesis, Purpose::test}) {
+    for (const Purpose purpose :
+         {Purpose::initialisation, Purpose::source_samples, Purpose::target_samples, Purpose::noise,
+          Purpose::split, Purpose::evaluation, Purpose::classifier, Purpose::synthesis, Purpose::test}) {
       for (const std::uint64_t step : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1} << 32}) {
         for (std::uint32_t block = 0; block < 50; ++block) {
           seen.insert(RandomState{seed, purpose, step}.block(block));

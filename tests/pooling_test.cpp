@@ -27,8 +27,8 @@ const Window kWindows[] = {
 };
 
 /// The pooled volume by the definition; `count_padding` as in average_pool3d; `maximum` pools by the maximum.
-std::vector<double> pool(const std::vector<double>& x, const Shape& shape, const ops::PoolWindow& w, bool maximum,
-                         bool count_padding) {
+std::vector<double> pool(const std::vector<double>& x, const Shape& shape, const ops::PoolWindow& w,
+                         bool maximum, bool count_padding) {
   std::array<std::int64_t, 3> out{};
   for (std::size_t a = 0; a < 3; ++a) {
     out[a] = (shape[a + 1] + 2 * w.padding[a] - w.kernel[a]) / w.stride[a] + 1;
@@ -43,8 +43,8 @@ std::vector<double> pool(const std::vector<double>& x, const Shape& shape, const
         std::int64_t inside = 0;
         const std::int64_t volume = w.kernel[0] * w.kernel[1] * w.kernel[2];
         for (std::int64_t k = 0; k < volume; ++k) {
-          const std::array<std::int64_t, 3> tap{k / (w.kernel[1] * w.kernel[2]), k / w.kernel[2] % w.kernel[1],
-                                                k % w.kernel[2]};
+          const std::array<std::int64_t, 3> tap{k / (w.kernel[1] * w.kernel[2]),
+                                                k / w.kernel[2] % w.kernel[1], k % w.kernel[2]};
           std::int64_t index = n;
           bool valid = true;
           for (std::size_t a = 0; a < 3; ++a) {
@@ -77,7 +77,8 @@ TEST_CASE("pooling: max", "[pooling]") {
     const std::vector<double> x = test_values(w.shape.count(), Values::distinct, 3);
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
       Tape tape;
-      const Tensor y = ops::max_pool3d(tape, Tensor::from(w.shape, std::span<const double>(x), dtype), w.window);
+      const Tensor y =
+          ops::max_pool3d(tape, Tensor::from(w.shape, std::span<const double>(x), dtype), w.window);
       CHECK(doubles(y) == pool(x, w.shape, w.window, true, true));  // a maximum is one of the values: exact
     }
   }
@@ -112,19 +113,27 @@ TEST_CASE("pooling: among equals the first wins, and NaN wins over all", "[pooli
   CHECK(doubles(gradient_of(x)) == std::vector<double>{1, 0, 0, 0, 0, 0, 0, 0});
   std::vector<double> values(8, 1.0);
   values[5] = NAN;
-  CHECK(std::isnan(ops::max_pool3d(tape, Tensor::from({1, 2, 2, 2, 1}, std::span<const double>(values)), {}).item()));
+  CHECK(std::isnan(
+      ops::max_pool3d(tape, Tensor::from({1, 2, 2, 2, 1}, std::span<const double>(values)), {}).item()));
   values.assign(8, -INFINITY);
-  CHECK(ops::max_pool3d(tape, Tensor::from({1, 2, 2, 2, 1}, std::span<const double>(values)), {}).item() == -INFINITY);
+  CHECK(ops::max_pool3d(tape, Tensor::from({1, 2, 2, 2, 1}, std::span<const double>(values)), {}).item() ==
+        -INFINITY);
 }
 
 TEST_CASE("pooling: windows that do not fit", "[pooling]") {
   Tape tape;
   const Tensor x = Tensor::full({1, 2, 3, 4, 1}, 0);
-  CHECK_THAT(error_of([&] { ops::max_pool3d(tape, x, {{3, 1, 1}, {1, 1, 1}, {0, 0, 0}}); }),
+  CHECK_THAT(error_of([&] {
+               ops::max_pool3d(tape, x, {{3, 1, 1}, {1, 1, 1}, {0, 0, 0}});
+             }),
              Catch::Contains("does not fit extent 2"));
-  CHECK_THAT(error_of([&] { ops::average_pool3d(tape, x, {{2, 2, 2}, {1, 1, 1}, {2, 0, 0}}); }),
+  CHECK_THAT(error_of([&] {
+               ops::average_pool3d(tape, x, {{2, 2, 2}, {1, 1, 1}, {2, 0, 0}});
+             }),
              Catch::Contains("padding 2"));
   CHECK_THAT(error_of([&] { ops::max_pool3d(tape, Tensor::full({2, 3}, 0), {}); }), Catch::Contains("2×3"));
-  CHECK_THAT(error_of([&] { ops::max_pool3d(tape, Tensor::full({1, 9, 9, 9, 1}, 0), {{7, 7, 7}, {1, 1, 1}, {0, 0, 0}}); }),
+  CHECK_THAT(error_of([&] {
+               ops::max_pool3d(tape, Tensor::full({1, 9, 9, 9, 1}, 0), {{7, 7, 7}, {1, 1, 1}, {0, 0, 0}});
+             }),
              Catch::Contains("256"));
 }

@@ -12,7 +12,8 @@ namespace {
 using Triple = std::array<std::int64_t, 3>;
 
 Tensor values_of(const Shape& shape, std::uint64_t seed, DType dtype = DType::f64) {
-  return Tensor::from(shape, std::span<const double>(test_values(shape.count(), Values::normal, seed)), dtype);
+  return Tensor::from(shape, std::span<const double>(test_values(shape.count(), Values::normal, seed)),
+                      dtype);
 }
 
 }  // namespace
@@ -23,15 +24,19 @@ TEST_CASE("resample: upsampling", "[resample]") {
     Triple factor;
   };
   const Case cases[] = {
-      {{2, 2, 3, 1, 3}, {2, 2, 2}}, {{1, 1, 1, 1, 1}, {2, 2, 2}}, {{1, 3, 2, 4, 5}, {1, 2, 3}}, {{3, 1, 5, 4, 4}, {1, 2, 2}},
-      {{1, 2, 1, 2, 300}, {2, 1, 2}},  // more channels than one block of the backward pass
+      {{2, 2, 3, 1, 3}, {2, 2, 2}}, {{1, 1, 1, 1, 1}, {2, 2, 2}},   {{1, 3, 2, 4, 5}, {1, 2, 3}},
+      {{3, 1, 5, 4, 4}, {1, 2, 2}}, {{1, 2, 1, 2, 300}, {2, 1, 2}},  // more channels than one block of the
+                                                                     // backward pass
   };
   for (const Case& k : cases) {
     for (const auto mode : {ops::Upsampling::nearest, ops::Upsampling::trilinear}) {
       OpCase c;
-      c.name = fmt::format("{} {}", mode == ops::Upsampling::nearest ? "nearest" : "trilinear", k.shape.text());
+      c.name =
+          fmt::format("{} {}", mode == ops::Upsampling::nearest ? "nearest" : "trilinear", k.shape.text());
       c.inputs = {{k.shape}};
-      c.op = [&](Tape& tape, const std::vector<Tensor>& in) { return ops::upsample(tape, in[0], k.factor, mode); };
+      c.op = [&](Tape& tape, const std::vector<Tensor>& in) {
+        return ops::upsample(tape, in[0], k.factor, mode);
+      };
       check(c);
     }
   }
@@ -59,18 +64,21 @@ TEST_CASE("resample: nearest repeats every voxel", "[resample]") {
 
 TEST_CASE("resample: trilinear keeps constants, and ramps between the outer half voxels", "[resample]") {
   Tape tape;
-  const std::vector<double> flat =
-      doubles(ops::upsample(tape, Tensor::full({1, 2, 3, 2, 2}, 0.75, DType::f64), {2, 2, 2}, ops::Upsampling::trilinear));
+  const std::vector<double> flat = doubles(ops::upsample(
+      tape, Tensor::full({1, 2, 3, 2, 2}, 0.75, DType::f64), {2, 2, 2}, ops::Upsampling::trilinear));
   for (const double v : flat) CHECK(v == Approx(0.75).epsilon(1e-15));
   const std::vector<double> ramp{0, 1, 2, 3};
-  const std::vector<double> y = doubles(
-      ops::upsample(tape, Tensor::from({1, 1, 1, 4, 1}, std::span<const double>(ramp)), {1, 1, 2}, ops::Upsampling::trilinear));
+  const std::vector<double> y =
+      doubles(ops::upsample(tape, Tensor::from({1, 1, 1, 4, 1}, std::span<const double>(ramp)), {1, 1, 2},
+                            ops::Upsampling::trilinear));
   CHECK(distance(y, std::vector<double>{0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3}) < 1e-15);
 }
 
 TEST_CASE("resample: joining channels", "[resample]") {
-  const std::pair<Shape, Shape> shapes[] = {
-      {{2, 2, 3, 1, 3}, {2, 2, 3, 1, 5}}, {{1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}}, {{4, 3}, {4, 1}}, {{2, 3, 2, 2, 16}, {2, 3, 2, 2, 1}}};
+  const std::pair<Shape, Shape> shapes[] = {{{2, 2, 3, 1, 3}, {2, 2, 3, 1, 5}},
+                                            {{1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}},
+                                            {{4, 3}, {4, 1}},
+                                            {{2, 3, 2, 2, 16}, {2, 3, 2, 2, 1}}};
   for (const auto& [a, b] : shapes) {
     OpCase c;
     c.name = fmt::format("{} and {}", a.text(), b.text());
@@ -84,10 +92,15 @@ TEST_CASE("resample: joining channels", "[resample]") {
   const std::vector<double> x = doubles(a);
   const std::vector<double> y = doubles(b);
   CHECK(doubles(ops::concat_channels(tape, a, b)) == std::vector<double>{x[0], x[1], y[0], x[2], x[3], y[1]});
-  CHECK_THAT(error_of([&] { ops::concat_channels(tape, a, values_of({3, 1}, 1)); }), Catch::Contains("2×2 fp64 with 3×1"));
+  CHECK_THAT(error_of([&] {
+               ops::concat_channels(tape, a, values_of({3, 1}, 1));
+             }),
+             Catch::Contains("2×2 fp64 with 3×1"));
   CHECK_THAT(error_of([&] { ops::concat_channels(tape, a, b.to(DType::f32)); }), Catch::Contains("fp32"));
   // The same count of rows is not the same shape.
-  CHECK_THAT(error_of([&] { ops::concat_channels(tape, values_of({2, 3, 1}, 1), values_of({3, 2, 1}, 1)); }),
+  CHECK_THAT(error_of([&] {
+               ops::concat_channels(tape, values_of({2, 3, 1}, 1), values_of({3, 2, 1}, 1));
+             }),
              Catch::Contains("2×3×1 with 3×2×1"));
 }
 
@@ -101,12 +114,17 @@ TEST_CASE("resample: joining with an upsampled volume in one pass", "[resample]"
     Tape tape;
     const Tensor skip = values_of({2, 4, 2, 6, 3}, 1, dtype);
     const Tensor x = values_of({2, 2, 1, 2, 5}, 2, dtype);
-    const Tensor apart = ops::concat_channels(tape, skip, ops::upsample(tape, x, {2, 2, 3}, ops::Upsampling::nearest));
+    const Tensor apart =
+        ops::concat_channels(tape, skip, ops::upsample(tape, x, {2, 2, 3}, ops::Upsampling::nearest));
     CHECK(doubles(ops::concat_upsampled(tape, skip, x)) == doubles(apart));
   }
   Tape tape;
-  CHECK_THAT(error_of([&] { ops::concat_upsampled(tape, values_of({2, 4, 2, 5, 3}, 1), values_of({2, 2, 1, 2, 5}, 2)); }),
+  CHECK_THAT(error_of([&] {
+               ops::concat_upsampled(tape, values_of({2, 4, 2, 5, 3}, 1), values_of({2, 2, 1, 2, 5}, 2));
+             }),
              Catch::Contains("not a multiple"));
-  CHECK_THAT(error_of([&] { ops::concat_upsampled(tape, values_of({2, 4, 2, 6, 3}, 1), values_of({1, 2, 1, 2, 5}, 2)); }),
+  CHECK_THAT(error_of([&] {
+               ops::concat_upsampled(tape, values_of({2, 4, 2, 6, 3}, 1), values_of({1, 2, 1, 2, 5}, 2));
+             }),
              Catch::Contains("concat_upsampled"));
 }

@@ -54,8 +54,8 @@ void check_assignment(const std::vector<double>& costs, std::int64_t n, const As
     primal += costs[row * static_cast<std::size_t>(n) + partner];
     for (std::int64_t j = 0; j < n; ++j) {
       const auto column = static_cast<std::size_t>(j);
-      const double reduced =
-          costs[row * static_cast<std::size_t>(n) + column] - a.row_potential[row] - a.column_potential[column];
+      const double reduced = costs[row * static_cast<std::size_t>(n) + column] - a.row_potential[row] -
+                             a.column_potential[column];
       infeasible = std::max(infeasible, -reduced);
       if (column == partner) slack = std::max(slack, std::abs(reduced));
     }
@@ -91,7 +91,9 @@ TEST_CASE("costs: weak, by hand", "[solvers][costs]") {
     CHECK(WeakQuadraticCost()(tape, x, mapped, gamma).item() == Approx(expected));
   }
   CHECK_THAT(error_of([&] { WeakQuadraticCost()(tape, x, x, 0); }), Catch::Contains("two whole copies"));
-  CHECK_THAT(error_of([&] { WeakQuadraticCost()(tape, x, tensor({5, 1}, {1, 2, 3, 4, 5}), 0); }),
+  CHECK_THAT(error_of([&] {
+               WeakQuadraticCost()(tape, x, tensor({5, 1}, {1, 2, 3, 4, 5}), 0);
+             }),
              Catch::Contains("5 mapped values"));
 }
 
@@ -100,15 +102,19 @@ TEST_CASE("costs: weak, gradient", "[solvers][costs]") {
     OpCase c;
     c.name = fmt::format("gamma {}", gamma);
     c.inputs = {{{2, 1, 2, 1, 3}}, {{8, 1, 2, 1, 3}}};
-    c.op = [=](Tape& tape, const std::vector<Tensor>& in) { return WeakQuadraticCost()(tape, in[0], in[1], gamma); };
+    c.op = [=](Tape& tape, const std::vector<Tensor>& in) {
+      return WeakQuadraticCost()(tape, in[0], in[1], gamma);
+    };
     // bf16 rounds the mean over the copies before it is compared with x.
     c.bf16_limit = 3e-2;
     check(c);
   }
 }
 
-TEST_CASE("costs: the weak cost's correction makes its mean independent of the number of copies", "[solvers][costs]") {
-  // E (x − T̄)² over Z copies holds Var/Z too much; over many draws the cost must tend to (x − E T)² + (1 − γ)·Var.
+TEST_CASE("costs: the weak cost's correction makes its mean independent of the number of copies",
+          "[solvers][costs]") {
+  // E (x − T̄)² over Z copies holds Var/Z too much; over many draws the cost must tend to (x − E T)² + (1 −
+  // γ)·Var.
   Tape tape;
   const double gamma = 0.4;
   for (const std::int64_t copies : {2, 4}) {
@@ -174,12 +180,15 @@ TEST_CASE("metrics: costs of pairings", "[solvers][metrics]") {
   CHECK(paired_cost(a, shuffled) > 0.5);
   for (double& v : values) v += 2;
   CHECK(discrete_cost(a, tensor(a.shape(), values)) == Approx(4).epsilon(1e-5));
-  CHECK_THAT(error_of([&] { paired_cost(a, b.window(0, {39, 1, 2, 2, 3})); }), Catch::Contains("40×1×2×2×3 with 39"));
+  CHECK_THAT(error_of([&] {
+               paired_cost(a, b.window(0, {39, 1, 2, 2, 3}));
+             }),
+             Catch::Contains("40×1×2×2×3 with 39"));
 }
 
 TEST_CASE("metrics: Fréchet distance of Gaussians in closed form", "[solvers][metrics]") {
-  // Columns of ±s (each half of the rows) have mean 0, variance s²·n/(n − 1), and no covariance when the signs are
-  // orthogonal; so the distance is ‖m‖² + Σ (s₁ − s₂)²·n/(n − 1).
+  // Columns of ±s (each half of the rows) have mean 0, variance s²·n/(n − 1), and no covariance when the
+  // signs are orthogonal; so the distance is ‖m‖² + Σ (s₁ − s₂)²·n/(n − 1).
   const std::vector<double> scale_a{1, 2, 0.5};
   const std::vector<double> scale_b{3, 2, 0};
   const std::vector<double> shift{1, -2, 0.25};
@@ -196,7 +205,9 @@ TEST_CASE("metrics: Fréchet distance of Gaussians in closed form", "[solvers][m
   const double expected = 1 + 4 + 0.0625 + (4 + 0 + 0.25) * n / (n - 1);
   CHECK(frechet_distance(tensor({16, 3}, a), tensor({16, 3}, b)) == Approx(expected).epsilon(1e-9));
   CHECK(frechet_distance(tensor({16, 3}, a), tensor({16, 3}, a)) == Approx(0).margin(1e-9));
-  CHECK_THAT(error_of([&] { frechet_distance(tensor({1, 3}, {1, 2, 3}), tensor({16, 3}, a)); }),
+  CHECK_THAT(error_of([&] {
+               frechet_distance(tensor({1, 3}, {1, 2, 3}), tensor({16, 3}, a));
+             }),
              Catch::Contains("two rows"));
 }
 
@@ -204,7 +215,8 @@ TEST_CASE("metrics: Fréchet distance does not depend on the basis", "[solvers][
   // A rotation mixes the axes, so covariances are full; the distance stays.
   const Tensor a = Tensor::normal({500, 4}, kState, 0, 1);
   std::vector<double> values = doubles(Tensor::normal({500, 4}, {13, Purpose::test, 0}, 0, 1));
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = values[i] * (1 + 0.5 * static_cast<double>(i % 4)) + 0.3;
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = values[i] * (1 + 0.5 * static_cast<double>(i % 4)) + 0.3;
   const Tensor b = tensor({500, 4}, values);
   const auto rotated = [](const Tensor& t) {
     std::vector<double> v = doubles(t);
@@ -237,8 +249,9 @@ namespace {
 
 /// Points of the plane as volumes of one voxel with two channels.
 struct Plane {
-  explicit Plane(const NeuralOtOptions& options, const Cost& cost, std::int64_t noise_channels, std::vector<std::int64_t> hidden,
-                 const OptimizerOptions& map_adam, const OptimizerOptions& f_adam)
+  explicit Plane(const NeuralOtOptions& options, const Cost& cost, std::int64_t noise_channels,
+                 std::vector<std::int64_t> hidden, const OptimizerOptions& map_adam,
+                 const OptimizerOptions& f_adam)
       : map(mlp(noise_channels, hidden)),
         f(mlp(0, hidden)),
         map_parameters(map),

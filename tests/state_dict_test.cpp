@@ -84,7 +84,8 @@ TEST_CASE("state dict: names and shapes are PyTorch's", "[state_dict]") {
         ResNet3DOptions options;
         options.nf = 8;
         options.nf_max = 16;
-        return std::pair<const char*, std::unique_ptr<Module>>("resnet3d", std::make_unique<ResNet3D>(options));
+        return std::pair<const char*, std::unique_ptr<Module>>("resnet3d",
+                                                               std::make_unique<ResNet3D>(options));
       }(),
   };
   for (const auto& [name, network] : networks) {
@@ -119,9 +120,14 @@ TEST_CASE("state dict: what does not fit is refused by name, and nothing changes
       {[&](State& s) { s.erase(name); }, {"weights.safetensors: ", name}},
       {[&](State& s) { s.erase(counter); }, {counter}},
       {[&](State& s) { s["outc.conv.extra"] = s.at(name); }, {"unexpected tensor outc.conv.extra"}},
-      {[&](State& s) { s[name] = HostArray::from_floats({2, 6, 3, 3, 3}, std::vector<float>(324)); },
+      {[&](State& s) {
+         s[name] = HostArray::from_floats({2, 6, 3, 3, 3}, std::vector<float>(324));
+       },
        {name, "[2, 6, 3, 3, 3]", "[4, 8, 3, 3, 3]"}},
-      {[&](State& s) { s[name] = HostArray::from_floats({4, 3, 3, 3, 8}, std::vector<float>(864)); }, {name}},
+      {[&](State& s) {
+         s[name] = HostArray::from_floats({4, 3, 3, 3, 8}, std::vector<float>(864));
+       },
+       {name}},
       {[&](State& s) { s[counter] = HostArray::from_int64({1}, {3}); }, {counter, "[1]"}},
       {[&](State& s) { s[counter] = HostArray::from_floats({}, {3}); }, {counter, "i64"}},
       {[&](State& s) { s["up4.conv.double_conv.4.weight"].bytes.pop_back(); }, {"bytes"}},
@@ -145,7 +151,10 @@ TEST_CASE("state dict: half precision files load, counters stay whole", "[state_
   initialise(network, 1);
   State state = state_dict(network);
   const std::string bias = "outc.conv.bias";
-  state[bias] = {FileType::bf16, {3}, {std::byte{0x80}, std::byte{0x3F}, std::byte{0x00}, std::byte{0xC0}, std::byte{0}, std::byte{0}}};
+  state[bias] = {
+      FileType::bf16,
+      {3},
+      {std::byte{0x80}, std::byte{0x3F}, std::byte{0x00}, std::byte{0xC0}, std::byte{0}, std::byte{0}}};
   const std::int64_t many = (std::int64_t{1} << 24) + 1;  // no fp32 holds this
   const std::string counter = "inc.double_conv.1.num_batches_tracked";
   state[counter] = HostArray::from_int64({}, {many});

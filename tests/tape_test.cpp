@@ -30,8 +30,10 @@ class ConvolutionCalls {
     int forward = 0, grad_input = 0, grad_weight = 0;
   };
 
-  ConvolutionCalls() : forward_(kernels::conv3d_forward), grad_input_(kernels::conv3d_grad_input),
-                       grad_weight_(kernels::conv3d_grad_weight) {
+  ConvolutionCalls()
+      : forward_(kernels::conv3d_forward),
+        grad_input_(kernels::conv3d_grad_input),
+        grad_weight_(kernels::conv3d_grad_weight) {
     current_ = this;
     kernels::conv3d_forward.implement(Device::cpu, [](const Stream& s, auto... args) {
       ++current_->counts.forward;
@@ -140,9 +142,7 @@ TEST_CASE("tape: Freeze restores training mode and gradients, also nested in NoR
     const Freeze frozen(n.map_parameters, true);
     CHECK_FALSE(n.map.training());
     CHECK_FALSE(tape.recording());
-    {
-      const NoRecord inner(tape);
-    }
+    { const NoRecord inner(tape); }
     CHECK_FALSE(tape.recording());
     const auto before = state_dict(n.map);
     n.map.forward(tape, Networks::volumes(0, 2), {});
@@ -178,7 +178,8 @@ TEST_CASE("tape: saved values and inner gradients are freed as it unwinds", "[ta
 }
 
 TEST_CASE("tape: gradients of shared memory are not mixed up", "[tape]") {
-  // add() hands one gradient to both branches, reshape and cast hand theirs on; each then changes it in its own way.
+  // add() hands one gradient to both branches, reshape and cast hand theirs on; each then changes it in its
+  // own way.
   OpCase c;
   c.name = "shared";
   c.inputs = {{{2, 6}, false, Values::away}, {{2, 6}, false, Values::away}};
@@ -187,7 +188,8 @@ TEST_CASE("tape: gradients of shared memory are not mixed up", "[tape]") {
     const Tensor b = ops::activation(tape, in[1], {ActivationKind::tanh, 0});
     const Tensor s = ops::add(tape, a, b);
     const Tensor flat = ops::reshape(tape, s, {12});
-    const Tensor again = ops::reshape(tape, ops::activation(tape, flat, {ActivationKind::sigmoid, 0}), {2, 6});
+    const Tensor again =
+        ops::reshape(tape, ops::activation(tape, flat, {ActivationKind::sigmoid, 0}), {2, 6});
     const Tensor both = ops::add(tape, ops::add(tape, s, again), ops::add(tape, b, b));
     return ops::add(tape, both, ops::mul(tape, both, a));
   };
@@ -293,8 +295,9 @@ TEST_CASE("tape: a steady-state step asks the system for no memory", "[tape][neu
   OptimizerOptions adam;
   adam.clip_norm = 1;
   NeuralOt solver(options, map_parameters, f_parameters, map, f,
-                  weak ? static_cast<const Cost&>(weak_cost) : static_cast<const Cost&>(strong_cost), adam, adam,
-                  Networks::volumes, [](std::uint64_t draw, std::int64_t n) { return Networks::volumes(draw + 1000, n); });
+                  weak ? static_cast<const Cost&>(weak_cost) : static_cast<const Cost&>(strong_cost), adam,
+                  adam, Networks::volumes,
+                  [](std::uint64_t draw, std::int64_t n) { return Networks::volumes(draw + 1000, n); });
   for (int s = 0; s < 3; ++s) solver.step();
   const AllocatorStatistics steady = allocator_statistics(Device::cpu);
   for (int s = 3; s < 10; ++s) solver.step();

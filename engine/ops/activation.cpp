@@ -10,9 +10,10 @@ struct ActivationNode : Node {
 
   void backward(Tensor grad) override {
     const bool in_place = !x_slot->ready && !x_slot->persistent && grad.exclusive();
-    const auto to = in_place ? GradientSlot::Destination{grad.data(), Write::overwrite} : x_slot->destination();
-    kernels::activation_backward(grad.stream(), grad.dtype(), act, grad.count(), saved.data(), grad.data(), to.data,
-                                 to.write);
+    const auto to =
+        in_place ? GradientSlot::Destination{grad.data(), Write::overwrite} : x_slot->destination();
+    kernels::activation_backward(grad.stream(), grad.dtype(), act, grad.count(), saved.data(), grad.data(),
+                                 to.data, to.write);
     if (in_place) x_slot->give(std::move(grad));
   }
 };
@@ -57,8 +58,8 @@ Tensor prelu(Tape& tape, const Tensor& x, const Tensor& slope) {
   VOXOT_CHECK(slope.count() == 1 || slope.count() == channels, "prelu: {} slopes for {} channels (input {})",
               slope.count(), channels, x.shape().text());
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  kernels::prelu_forward(x.stream(), x.dtype(), x.count() / channels, channels, slope.count(), x.data(), slope.data(),
-                         y.data());
+  kernels::prelu_forward(x.stream(), x.dtype(), x.count() / channels, channels, slope.count(), x.data(),
+                         slope.data(), y.data());
   if (tape.records(x, slope)) {
     PreluNode node;
     node.x = x.detached();

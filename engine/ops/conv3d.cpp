@@ -11,8 +11,8 @@ namespace {
 DType parameter_type(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
 
 void check_parameter(const char* op, const char* name, const Tensor& p, const Tensor& x) {
-  VOXOT_CHECK(p.dtype() == parameter_type(x.dtype()), "{}: {} is {}, input {} needs {}", op, name, name_of(p.dtype()),
-              name_of(x.dtype()), name_of(parameter_type(x.dtype())));
+  VOXOT_CHECK(p.dtype() == parameter_type(x.dtype()), "{}: {} is {}, input {} needs {}", op, name,
+              name_of(p.dtype()), name_of(x.dtype()), name_of(parameter_type(x.dtype())));
   VOXOT_CHECK(p.device() == x.device(), "{}: {} is on {}, the input on {}", op, name, name_of(p.device()),
               name_of(x.device()));
 }
@@ -23,8 +23,8 @@ const void* data_or_null(const Tensor& t) { return t.defined() ? t.data() : null
 Tensor through_activation(const Activation& activation, const Tensor& saved, Tensor grad) {
   if (activation.kind == ActivationKind::none) return grad;
   Tensor result = grad.exclusive() ? grad : Tensor::empty(grad.shape(), grad.dtype(), grad.device());
-  kernels::activation_backward(grad.stream(), grad.dtype(), activation, grad.count(), saved.data(), grad.data(),
-                               result.data(), Write::overwrite);
+  kernels::activation_backward(grad.stream(), grad.dtype(), activation, grad.count(), saved.data(),
+                               grad.data(), result.data(), Write::overwrite);
   return result;
 }
 
@@ -35,7 +35,8 @@ void bias_gradient(const Tensor& grad, float scale, const SlotRef& bias_slot) {
   Tensor total = Tensor::empty({channels}, grad.dtype(), grad.device());
   kernels::reduce_forward(grad.stream(), grad.dtype(), sum, grad.data(), total.data());
   if (scale != 1) {
-    kernels::axpby(total.stream(), total.dtype(), channels, static_cast<double>(scale), total.data(), 0, total.data());
+    kernels::axpby(total.stream(), total.dtype(), channels, static_cast<double>(scale), total.data(), 0,
+                   total.data());
   }
   bias_slot->give(std::move(total));
 }
@@ -48,12 +49,13 @@ void weight_gradient(const Conv3dParams& params, const Tensor& x, const Tensor& 
   }
   const auto w = weight_slot->destination();
   if (bias_slot == nullptr) {
-    return kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.data(), scale, w.data, nullptr,
-                                       w.write);
+    return kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.data(), scale, w.data,
+                                       nullptr, w.write);
   }
   const auto b = bias_slot->destination();
   VOXOT_CHECK(b.write == w.write, "conv3d: weight and bias must gather gradients alike");
-  kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.data(), scale, w.data, b.data, w.write);
+  kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.data(), scale, w.data, b.data,
+                              w.write);
 }
 
 struct Conv3dNode : Node {
@@ -71,7 +73,8 @@ struct Conv3dNode : Node {
     weight_gradient(params, x, g, scale, weight_slot, bias_slot);
     if (x_slot != nullptr) {
       const auto to = x_slot->destination();
-      kernels::conv3d_grad_input(g.stream(), g.dtype(), params, g.data(), weight.data(), scale, to.data, to.write);
+      kernels::conv3d_grad_input(g.stream(), g.dtype(), params, g.data(), weight.data(), scale, to.data,
+                                 to.write);
     }
     if (residual_slot != nullptr) residual_slot->give(std::move(g));
   }
@@ -79,9 +82,11 @@ struct Conv3dNode : Node {
 
 Conv3dParams infer(const Tensor& x, const Tensor& weight, const Conv3dGeometry& geometry) {
   VOXOT_CHECK(x.shape().rank() == 5, "conv3d: input {} is not N×D×H×W×C", x.shape().text());
-  VOXOT_CHECK(weight.shape().rank() == 5, "conv3d: weight {} is not C_out×kD×kH×kW×C_in", weight.shape().text());
-  VOXOT_CHECK(weight.extent(4) == x.extent(4), "conv3d: weight has {} input channels, input has {} (input {})",
-              weight.extent(4), x.extent(4), x.shape().text());
+  VOXOT_CHECK(weight.shape().rank() == 5, "conv3d: weight {} is not C_out×kD×kH×kW×C_in",
+              weight.shape().text());
+  VOXOT_CHECK(weight.extent(4) == x.extent(4),
+              "conv3d: weight has {} input channels, input has {} (input {})", weight.extent(4), x.extent(4),
+              x.shape().text());
   check_parameter("conv3d", "weight", weight, x);
   Conv3dParams p;
   p.batch = x.extent(0);
@@ -103,8 +108,8 @@ Shape output_shape(const Conv3dParams& p) {
 
 }  // namespace
 
-Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dGeometry& geometry,
-              const Conv3dFused& fused) {
+Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              const Conv3dGeometry& geometry, const Conv3dFused& fused) {
   const Conv3dParams params = infer(x, weight, geometry);
   const Activation act = fused.activation;
   VOXOT_CHECK(act.kind == ActivationKind::none || act.kind == ActivationKind::relu ||
@@ -152,7 +157,8 @@ struct ConvTranspose3dNode : Node {
     // The convolution's input gradient is this op's output, so input and output gradient change places.
     if (weight_slot != nullptr) {
       const auto w = weight_slot->destination();
-      kernels::conv3d_grad_weight(g.stream(), g.dtype(), params, g.data(), x.data(), 1, w.data, nullptr, w.write);
+      kernels::conv3d_grad_weight(g.stream(), g.dtype(), params, g.data(), x.data(), 1, w.data, nullptr,
+                                  w.write);
     }
     if (bias_slot != nullptr) bias_gradient(g, 1, bias_slot);
     if (x_slot != nullptr) {
@@ -169,8 +175,9 @@ Tensor conv_transpose3d(Tape& tape, const Tensor& x, const Tensor& weight, const
                         const Conv3dGeometry& geometry, const std::array<std::int64_t, 3>& output_padding) {
   VOXOT_CHECK(x.shape().rank() == 5, "conv_transpose3d: input {} is not N×D×H×W×C", x.shape().text());
   VOXOT_CHECK(weight.shape().rank() == 5 && weight.extent(0) == x.extent(4),
-              "conv_transpose3d: weight {} has {} input channels, input has {} (input {})", weight.shape().text(),
-              weight.shape().rank() == 5 ? weight.extent(0) : 0, x.extent(4), x.shape().text());
+              "conv_transpose3d: weight {} has {} input channels, input has {} (input {})",
+              weight.shape().text(), weight.shape().rank() == 5 ? weight.extent(0) : 0, x.extent(4),
+              x.shape().text());
   check_parameter("conv_transpose3d", "weight", weight, x);
   Conv3dParams p;
   p.batch = x.extent(0);
@@ -182,15 +189,16 @@ Tensor conv_transpose3d(Tape& tape, const Tensor& x, const Tensor& weight, const
   p.dilation = geometry.dilation;
   for (std::size_t a = 0; a < 3; ++a) {
     VOXOT_CHECK(output_padding[a] >= 0 && output_padding[a] < std::max(p.stride[a], p.dilation[a]),
-                "conv_transpose3d: output padding {} must be below stride {} or dilation {}", output_padding[a],
-                p.stride[a], p.dilation[a]);
-    p.in_extent[a] = (x.extent(a + 1) - 1) * p.stride[a] - 2 * p.padding[a] + p.dilation[a] * (p.kernel[a] - 1) + 1 +
-                     output_padding[a];
+                "conv_transpose3d: output padding {} must be below stride {} or dilation {}",
+                output_padding[a], p.stride[a], p.dilation[a]);
+    p.in_extent[a] = (x.extent(a + 1) - 1) * p.stride[a] - 2 * p.padding[a] +
+                     p.dilation[a] * (p.kernel[a] - 1) + 1 + output_padding[a];
   }
   p.validate();
-  Tensor y = Tensor::empty({p.batch, p.in_extent[0], p.in_extent[1], p.in_extent[2], p.in_channels}, x.dtype(),
-                           x.device());
-  kernels::conv3d_grad_input(x.stream(), x.dtype(), p, x.data(), weight.data(), 1, y.data(), Write::overwrite);
+  Tensor y = Tensor::empty({p.batch, p.in_extent[0], p.in_extent[1], p.in_extent[2], p.in_channels},
+                           x.dtype(), x.device());
+  kernels::conv3d_grad_input(x.stream(), x.dtype(), p, x.data(), weight.data(), 1, y.data(),
+                             Write::overwrite);
   if (bias.defined()) {
     check_parameter("conv_transpose3d", "bias", bias, x);
     VOXOT_CHECK(bias.shape() == Shape{p.in_channels}, "conv_transpose3d: bias {} for {} output channels",

@@ -21,15 +21,17 @@ struct Conv3dFused {
   float scale = 1;
   Activation activation{};
 };
-Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dGeometry& geometry,
-              const Conv3dFused& fused = {});
+Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              const Conv3dGeometry& geometry, const Conv3dFused& fused = {});
 
-/// The transpose of conv3d: x N×D×H×W×C_in, weight C_in×kD×kH×kW×C_out (PyTorch's [C_in, C_out, k...] with channels
-/// last), output extent (in − 1)·stride − 2·padding + dilation·(k − 1) + 1 + output_padding.
+/// The transpose of conv3d: x N×D×H×W×C_in, weight C_in×kD×kH×kW×C_out (PyTorch's [C_in, C_out, k...] with
+/// channels last), output extent (in − 1)·stride − 2·padding + dilation·(k − 1) + 1 + output_padding.
 Tensor conv_transpose3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        const Conv3dGeometry& geometry, const std::array<std::int64_t, 3>& output_padding = {0, 0, 0});
+                        const Conv3dGeometry& geometry,
+                        const std::array<std::int64_t, 3>& output_padding = {0, 0, 0});
 
 /// y = act(x·weightᵀ + bias): x N×C_in, weight C_out×C_in; runs as a 1³ convolution over N voxels.
-Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation = {});
+Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              Activation activation = {});
 
 }  // namespace voxot::ops

@@ -38,7 +38,8 @@ struct MulNode : Node {
     const auto put = [&](const SlotRef& slot, const Tensor& other) {
       if (slot == nullptr) return;
       const auto to = slot->destination();
-      kernels::multiply(grad.stream(), grad.dtype(), grad.count(), grad.data(), other.data(), to.data, to.write);
+      kernels::multiply(grad.stream(), grad.dtype(), grad.count(), grad.data(), other.data(), to.data,
+                        to.write);
     };
     put(x_slot, y);
     put(y_slot, x);

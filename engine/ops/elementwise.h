@@ -5,8 +5,12 @@ namespace voxot::ops {
 
 /// a·x + b·y of equal shapes; add, sub and the residual scale-and-add are cases of it.
 Tensor linear_combination(Tape& tape, double a, const Tensor& x, double b, const Tensor& y);
-inline Tensor add(Tape& tape, const Tensor& x, const Tensor& y) { return linear_combination(tape, 1, x, 1, y); }
-inline Tensor sub(Tape& tape, const Tensor& x, const Tensor& y) { return linear_combination(tape, 1, x, -1, y); }
+inline Tensor add(Tape& tape, const Tensor& x, const Tensor& y) {
+  return linear_combination(tape, 1, x, 1, y);
+}
+inline Tensor sub(Tape& tape, const Tensor& x, const Tensor& y) {
+  return linear_combination(tape, 1, x, -1, y);
+}
 /// x + scale·y
 inline Tensor scale_add(Tape& tape, const Tensor& x, double scale, const Tensor& y) {
   return linear_combination(tape, 1, x, scale, y);

@@ -45,12 +45,12 @@ struct NormalisationNode : Node {
   }
 };
 
-Tensor normalise(Tape& tape, const Tensor& x, const NormalisationParams& p, const Tensor& mean, const Tensor& variance,
-                 const Tensor& gamma, const Tensor& beta, bool statistics_fixed) {
+Tensor normalise(Tape& tape, const Tensor& x, const NormalisationParams& p, const Tensor& mean,
+                 const Tensor& variance, const Tensor& gamma, const Tensor& beta, bool statistics_fixed) {
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   kernels::normalisation_forward(x.stream(), x.dtype(), p, x.data(), mean.data(), variance.data(),
-                                 gamma.defined() ? gamma.data() : nullptr, beta.defined() ? beta.data() : nullptr,
-                                 y.data());
+                                 gamma.defined() ? gamma.data() : nullptr,
+                                 beta.defined() ? beta.data() : nullptr, y.data());
   if (tape.records(x, gamma, beta)) {
     NormalisationNode node;
     node.params = p;
@@ -70,19 +70,20 @@ Tensor normalise(Tape& tape, const Tensor& x, const NormalisationParams& p, cons
 
 void check_channels(const char* op, const char* name, const Tensor& t, const Tensor& x) {
   if (!t.defined()) return;
-  VOXOT_CHECK(t.shape() == Shape{x.shape().back()}, "{}: {} {} for {} channels (input {})", op, name, t.shape().text(),
-              x.shape().back(), x.shape().text());
+  VOXOT_CHECK(t.shape() == Shape{x.shape().back()}, "{}: {} {} for {} channels (input {})", op, name,
+              t.shape().text(), x.shape().back(), x.shape().text());
   const DType wanted = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
-  VOXOT_CHECK(t.dtype() == wanted, "{}: {} is {}, input {} needs {}", op, name, name_of(t.dtype()), name_of(x.dtype()),
-              name_of(wanted));
+  VOXOT_CHECK(t.dtype() == wanted, "{}: {} is {}, input {} needs {}", op, name, name_of(t.dtype()),
+              name_of(x.dtype()), name_of(wanted));
 }
 
 DType statistics_type(const Tensor& x) { return x.dtype() == DType::f64 ? DType::f64 : DType::f32; }
 
 }  // namespace
 
-Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
-                  const Tensor& running_variance, const BatchNormOptions& options) {
+Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                  const Tensor& running_mean, const Tensor& running_variance,
+                  const BatchNormOptions& options) {
   VOXOT_CHECK(x.shape().rank() >= 2, "batch_norm: input {} has no channels axis", x.shape().text());
   check_channels("batch_norm", "weight", gamma, x);
   check_channels("batch_norm", "bias", beta, x);
@@ -94,8 +95,10 @@ Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor
   p.groups = p.channels;
   p.epsilon = options.epsilon;
   p.activation = options.activation;
-  if (!options.training) return normalise(tape, x, p, running_mean.clone(), running_variance.clone(), gamma, beta, true);
-  VOXOT_CHECK(p.rows > 1, "batch_norm: training needs more than one value per channel (input {})", x.shape().text());
+  if (!options.training)
+    return normalise(tape, x, p, running_mean.clone(), running_variance.clone(), gamma, beta, true);
+  VOXOT_CHECK(p.rows > 1, "batch_norm: training needs more than one value per channel (input {})",
+              x.shape().text());
   const Tensor mean = Tensor::empty({p.channels}, statistics_type(x), x.device());
   const Tensor variance = Tensor::empty({p.channels}, statistics_type(x), x.device());
   kernels::normalisation_statistics(x.stream(), x.dtype(), p, x.data(), mean.data(), variance.data());
@@ -103,7 +106,8 @@ Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor
     const double m = options.momentum;
     const double unbiased = static_cast<double>(p.rows) / static_cast<double>(p.rows - 1);
     kernels::axpby(x.stream(), mean.dtype(), p.channels, m, mean.data(), 1 - m, running_mean.data());
-    kernels::axpby(x.stream(), mean.dtype(), p.channels, m * unbiased, variance.data(), 1 - m, running_variance.data());
+    kernels::axpby(x.stream(), mean.dtype(), p.channels, m * unbiased, variance.data(), 1 - m,
+                   running_variance.data());
   }
   return normalise(tape, x, p, mean, variance, gamma, beta, false);
 }

@@ -10,8 +10,8 @@ struct ReductionNode : Node {
 
   void backward(Tensor grad) override {
     const auto to = x_slot->destination();
-    kernels::reduce_backward(grad.stream(), grad.dtype(), params, x.defined() ? x.data() : nullptr, grad.data(),
-                             to.data, to.write);
+    kernels::reduce_backward(grad.stream(), grad.dtype(), params, x.defined() ? x.data() : nullptr,
+                             grad.data(), to.data, to.write);
   }
 };
 
@@ -23,8 +23,8 @@ struct MeanSquaredErrorNode : Node {
     const auto put = [&](const SlotRef& slot, double sign) {
       if (slot == nullptr) return;
       const auto to = slot->destination();
-      kernels::mean_squared_error_backward(a.stream(), a.dtype(), a.count(), a.data(), b.data(), grad.data(), sign,
-                                           to.data, to.write);
+      kernels::mean_squared_error_backward(a.stream(), a.dtype(), a.count(), a.data(), b.data(), grad.data(),
+                                           sign, to.data, to.write);
     };
     put(a_slot, 1);
     put(b_slot, -1);
@@ -38,14 +38,15 @@ struct CrossEntropyNode : Node {
 
   void backward(Tensor grad) override {
     const auto to = x_slot->destination();
-    kernels::cross_entropy_backward(grad.stream(), grad.dtype(), probabilities.extent(0), probabilities.extent(1),
-                                    probabilities.data(), labels.data(), grad.data(), to.data, to.write);
+    kernels::cross_entropy_backward(grad.stream(), grad.dtype(), probabilities.extent(0),
+                                    probabilities.extent(1), probabilities.data(), labels.data(), grad.data(),
+                                    to.data, to.write);
   }
 };
 
 Tensor reduce_view(Tape& tape, const Tensor& x, const ReductionParams& p, const Shape& shape) {
-  VOXOT_CHECK(p.axis >= (p.kind == Reduction::variance ? 2 : 1), "reduce: {} elements along the axis of {}", p.axis,
-              x.shape().text());
+  VOXOT_CHECK(p.axis >= (p.kind == Reduction::variance ? 2 : 1), "reduce: {} elements along the axis of {}",
+              p.axis, x.shape().text());
   Tensor y = Tensor::empty(shape, x.dtype(), x.device());
   kernels::reduce_forward(x.stream(), x.dtype(), p, x.data(), y.data());
   if (tape.records(x)) {
@@ -99,8 +100,8 @@ Tensor cross_entropy(Tape& tape, const Tensor& x, std::span<const std::int32_t> 
   node.probabilities = Tensor::empty(x.shape(), x.dtype(), x.device());
   node.labels.assign(labels.begin(), labels.end());
   Tensor loss = Tensor::empty({1}, x.dtype(), x.device());
-  kernels::cross_entropy_forward(x.stream(), x.dtype(), x.extent(0), x.extent(1), x.data(), node.labels.data(),
-                                 node.probabilities.data(), loss.data());
+  kernels::cross_entropy_forward(x.stream(), x.dtype(), x.extent(0), x.extent(1), x.data(),
+                                 node.labels.data(), node.probabilities.data(), loss.data());
   if (tape.records(x)) {
     node.x_slot = Tape::slot(x);
     tape.record(loss, std::move(node));

@@ -13,7 +13,8 @@ inline Tensor sum(Tape& tape, const Tensor& x) { return reduce_all(tape, x, Redu
 
 /// mean (a − b)² over all elements, shape {1}.
 Tensor mean_squared_error(Tape& tape, const Tensor& a, const Tensor& b);
-/// Mean over rows of −log softmax(x)[label]: x N×classes, labels on the host. Throws Error for a label out of range.
+/// Mean over rows of −log softmax(x)[label]: x N×classes, labels on the host. Throws Error for a label out of
+/// range.
 Tensor cross_entropy(Tape& tape, const Tensor& x, std::span<const std::int32_t> labels);
 
 }  // namespace voxot::ops

@@ -17,8 +17,8 @@ void slice_gradient(const Tensor& grad, std::int64_t offset, const SlotRef& slot
   const std::int64_t pitch = grad.shape().back();
   const std::int64_t width = slot->shape.back();
   const auto to = slot->destination();
-  kernels::copy_channels(grad.stream(), grad.dtype(), grad.count() / pitch, width, grad.data(), pitch, offset, to.data,
-                         width, 0, to.write);
+  kernels::copy_channels(grad.stream(), grad.dtype(), grad.count() / pitch, width, grad.data(), pitch, offset,
+                         to.data, width, 0, to.write);
 }
 
 struct ConcatNode : Node {
@@ -56,8 +56,8 @@ UpsampleParams infer(const Tensor& x, const std::array<std::int64_t, 3>& factor)
 
 void copy_part(const Tensor& from, const Tensor& to, std::int64_t offset) {
   const std::int64_t width = from.shape().back();
-  kernels::copy_channels(from.stream(), from.dtype(), from.count() / width, width, from.data(), width, 0, to.data(),
-                         to.shape().back(), offset, Write::overwrite);
+  kernels::copy_channels(from.stream(), from.dtype(), from.count() / width, width, from.data(), width, 0,
+                         to.data(), to.shape().back(), offset, Write::overwrite);
 }
 
 }  // namespace
@@ -65,8 +65,9 @@ void copy_part(const Tensor& from, const Tensor& to, std::int64_t offset) {
 Tensor upsample(Tape& tape, const Tensor& x, const std::array<std::int64_t, 3>& factor, Upsampling mode) {
   UpsampleParams p = infer(x, factor);
   p.trilinear = mode == Upsampling::trilinear;
-  Tensor y = Tensor::empty({p.batch, x.extent(1) * factor[0], x.extent(2) * factor[1], x.extent(3) * factor[2],
-                            p.channels}, x.dtype(), x.device());
+  Tensor y = Tensor::empty(
+      {p.batch, x.extent(1) * factor[0], x.extent(2) * factor[1], x.extent(3) * factor[2], p.channels},
+      x.dtype(), x.device());
   kernels::upsample_forward(x.stream(), x.dtype(), p, x.data(), y.data());
   if (tape.records(x)) {
     UpsampleNode node;
@@ -85,7 +86,8 @@ Tensor concat_channels(Tape& tape, const Tensor& a, const Tensor& b) {
               name_of(b.dtype()));
   std::array<std::int64_t, Shape::kMaxRank> extents{};
   for (std::size_t i = 0; i + 1 < rank; ++i) {
-    VOXOT_CHECK(a.extent(i) == b.extent(i), "concat_channels: {} with {}", a.shape().text(), b.shape().text());
+    VOXOT_CHECK(a.extent(i) == b.extent(i), "concat_channels: {} with {}", a.shape().text(),
+                b.shape().text());
     extents[i] = a.extent(i);
   }
   extents[rank - 1] = a.shape().back() + b.shape().back();
@@ -104,10 +106,10 @@ Tensor concat_channels(Tape& tape, const Tensor& a, const Tensor& b) {
 
 Tensor concat_upsampled(Tape& tape, const Tensor& skip, const Tensor& x) {
   VOXOT_CHECK(skip.shape().rank() == 5 && x.shape().rank() == 5 && skip.dtype() == x.dtype(),
-              "concat_upsampled: {} {} with {} {}", skip.shape().text(), name_of(skip.dtype()), x.shape().text(),
-              name_of(x.dtype()));
-  VOXOT_CHECK(skip.extent(0) == x.extent(0), "concat_upsampled: {} and {} differ in batch", skip.shape().text(),
-              x.shape().text());
+              "concat_upsampled: {} {} with {} {}", skip.shape().text(), name_of(skip.dtype()),
+              x.shape().text(), name_of(x.dtype()));
+  VOXOT_CHECK(skip.extent(0) == x.extent(0), "concat_upsampled: {} and {} differ in batch",
+              skip.shape().text(), x.shape().text());
   std::array<std::int64_t, 3> factor{};
   for (std::size_t a = 0; a < 3; ++a) {
     VOXOT_CHECK(skip.extent(a + 1) % x.extent(a + 1) == 0, "concat_upsampled: {} is not a multiple of {}",
@@ -117,7 +119,8 @@ Tensor concat_upsampled(Tape& tape, const Tensor& skip, const Tensor& x) {
   UpsampleParams p = infer(x, factor);
   p.offset = skip.extent(4);
   p.pitch = p.offset + p.channels;
-  Tensor y = Tensor::empty({p.batch, skip.extent(1), skip.extent(2), skip.extent(3), p.pitch}, x.dtype(), x.device());
+  Tensor y = Tensor::empty({p.batch, skip.extent(1), skip.extent(2), skip.extent(3), p.pitch}, x.dtype(),
+                           x.device());
   copy_part(skip, y, 0);
   kernels::upsample_forward(x.stream(), x.dtype(), p, x.data(), y.data());
   if (tape.records(skip, x)) {

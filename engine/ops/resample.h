@@ -8,7 +8,8 @@ namespace voxot::ops {
 
 enum class Upsampling : std::uint8_t { nearest, trilinear };
 
-/// x N×D×H×W×C enlarged by whole factors (D, H, W); trilinear with half-pixel centres (align_corners = False).
+/// x N×D×H×W×C enlarged by whole factors (D, H, W); trilinear with half-pixel centres (align_corners =
+/// False).
 Tensor upsample(Tape& tape, const Tensor& x, const std::array<std::int64_t, 3>& factor, Upsampling mode);
 
 /// Joins channels: [a, b]. All extents but the last must agree.

@@ -33,8 +33,8 @@ void backward(const Stream&, DType dtype, Activation activation, std::int64_t co
   });
 }
 
-void prelu_forward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels, std::int64_t slope_count,
-                       const void* x, const void* slope, void* y) {
+void prelu_forward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels,
+                       std::int64_t slope_count, const void* x, const void* slope, void* y) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
     const T* in = static_cast<const T*>(x);
@@ -51,8 +51,8 @@ void prelu_forward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64
 }
 
 template <class T>
-void prelu_slope_gradient(std::int64_t rows, std::int64_t channels, std::int64_t slope_count, const T* in, const T* gy,
-                          Compute<T>* grad_slope, Write write) {
+void prelu_slope_gradient(std::int64_t rows, std::int64_t channels, std::int64_t slope_count, const T* in,
+                          const T* gy, Compute<T>* grad_slope, Write write) {
   std::vector<double> sum(static_cast<std::size_t>(slope_count), 0.0);
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t c = 0; c < channels; ++c) {
@@ -66,16 +66,17 @@ void prelu_slope_gradient(std::int64_t rows, std::int64_t channels, std::int64_t
   }
 }
 
-void prelu_backward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels, std::int64_t slope_count,
-                        const void* x, const void* slope, const void* grad_y, void* grad_x, Write grad_x_write,
-                        void* grad_slope, Write grad_slope_write) {
+void prelu_backward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels,
+                        std::int64_t slope_count, const void* x, const void* slope, const void* grad_y,
+                        void* grad_x, Write grad_x_write, void* grad_slope, Write grad_slope_write) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
     const T* in = static_cast<const T*>(x);
     const T* gy = static_cast<const T*>(grad_y);
     const F* a = static_cast<const F*>(slope);
     if (grad_slope != nullptr) {
-      prelu_slope_gradient(rows, channels, slope_count, in, gy, static_cast<F*>(grad_slope), grad_slope_write);
+      prelu_slope_gradient(rows, channels, slope_count, in, gy, static_cast<F*>(grad_slope),
+                           grad_slope_write);
     }
     if (grad_x == nullptr) return;
     T* gx = static_cast<T*>(grad_x);

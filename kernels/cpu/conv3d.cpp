@@ -1,6 +1,7 @@
-// Convolution, channels last: fp32 3³ stride 1 by Winograd where that wins, the rest on oneDNN. Primitives, reordered weights and temporaries are made once for each set of
-// parameters and kept; a stride-1 grad_input runs as a forward convolution with mirrored weights, whose
-// sum post-operation accumulates without another pass.
+// Convolution, channels last: fp32 3³ stride 1 by Winograd where that wins, the rest on oneDNN. Primitives,
+// reordered weights and temporaries are made once for each set of parameters and kept; a stride-1 grad_input
+// runs as a forward convolution with mirrored weights, whose sum post-operation accumulates without another
+// pass.
 #include "kernels/conv3d.h"
 
 #include <algorithm>
@@ -18,15 +19,16 @@ namespace voxot {
 
 void Conv3dParams::validate() const {
   VOXOT_CHECK(batch >= 1 && in_channels >= 1 && out_channels >= 1,
-              "conv3d: batch {}, input channels {} and output channels {} must be positive", batch, in_channels,
-              out_channels);
+              "conv3d: batch {}, input channels {} and output channels {} must be positive", batch,
+              in_channels, out_channels);
   for (std::size_t a = 0; a < 3; ++a) {
-    VOXOT_CHECK(in_extent[a] >= 1 && kernel[a] >= 1 && stride[a] >= 1 && dilation[a] >= 1 && padding[a] >= 0,
-                "conv3d: extent {}, kernel {}, stride {} and dilation {} must be positive, padding {} not negative",
-                in_extent[a], kernel[a], stride[a], dilation[a], padding[a]);
+    VOXOT_CHECK(
+        in_extent[a] >= 1 && kernel[a] >= 1 && stride[a] >= 1 && dilation[a] >= 1 && padding[a] >= 0,
+        "conv3d: extent {}, kernel {}, stride {} and dilation {} must be positive, padding {} not negative",
+        in_extent[a], kernel[a], stride[a], dilation[a], padding[a]);
     VOXOT_CHECK(in_extent[a] + 2 * padding[a] >= dilation[a] * (kernel[a] - 1) + 1,
-                "conv3d: kernel {} with dilation {} does not fit extent {} with padding {}", kernel[a], dilation[a],
-                in_extent[a], padding[a]);
+                "conv3d: kernel {} with dilation {} does not fit extent {} with padding {}", kernel[a],
+                dilation[a], in_extent[a], padding[a]);
   }
   constexpr std::int64_t kLimit = std::int64_t{1} << 40;
   VOXOT_CHECK(in_voxels() < kLimit / batch / in_channels && out_voxels() < kLimit / batch / out_channels,
@@ -62,8 +64,9 @@ struct Key {
 
 struct Plan {
   Bound run;
-  Bound pack;                 // weights: ours → the primitive's (forward, grad_input) or back (grad_weight)
-  std::vector<float> staged;  // weights or gradients as fp32 in our order, when they must be scaled or mirrored
+  Bound pack;  // weights: ours → the primitive's (forward, grad_input) or back (grad_weight)
+  std::vector<float>
+      staged;  // weights or gradients as fp32 in our order, when they must be scaled or mirrored
   std::vector<float> bias;
 };
 
@@ -87,7 +90,8 @@ struct Descriptors {
       dilation.push_back(p.dilation[a] - 1);
       low.push_back(p.padding[a]);
       // oneDNN wants the padding that the last window really uses.
-      high.push_back((out[a] - 1) * p.stride[a] + p.dilation[a] * (p.kernel[a] - 1) + 1 - p.in_extent[a] - p.padding[a]);
+      high.push_back((out[a] - 1) * p.stride[a] + p.dilation[a] * (p.kernel[a] - 1) + 1 - p.in_extent[a] -
+                     p.padding[a]);
     }
   }
 };
@@ -111,10 +115,12 @@ dnnl::convolution_forward::primitive_desc forward_desc(const Key& key, const Des
   const auto prop = dnnl::prop_kind::forward_training;
   if (key.bias) {
     return {{prop, algorithm::convolution_direct, d.x, d.w, d.bias, d.y, d.stride, d.dilation, d.low, d.high},
-            attributes, onednn_engine()};
+            attributes,
+            onednn_engine()};
   }
   return {{prop, algorithm::convolution_direct, d.x, d.w, d.y, d.stride, d.dilation, d.low, d.high},
-          attributes, onednn_engine()};
+          attributes,
+          onednn_engine()};
 }
 
 std::unique_ptr<Plan> make_plan(const Key& key) {
@@ -139,7 +145,8 @@ std::unique_ptr<Plan> make_plan(const Key& key) {
       const Key hint_key{Direction::forward, key.dtype, key.params, false, false, false, {}};
       const auto hint = forward_desc(hint_key, d);
       const dnnl::convolution_backward_data::primitive_desc desc(
-          {algorithm::convolution_direct, d.x, d.w, d.y, d.stride, d.dilation, d.low, d.high}, onednn_engine(), hint);
+          {algorithm::convolution_direct, d.x, d.w, d.y, d.stride, d.dilation, d.low, d.high},
+          onednn_engine(), hint);
       plan->run = Bound(dnnl::convolution_backward_data(desc));
       plan->run.declare(DNNL_ARG_DIFF_DST, d.y);
       plan->run.declare(DNNL_ARG_WEIGHTS, desc.weights_desc(), true);
@@ -151,10 +158,11 @@ std::unique_ptr<Plan> make_plan(const Key& key) {
       const Key hint_key{Direction::forward, key.dtype, key.params, key.bias, false, false, {}};
       const auto hint = forward_desc(hint_key, d);
       const memory::desc w(d.w.dims(), memory::data_type::f32, Tag::any);
-      const auto op = key.bias ? dnnl::convolution_backward_weights::desc(algorithm::convolution_direct, d.x, w, d.bias,
-                                                                          d.y, d.stride, d.dilation, d.low, d.high)
-                               : dnnl::convolution_backward_weights::desc(algorithm::convolution_direct, d.x, w, d.y,
-                                                                          d.stride, d.dilation, d.low, d.high);
+      const auto op =
+          key.bias ? dnnl::convolution_backward_weights::desc(algorithm::convolution_direct, d.x, w, d.bias,
+                                                              d.y, d.stride, d.dilation, d.low, d.high)
+                   : dnnl::convolution_backward_weights::desc(algorithm::convolution_direct, d.x, w, d.y,
+                                                              d.stride, d.dilation, d.low, d.high);
       const dnnl::convolution_backward_weights::primitive_desc desc(op, onednn_engine(), hint);
       plan->run = Bound(dnnl::convolution_backward_weights(desc));
       plan->run.declare(DNNL_ARG_SRC, d.x);
@@ -204,8 +212,8 @@ bool padding_swallows_window(const Conv3dParams& p) {
   return false;
 }
 
-void forward(const Stream&, DType dtype, const Conv3dParams& p, const void* x, const void* w, const Conv3dEpilogue& e,
-             void* y) {
+void forward(const Stream&, DType dtype, const Conv3dParams& p, const void* x, const void* w,
+             const Conv3dEpilogue& e, void* y) {
   if (dtype == DType::f64) {
     return conv3d_forward_naive(p, static_cast<const double*>(x), static_cast<const double*>(w), e,
                                 static_cast<double*>(y));
@@ -219,9 +227,10 @@ void forward(const Stream&, DType dtype, const Conv3dParams& p, const void* x, c
     bias.resize(static_cast<std::size_t>(p.out_channels));
     float* const u = transformed_weights(p);
     winograd_transform_weights(p, static_cast<const float*>(w), e.scale, false, u);
-    return winograd_forward(p, static_cast<const float*>(x), u,
-                            e.bias == nullptr ? nullptr : static_cast<const float*>(scaled(e.bias, e.scale, bias)),
-                            static_cast<const float*>(e.residual), e.activation, false, static_cast<float*>(y));
+    return winograd_forward(
+        p, static_cast<const float*>(x), u,
+        e.bias == nullptr ? nullptr : static_cast<const float*>(scaled(e.bias, e.scale, bias)),
+        static_cast<const float*>(e.residual), e.activation, false, static_cast<float*>(y));
   }
   const Key key{Direction::forward, dtype, p, e.bias != nullptr, e.residual != nullptr, false, e.activation};
   Plan& plan = plan_for(key);
@@ -240,7 +249,8 @@ void mirror(const Conv3dParams& p, const float* w, float scale, float* mirrored)
   for (std::int64_t c = 0; c < p.in_channels; ++c) {
     for (std::int64_t k = 0; k < taps; ++k) {
       for (std::int64_t q = 0; q < p.out_channels; ++q) {
-        mirrored[(c * taps + taps - 1 - k) * p.out_channels + q] = scale * w[(q * taps + k) * p.in_channels + c];
+        mirrored[(c * taps + taps - 1 - k) * p.out_channels + q] =
+            scale * w[(q * taps + k) * p.in_channels + c];
       }
     }
   }
@@ -262,8 +272,8 @@ bool mirrors(const Conv3dParams& p) {
   return true;
 }
 
-void grad_input(const Stream&, DType dtype, const Conv3dParams& p, const void* gy, const void* w, float scale, void* gx,
-                Write write) {
+void grad_input(const Stream&, DType dtype, const Conv3dParams& p, const void* gy, const void* w, float scale,
+                void* gx, Write write) {
   if (dtype == DType::f64) {
     return conv3d_grad_input_naive(p, static_cast<const double*>(gy), static_cast<const double*>(w),
                                    static_cast<double>(scale), static_cast<double*>(gx), write);
@@ -289,23 +299,25 @@ void grad_input(const Stream&, DType dtype, const Conv3dParams& p, const void* g
   plan.run.point(0, gy);
   const std::int64_t count = p.batch * p.in_voxels() * p.in_channels;
   static thread_local std::vector<std::byte> temporary;
-  if (accumulate) temporary.resize(std::max(temporary.size(), static_cast<std::size_t>(count) * size_of(dtype)));
+  if (accumulate)
+    temporary.resize(std::max(temporary.size(), static_cast<std::size_t>(count) * size_of(dtype)));
   plan.run.point(2, accumulate ? static_cast<void*>(temporary.data()) : gx);
   plan.run.run();
   if (!accumulate) return;
   with_type(dtype, [&]<class T>() {
     const T* from = reinterpret_cast<const T*>(temporary.data());
     T* to = static_cast<T*>(gx);
-    each(count, [=](std::int64_t i) { put<Write::accumulate>(to[i], static_cast<Compute<T>>(load(from[i]))); });
+    each(count,
+         [=](std::int64_t i) { put<Write::accumulate>(to[i], static_cast<Compute<T>>(load(from[i]))); });
   });
 }
 
-void grad_weight(const Stream&, DType dtype, const Conv3dParams& p, const void* x, const void* gy, float scale, void* gw,
-                 void* gb, Write write) {
+void grad_weight(const Stream&, DType dtype, const Conv3dParams& p, const void* x, const void* gy,
+                 float scale, void* gw, void* gb, Write write) {
   if (dtype == DType::f64) {
     return conv3d_grad_weight_naive(p, static_cast<const double*>(x), static_cast<const double*>(gy),
-                                    static_cast<double>(scale), static_cast<double*>(gw), static_cast<double*>(gb),
-                                    write);
+                                    static_cast<double>(scale), static_cast<double*>(gw),
+                                    static_cast<double*>(gb), write);
   }
   const bool plain = scale == 1.0F && write == Write::overwrite;
   const auto write_out = [&](const std::vector<float>& from, void* to) {
@@ -320,7 +332,8 @@ void grad_weight(const Stream&, DType dtype, const Conv3dParams& p, const void* 
     weight.resize(static_cast<std::size_t>(p.weight_count()));
     bias.resize(static_cast<std::size_t>(p.out_channels));
     winograd_grad_weight(p, static_cast<const float*>(x), static_cast<const float*>(gy),
-                         plain ? static_cast<float*>(gw) : weight.data(), gb == nullptr ? nullptr : bias.data());
+                         plain ? static_cast<float*>(gw) : weight.data(),
+                         gb == nullptr ? nullptr : bias.data());
     if (!plain) write_out(weight, gw);
     if (gb != nullptr) write_out(bias, gb);
     return;

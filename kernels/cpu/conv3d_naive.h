@@ -82,7 +82,8 @@ void conv3d_grad_input_naive(const Conv3dParams& p, const F* gy, const F* w, F s
 }
 
 template <class F>
-void conv3d_grad_weight_naive(const Conv3dParams& p, const F* x, const F* gy, F scale, F* gw, F* gb, Write write) {
+void conv3d_grad_weight_naive(const Conv3dParams& p, const F* x, const F* gy, F scale, F* gw, F* gb,
+                              Write write) {
   const std::int64_t ci = p.in_channels;
   const std::int64_t co = p.out_channels;
 #pragma omp parallel for schedule(static)

@@ -33,11 +33,13 @@ void linear_combination_cpu(const Stream&, DType dtype, std::int64_t count, doub
   });
 }
 
-void axpby_cpu(const Stream& stream, DType dtype, std::int64_t count, double a, const void* x, double b, void* y) {
+void axpby_cpu(const Stream& stream, DType dtype, std::int64_t count, double a, const void* x, double b,
+               void* y) {
   linear_combination_cpu(stream, dtype, count, a, x, b, y, y);
 }
 
-void multiply_cpu(const Stream&, DType dtype, std::int64_t count, const void* x, const void* y, void* z, Write write) {
+void multiply_cpu(const Stream&, DType dtype, std::int64_t count, const void* x, const void* y, void* z,
+                  Write write) {
   with_type(dtype, [&]<class T>() {
     const T* px = static_cast<const T*>(x);
     const T* py = static_cast<const T*>(y);
@@ -48,7 +50,8 @@ void multiply_cpu(const Stream&, DType dtype, std::int64_t count, const void* x,
   });
 }
 
-void add_bias_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels, const void* bias, void* y) {
+void add_bias_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels, const void* bias,
+                  void* y) {
   with_type(dtype, [&]<class T>() {
     const auto* b = static_cast<const Compute<T>*>(bias);
     T* out = static_cast<T*>(y);
@@ -86,8 +89,8 @@ void fill_random(DType dtype, std::int64_t count, RandomState state, void* y, Tr
   });
 }
 
-void fill_normal_cpu(const Stream&, DType dtype, std::int64_t count, RandomState state, double mean, double deviation,
-                     void* y) {
+void fill_normal_cpu(const Stream&, DType dtype, std::int64_t count, RandomState state, double mean,
+                     double deviation, void* y) {
   const auto m = static_cast<float>(mean);
   const auto d = static_cast<float>(deviation);
   fill_random(dtype, count, state, y, [m, d](const PhiloxCounter& w) {
@@ -97,13 +100,13 @@ void fill_normal_cpu(const Stream&, DType dtype, std::int64_t count, RandomState
   });
 }
 
-void fill_uniform_cpu(const Stream&, DType dtype, std::int64_t count, RandomState state, double low, double high,
-                      void* y) {
+void fill_uniform_cpu(const Stream&, DType dtype, std::int64_t count, RandomState state, double low,
+                      double high, void* y) {
   const auto l = static_cast<float>(low);
   const auto s = static_cast<float>(high - low);
   fill_random(dtype, count, state, y, [l, s](const PhiloxCounter& w) {
-    return std::array<float, 4>{l + s * uniform_from(w[0]), l + s * uniform_from(w[1]), l + s * uniform_from(w[2]),
-                                l + s * uniform_from(w[3])};
+    return std::array<float, 4>{l + s * uniform_from(w[0]), l + s * uniform_from(w[1]),
+                                l + s * uniform_from(w[2]), l + s * uniform_from(w[3])};
   });
 }
 

@@ -19,7 +19,9 @@ std::string describe_cpu() {
     break;
   }
   const auto isa = dnnl::get_effective_cpu_isa();
-  const char* vectors = isa >= dnnl::cpu_isa::avx512_core ? "AVX-512" : isa >= dnnl::cpu_isa::avx2 ? "AVX2" : "SSE4.1";
+  const char* vectors = isa >= dnnl::cpu_isa::avx512_core ? "AVX-512"
+                        : isa >= dnnl::cpu_isa::avx2      ? "AVX2"
+                                                          : "SSE4.1";
   return fmt::format("{}, {} threads, {}{}", model, threads(), vectors, cpu_has_bf16() ? ", bf16" : "");
 }
 

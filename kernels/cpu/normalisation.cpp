@@ -1,6 +1,6 @@
 // Batch, group and instance normalisation. Every reduction runs over a fixed number of slices of the rows, in
-// lanes that hold whole rows (so that 3 or 8 channels still fill the vector units), and is joined in order: the
-// bits do not depend on the thread count.
+// lanes that hold whole rows (so that 3 or 8 channels still fill the vector units), and is joined in order:
+// the bits do not depend on the thread count.
 #include "kernels/normalisation.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace {
 using namespace cpu;
 
 constexpr std::int64_t kSliceElements = 32768;  // elements one partial sum covers at most
-constexpr std::int64_t kBlockRows = 32;         // fp32 partial sums are promoted to double after this many lane rows
+constexpr std::int64_t kBlockRows = 32;  // fp32 partial sums are promoted to double after this many lane rows
 
 /// Rows joined so that a lane row holds at least 64 elements.
 std::int64_t rows_per_lane(std::int64_t channels) { return std::max<std::int64_t>(1, 64 / channels); }
@@ -69,7 +69,8 @@ template <class F, class Value>
 void spread(std::int64_t channels, std::vector<F>& lanes, Value value) {
   const std::int64_t width = rows_per_lane(channels) * channels;
   lanes.resize(static_cast<std::size_t>(width));
-  for (std::int64_t j = 0; j < width; ++j) lanes[static_cast<std::size_t>(j)] = static_cast<F>(value(j % channels));
+  for (std::int64_t j = 0; j < width; ++j)
+    lanes[static_cast<std::size_t>(j)] = static_cast<F>(value(j % channels));
 }
 
 template <class Body>
@@ -86,7 +87,8 @@ void apply(std::int64_t first, std::int64_t last, std::int64_t channels, Body bo
   }
 }
 
-void statistics(const Stream&, DType dtype, const NormalisationParams& p, const void* x, void* mean, void* variance) {
+void statistics(const Stream&, DType dtype, const NormalisationParams& p, const void* x, void* mean,
+                void* variance) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
     const T* in = static_cast<const T*>(x);
@@ -119,7 +121,8 @@ void statistics(const Stream&, DType dtype, const NormalisationParams& p, const 
           second += sums[static_cast<std::size_t>(p.channels + c)];
         }
         const double average = first / count;
-        m[o * p.groups + g] = static_cast<F>(average + static_cast<double>(shift[static_cast<std::size_t>(g * members)]));
+        m[o * p.groups + g] =
+            static_cast<F>(average + static_cast<double>(shift[static_cast<std::size_t>(g * members)]));
         v[o * p.groups + g] = static_cast<F>(std::max(0.0, second / count - average * average));
       }
     }
@@ -152,9 +155,8 @@ void forward(const Stream&, DType dtype, const NormalisationParams& p, const voi
       const F* a = scales.data();
       const F* b = shifts.data();
       with_activation<F>(p.activation, [&](auto act) {
-        apply(o * p.rows, (o + 1) * p.rows, p.channels, [=](std::int64_t i, std::int64_t j) {
-          store(out[i], act.value(load(in[i]) * a[j] + b[j]));
-        });
+        apply(o * p.rows, (o + 1) * p.rows, p.channels,
+              [=](std::int64_t i, std::int64_t j) { store(out[i], act.value(load(in[i]) * a[j] + b[j])); });
       });
     }
   });
@@ -199,7 +201,8 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
       sum_terms<F>(p.rows, p.channels, sums, [=](std::int64_t i, std::int64_t j, F& a, F& b) {
         F g = load(gy[base + i]);
         const F v = load(x[base + i]);
-        if constexpr (decltype(act)::kKind != ActivationKind::none) g *= act.derivative(act.value(v * s[j] + t[j]));
+        if constexpr (decltype(act)::kKind != ActivationKind::none)
+          g *= act.derivative(act.value(v * s[j] + t[j]));
         a += g;
         b += g * ((v - mu[j]) * inv[j]);
       });
@@ -229,7 +232,8 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
         apply(o * p.rows, (o + 1) * p.rows, p.channels, [=](std::int64_t i, std::int64_t j) {
           F g = load(gy[i]);
           const F v = load(x[i]);
-          if constexpr (decltype(act)::kKind != ActivationKind::none) g *= act.derivative(act.value(v * s[j] + t[j]));
+          if constexpr (decltype(act)::kKind != ActivationKind::none)
+            g *= act.derivative(act.value(v * s[j] + t[j]));
           put<W>(gx[i], s[j] * g - po[j] - (v - mu[j]) * ps[j]);
         });
       });

@@ -30,16 +30,20 @@ class Bound {
 
   /// Declares argument `arg` with memory of its own, or (`owned` false) one that point() aims.
   void declare(int arg, const dnnl::memory::desc& desc, bool owned = false) {
-    memories_.push_back(owned ? dnnl::memory(desc, onednn_engine()) : dnnl::memory(desc, onednn_engine(), DNNL_MEMORY_NONE));
+    memories_.push_back(owned ? dnnl::memory(desc, onednn_engine())
+                              : dnnl::memory(desc, onednn_engine(), DNNL_MEMORY_NONE));
     arguments_.push_back({arg, memories_.back().get()});
   }
-  void point(std::size_t index, const void* data) { memories_[index].set_data_handle(const_cast<void*>(data)); }
+  void point(std::size_t index, const void* data) {
+    memories_[index].set_data_handle(const_cast<void*>(data));
+  }
   [[nodiscard]] void* data(std::size_t index) const { return memories_[index].get_data_handle(); }
 
   void run() const {
-    const dnnl_status_t status = dnnl_primitive_execute(primitive_.get(), onednn_stream().get(),
-                                                        static_cast<int>(arguments_.size()), arguments_.data());
-    VOXOT_CHECK(status == dnnl_success, "oneDNN: a primitive failed with status {}", static_cast<int>(status));
+    const dnnl_status_t status = dnnl_primitive_execute(
+        primitive_.get(), onednn_stream().get(), static_cast<int>(arguments_.size()), arguments_.data());
+    VOXOT_CHECK(status == dnnl_success, "oneDNN: a primitive failed with status {}",
+                static_cast<int>(status));
   }
 
  private:

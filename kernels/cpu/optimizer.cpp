@@ -12,8 +12,8 @@ namespace {
 using namespace cpu;
 
 template <class F>
-void step_typed(const OptimizerParams& o, const OptimizerScalars& s, std::int64_t count, const F* g, F* p, F* first,
-                F* second) {
+void step_typed(const OptimizerParams& o, const OptimizerScalars& s, std::int64_t count, const F* g, F* p,
+                F* first, F* second) {
   const F lr = static_cast<F>(s.learning_rate);
   const F clip = static_cast<F>(s.clip);
   const bool decoupled = o.kind == OptimizerKind::adamw;
@@ -60,8 +60,8 @@ void step_typed(const OptimizerParams& o, const OptimizerScalars& s, std::int64_
   }
 }
 
-void step_cpu(const Stream&, DType dtype, const OptimizerParams& o, const OptimizerScalars* s, std::int64_t count,
-              const void* g, void* p, void* first, void* second) {
+void step_cpu(const Stream&, DType dtype, const OptimizerParams& o, const OptimizerScalars* s,
+              std::int64_t count, const void* g, void* p, void* first, void* second) {
   VOXOT_CHECK(dtype != DType::bf16, "optimizer_step: master weights are fp32 or fp64");
   const auto run = [&]<class F>() {
     step_typed(o, *s, count, static_cast<const F*>(g), static_cast<F*>(p), static_cast<F*>(first),

@@ -11,10 +11,11 @@ void PoolParams::validate() const {
   std::int64_t window = 1;
   for (std::size_t a = 0; a < 3; ++a) {
     VOXOT_CHECK(kernel[a] >= 1 && stride[a] >= 1 && padding[a] >= 0 && 2 * padding[a] <= kernel[a],
-                "pool: window {} with stride {} and padding {} (padding may be at most half the window)", kernel[a],
-                stride[a], padding[a]);
-    VOXOT_CHECK(in_extent[a] + 2 * padding[a] >= kernel[a], "pool: window {} does not fit extent {} with padding {}",
-                kernel[a], in_extent[a], padding[a]);
+                "pool: window {} with stride {} and padding {} (padding may be at most half the window)",
+                kernel[a], stride[a], padding[a]);
+    VOXOT_CHECK(in_extent[a] + 2 * padding[a] >= kernel[a],
+                "pool: window {} does not fit extent {} with padding {}", kernel[a], in_extent[a],
+                padding[a]);
     window *= kernel[a];
   }
   VOXOT_CHECK(window <= 256, "pool: windows hold at most 256 positions, got {}", window);
@@ -33,7 +34,8 @@ void windows(const PoolParams& p, std::int64_t n, std::int64_t od, Begin begin, 
   const auto& in = p.in_extent;
   const auto range = [&](std::size_t a, std::int64_t o) {
     const std::int64_t low = o * p.stride[a] - p.padding[a];
-    return std::array<std::int64_t, 3>{low, std::max<std::int64_t>(low, 0), std::min(low + p.kernel[a], in[a])};
+    return std::array<std::int64_t, 3>{low, std::max<std::int64_t>(low, 0),
+                                       std::min(low + p.kernel[a], in[a])};
   };
   const auto rd = range(0, od);
   for (std::int64_t oh = 0; oh < out[1]; ++oh) {
@@ -78,7 +80,8 @@ void clear(const PoolParams& p, std::int64_t n, T* grad_x) {
   std::fill(grad_x + n * size, grad_x + (n + 1) * size, T{});
 }
 
-void max_forward(const Stream&, DType dtype, const PoolParams& p, const void* x, void* y, std::uint8_t* winner) {
+void max_forward(const Stream&, DType dtype, const PoolParams& p, const void* x, void* y,
+                 std::uint8_t* winner) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
     const T* in = static_cast<const T*>(x);
@@ -90,7 +93,8 @@ void max_forward(const Stream&, DType dtype, const PoolParams& p, const void* x,
         F best[kMaxStackChannels];
         std::uint8_t index[kMaxStackChannels];
         windows(
-            p, n, od, [&](std::int64_t, std::int64_t) {
+            p, n, od,
+            [&](std::int64_t, std::int64_t) {
               std::fill(best, best + width, -std::numeric_limits<F>::infinity());
               std::fill(index, index + width, std::uint8_t{0});
             },
@@ -113,8 +117,8 @@ void max_forward(const Stream&, DType dtype, const PoolParams& p, const void* x,
   });
 }
 
-void max_backward(const Stream&, DType dtype, const PoolParams& p, const std::uint8_t* winner, const void* grad_y,
-                  void* grad_x, Write write) {
+void max_backward(const Stream&, DType dtype, const PoolParams& p, const std::uint8_t* winner,
+                  const void* grad_y, void* grad_x, Write write) {
   with_type(dtype, [&]<class T>() {
     const T* gy = static_cast<const T*>(grad_y);
     T* gx = static_cast<T*>(grad_x);
@@ -207,7 +211,8 @@ void average_backward_row(const PoolParams& p, std::int64_t n, std::int64_t d, s
   }
 }
 
-void average_backward(const Stream&, DType dtype, const PoolParams& p, const void* grad_y, void* grad_x, Write write) {
+void average_backward(const Stream&, DType dtype, const PoolParams& p, const void* grad_y, void* grad_x,
+                      Write write) {
   with_type(dtype, [&]<class T>() {
     const T* gy = static_cast<const T*>(grad_y);
     T* gx = static_cast<T*>(grad_x);

@@ -11,7 +11,8 @@ namespace {
 
 using namespace cpu;
 
-constexpr std::int64_t kSlice = 16384;  // elements of one partial sum; fixed, so the thread count changes no bit
+constexpr std::int64_t kSlice =
+    16384;  // elements of one partial sum; fixed, so the thread count changes no bit
 
 /// Sum of term(i) over [0, count), in slices joined in order.
 template <class Term>
@@ -74,8 +75,8 @@ void forward(const Stream&, DType dtype, const ReductionParams& p, const void* x
   });
 }
 
-void backward(const Stream&, DType dtype, const ReductionParams& p, const void* x, const void* grad_y, void* grad_x,
-              Write write) {
+void backward(const Stream&, DType dtype, const ReductionParams& p, const void* x, const void* grad_y,
+              void* grad_x, Write write) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
     const T* in = static_cast<const T*>(x);
@@ -105,7 +106,8 @@ void backward(const Stream&, DType dtype, const ReductionParams& p, const void* 
   });
 }
 
-void squared_forward(const Stream&, DType dtype, std::int64_t count, const void* a, const void* b, void* loss) {
+void squared_forward(const Stream&, DType dtype, std::int64_t count, const void* a, const void* b,
+                     void* loss) {
   with_type(dtype, [&]<class T>() {
     const T* pa = static_cast<const T*>(a);
     const T* pb = static_cast<const T*>(b);
@@ -140,8 +142,8 @@ void entropy_forward(const Stream&, DType dtype, std::int64_t rows, std::int64_t
     double total = 0;
     for (std::int64_t r = 0; r < rows; ++r) {
       const T* row = in + r * classes;
-      VOXOT_CHECK(labels[r] >= 0 && labels[r] < classes, "cross_entropy: label {} of row {} is outside [0, {})",
-                  labels[r], r, classes);
+      VOXOT_CHECK(labels[r] >= 0 && labels[r] < classes,
+                  "cross_entropy: label {} of row {} is outside [0, {})", labels[r], r, classes);
       double top = -INFINITY;
       for (std::int64_t c = 0; c < classes; ++c) top = std::max(top, static_cast<double>(load(row[c])));
       double sum = 0;
@@ -156,8 +158,9 @@ void entropy_forward(const Stream&, DType dtype, std::int64_t rows, std::int64_t
   });
 }
 
-void entropy_backward(const Stream&, DType dtype, std::int64_t rows, std::int64_t classes, const void* probabilities,
-                      const std::int32_t* labels, const void* grad_loss, void* grad_x, Write write) {
+void entropy_backward(const Stream&, DType dtype, std::int64_t rows, std::int64_t classes,
+                      const void* probabilities, const std::int32_t* labels, const void* grad_loss,
+                      void* grad_x, Write write) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
     const T* q = static_cast<const T*>(probabilities);

@@ -41,8 +41,9 @@ void corners(const UpsampleParams& p, std::int64_t n, std::int64_t od, Body body
         const bool w1 = (corner & 1) != 0;
         const double weight = (d1 ? td.weight : 1 - td.weight) * (h1 ? th.weight : 1 - th.weight) *
                               (w1 ? tw.weight : 1 - tw.weight);
-        const std::int64_t from = ((n * in[0] + (d1 ? td.second : td.first)) * in[1] + (h1 ? th.second : th.first)) *
-                                      in[2] + (w1 ? tw.second : tw.first);
+        const std::int64_t from =
+            ((n * in[0] + (d1 ? td.second : td.first)) * in[1] + (h1 ? th.second : th.first)) * in[2] +
+            (w1 ? tw.second : tw.first);
         body(to, from, weight, corner);
       }
     }
@@ -125,10 +126,12 @@ void trilinear_backward(const UpsampleParams& p, const T* gy, T* gx) {
 }
 
 void forward(const Stream&, DType dtype, const UpsampleParams& p, const void* x, void* y) {
-  with_type(dtype, [&]<class T>() { upsample_forward_typed(p, static_cast<const T*>(x), static_cast<T*>(y)); });
+  with_type(dtype,
+            [&]<class T>() { upsample_forward_typed(p, static_cast<const T*>(x), static_cast<T*>(y)); });
 }
 
-void backward(const Stream&, DType dtype, const UpsampleParams& p, const void* grad_y, void* grad_x, Write write) {
+void backward(const Stream&, DType dtype, const UpsampleParams& p, const void* grad_y, void* grad_x,
+              Write write) {
   with_type(dtype, [&]<class T>() {
     const T* gy = static_cast<const T*>(grad_y);
     T* gx = static_cast<T*>(grad_x);

@@ -42,9 +42,12 @@ inline void put(T& to, F v) {
 template <class Body>
 void with_type(DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::f32: return body.template operator()<float>();
-    case DType::bf16: return body.template operator()<bf16>();
-    case DType::f64: return body.template operator()<double>();
+    case DType::f32:
+      return body.template operator()<float>();
+    case DType::bf16:
+      return body.template operator()<bf16>();
+    case DType::f64:
+      return body.template operator()<double>();
   }
 }
 
@@ -59,21 +62,29 @@ template <class F, class Body>
 void with_activation(Activation a, Body&& body) {
   const auto slope = static_cast<F>(a.slope);
   switch (a.kind) {
-    case ActivationKind::none: return body(ActivationFunctor<ActivationKind::none, F>{slope});
-    case ActivationKind::relu: return body(ActivationFunctor<ActivationKind::relu, F>{slope});
-    case ActivationKind::leaky_relu: return body(ActivationFunctor<ActivationKind::leaky_relu, F>{slope});
-    case ActivationKind::silu: return body(ActivationFunctor<ActivationKind::silu, F>{slope});
-    case ActivationKind::tanh: return body(ActivationFunctor<ActivationKind::tanh, F>{slope});
-    case ActivationKind::sigmoid: return body(ActivationFunctor<ActivationKind::sigmoid, F>{slope});
-    case ActivationKind::softplus: return body(ActivationFunctor<ActivationKind::softplus, F>{slope});
+    case ActivationKind::none:
+      return body(ActivationFunctor<ActivationKind::none, F>{slope});
+    case ActivationKind::relu:
+      return body(ActivationFunctor<ActivationKind::relu, F>{slope});
+    case ActivationKind::leaky_relu:
+      return body(ActivationFunctor<ActivationKind::leaky_relu, F>{slope});
+    case ActivationKind::silu:
+      return body(ActivationFunctor<ActivationKind::silu, F>{slope});
+    case ActivationKind::tanh:
+      return body(ActivationFunctor<ActivationKind::tanh, F>{slope});
+    case ActivationKind::sigmoid:
+      return body(ActivationFunctor<ActivationKind::sigmoid, F>{slope});
+    case ActivationKind::softplus:
+      return body(ActivationFunctor<ActivationKind::softplus, F>{slope});
   }
 }
 
 /// Elements below which a loop stays on one thread: waking the others costs about as much.
 inline constexpr std::int64_t kParallelGrain = 8192;
 
-/// body(i) for every i of [0, count): blocks over threads, vectors within. The body is copied into each block: behind
-/// the reference that OpenMP's shared variables are, its members would be read again at every element.
+/// body(i) for every i of [0, count): blocks over threads, vectors within. The body is copied into each
+/// block: behind the reference that OpenMP's shared variables are, its members would be read again at every
+/// element.
 template <class Body>
 void each(std::int64_t count, const Body& shared) {
   constexpr std::int64_t kBlock = 4096;
