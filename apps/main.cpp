@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <string>
 
@@ -33,7 +34,9 @@ void limit_spinning(char** argv) {
     return;
   }
   setenv("GOMP_SPINCOUNT", "20000", 1);
-  execv("/proc/self/exe", argv);  // goes on below when it fails
+  // By its own name, so that `ps` shows it; goes on below when this fails.
+  std::error_code unknown;
+  execv(std::filesystem::read_symlink("/proc/self/exe", unknown).c_str(), argv);
 }
 
 int run(int argc, char** argv) {

@@ -85,7 +85,7 @@ void check_final(const Golden& g, const std::string& prefix, const std::map<std:
 
 }  // namespace
 
-TEST_CASE("not_trace: in double, every loss and the final weights", "[not_trace][neural_ot]") {
+TEST_CASE("not_trace: in double, every loss and the final weights", "[not_trace][neural_ot][slow]") {
   const Golden g("not_trace");
   const Trace trace = run(g, 1e-3, DType::f64);
   // In double the trajectory is determined; what differs is the fp32 storage of the golden.
