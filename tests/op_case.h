@@ -1,7 +1,8 @@
 #pragma once
 // One op under test: its inputs and a functor that runs it. check(OpCase) drives all that an op owes:
-//   gradient     backward of a random linear functional of the output against central differences, in double (left out
-//                for large inputs: a large case is there for the threads, and one element's share drowns in rounding)
+//   gradient     backward of a random linear functional of the output against central differences, in double;
+//                left out for large inputs, which are there for the threads: one element's share drowns in
+//                rounding
 //   precision    output and gradients in fp32, and in bf16 where the op has it, against double
 //   accumulation a tensor that is used twice gets the sum of both gradients
 //   guards       inputs lie between NaN, gradients between sentinels: nothing outside is read or written
@@ -229,7 +230,8 @@ class OpDriver {
 inline void check(const OpCase& c) {
   INFO(c.name);
   const OpDriver driver(c);
-  const bool large = std::any_of(c.inputs.begin(), c.inputs.end(), [](const OpInput& i) { return i.shape.count() > 8500; });
+  const bool large =
+      std::any_of(c.inputs.begin(), c.inputs.end(), [](const OpInput& i) { return i.shape.count() > 8500; });
   if (!large) driver.check_gradients();
   driver.check_accumulation(DType::f64);
   std::vector<DType> types{DType::f32};
