@@ -13,13 +13,15 @@ namespace {
 constexpr std::int64_t kMapBatch = 32;
 constexpr std::int64_t kAssignmentSamples = 512;  // the assignment's time grows with the cube
 
-/// The first `count` samples of a batch whose underlying item has the given parity: disjoint sets of images.
-Tensor of_parity(const LabelledBatch& batch, std::int64_t parity, std::int64_t count) {
+/// The first `count` samples of a batch whose underlying item falls into the given half: disjoint sets of
+/// images. The half is a hashed bit, because an item's own parity may be tied to its class.
+Tensor of_half(const LabelledBatch& batch, std::uint64_t half, std::int64_t count) {
   const Tensor& all = batch.volumes;
   const std::int64_t each = all.count() / all.extent(0);
   std::vector<std::int64_t> chosen;
   for (std::size_t i = 0; i < batch.labels.size() && static_cast<std::int64_t>(chosen.size()) < count; ++i) {
-    if (batch.labels[i].item % 2 == parity) chosen.push_back(static_cast<std::int64_t>(i));
+    if ((static_cast<std::uint64_t>(batch.labels[i].item) * 0x9E3779B97F4A7C15U) >> 63 == half)
+      chosen.push_back(static_cast<std::int64_t>(i));
   }
   const auto n = static_cast<std::int64_t>(chosen.size());
   Tensor some = Tensor::empty({n, all.extent(1), all.extent(2), all.extent(3), all.extent(4)});
@@ -77,8 +79,8 @@ Evaluation evaluate_map(Session& session, const std::filesystem::path& data_dire
     e.colour->accuracy.clear();
   }
   // Both distances are between sets of one size, so that the bias of a finite sample is the same in both.
-  const Tensor even = of_parity(real, 0, samples / 2);
-  const Tensor odd = of_parity(real, 1, samples / 2);
+  const Tensor even = of_half(real, 0, samples / 2);
+  const Tensor odd = of_half(real, 1, samples / 2);
   const std::int64_t n = std::min({even.extent(0), odd.extent(0), mapped.extent(0)});
   const Tensor truth = judge(first_rows(even, n)).features;
   e.feature_distance = frechet_distance(judge(first_rows(mapped, n)).features, truth);

@@ -1,6 +1,6 @@
 #include "engine/tensor.h"
 
-#include <cstring>
+#include <utility>
 
 #include "kernels/elementwise.h"
 
@@ -142,7 +142,8 @@ GradientSlot::Destination GradientSlot::destination() {
 
 void GradientSlot::give(Tensor contribution) {
   if (!ready && !persistent && contribution.dtype() == dtype) {
-    value = contribution.reshaped(shape);
+    value = std::move(contribution);
+    value = value.reshaped(shape);
     ready = true;
     return;
   }
