@@ -1,6 +1,11 @@
 #pragma once
 // Errors and the check family. Every public entry validates its arguments with these; the message says
 // what was expected, what came, and the shapes.
+#if defined(__CUDACC__)
+// nvcc takes fmt 9 for no constant expressions, and its rewriting breaks consteval.
+#define FMT_CONSTEVAL
+#define FMT_USE_CONSTEXPR 1
+#endif
 #include <fmt/core.h>
 
 #include <stdexcept>

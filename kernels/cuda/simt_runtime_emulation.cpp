@@ -1,0 +1,109 @@
+// simt_runtime.h on host memory. Work runs as it is queued; while a stream is captured it is recorded instead.
+#include "kernels/cuda/simt_runtime.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "kernels/cuda/simt_emulation_state.h"
+#include "kernels/features.h"
+
+namespace voxot::simt {
+namespace {
+
+using Work = std::vector<std::function<void()>>;
+
+struct EmulatedStream {
+  std::unique_ptr<Work> recording;
+};
+
+Work* recording_of(Stream stream) {
+  return stream.handle == nullptr ? nullptr : static_cast<EmulatedStream*>(stream.handle)->recording.get();
+}
+
+void queue(Stream stream, std::function<void()> work) {
+  if (Work* recording = recording_of(stream)) {
+    recording->push_back(std::move(work));
+  } else {
+    work();
+  }
+}
+
+using Clock = std::chrono::steady_clock;
+
+}  // namespace
+
+void emulation::launch(const Launch& l, std::unique_ptr<Call> call) {
+  if (recording_of(l.stream) == nullptr) return run_now(l, *call);
+  queue(l.stream, [l, kept = std::shared_ptr<Call>(std::move(call))] { run_now(l, *kept); });
+}
+
+int device_count() { return 1; }
+
+const DeviceProperties& device_properties() {
+  static const DeviceProperties properties = [] {
+    DeviceProperties p;
+    p.name = "emulated device";
+    p.major = 8;
+    p.minor = 6;
+    p.multiprocessors = kernels::threads();
+    p.memory = emulation::target().memory;
+    p.shared_per_block = emulation::target().shared_per_block;
+    p.shared_per_multiprocessor = p.shared_per_block + 1024;
+    p.emulated = true;
+    return p;
+  }();
+  return properties;
+}
+
+std::string describe_device() { return "emulated device, sm_86, every access checked"; }
+
+void* allocate(std::size_t bytes) { return emulation::allocate_device(bytes); }
+void free(void* block) { emulation::free_device(block); }
+void* allocate_pinned(std::size_t bytes) { return std::malloc(bytes); }
+void free_pinned(void* block) { std::free(block); }
+void recycle(void* block, std::size_t bytes, std::size_t capacity) {
+  emulation::recycle_device(block, bytes, capacity);
+}
+
+void copy(Stream stream, void* to, const void* from, std::size_t bytes) {
+  queue(stream, [=] { emulation::copy_memory(to, from, bytes); });
+}
+void clear(Stream stream, void* block, std::size_t bytes) {
+  queue(stream, [=] { emulation::clear_memory(block, bytes); });
+}
+
+void* create_stream() { return new EmulatedStream; }
+void destroy_stream(void* handle) { delete static_cast<EmulatedStream*>(handle); }
+void synchronize(Stream stream) {
+  VOXOT_CHECK(recording_of(stream) == nullptr, "cuda: the stream is being captured: the host cannot wait for it");
+}
+
+Event::Event() : handle_(new Clock::time_point) {}
+Event::~Event() { delete static_cast<Clock::time_point*>(handle_); }
+void Event::record(Stream) { *static_cast<Clock::time_point*>(handle_) = Clock::now(); }
+void Event::wait() const {}
+double Event::seconds_since(const Event& earlier) const {
+  const auto span = *static_cast<Clock::time_point*>(handle_) - *static_cast<Clock::time_point*>(earlier.handle_);
+  return std::chrono::duration<double>(span).count();
+}
+
+Graph::~Graph() { delete static_cast<Work*>(handle_); }
+void Graph::begin(Stream stream) {
+  VOXOT_CHECK(stream.handle != nullptr, "cuda: the default stream cannot be captured");
+  static_cast<EmulatedStream*>(stream.handle)->recording = std::make_unique<Work>();
+}
+Graph Graph::end(Stream stream) {
+  Graph graph;
+  Work* work = static_cast<EmulatedStream*>(stream.handle)->recording.release();
+  graph.handle_ = work;
+  graph.nodes_ = work->size();
+  return graph;
+}
+void Graph::launch(Stream) const {
+  for (const auto& work : *static_cast<const Work*>(handle_)) work();
+}
+
+}  // namespace voxot::simt
