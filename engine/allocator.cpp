@@ -89,7 +89,9 @@ AllocatorStatistics allocator_statistics(Device device) { return cache(device).s
 void release_cached_memory(Device device) { cache(device).release(); }
 
 Storage::Storage(std::size_t bytes, Device device)
-    : data_(cache(device).take(rounded(bytes))), bytes_(rounded(bytes)), device_(device) {}
+    : data_(cache(device).take(rounded(bytes))), bytes_(rounded(bytes)), device_(device) {
+  kernels::recycle({device, nullptr}, data_, bytes, bytes_);
+}
 Storage::~Storage() { cache(device_).give(data_, bytes_); }
 
 }  // namespace voxot

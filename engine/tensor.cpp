@@ -44,20 +44,25 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   return t;
 }
 
-Tensor Tensor::from(const Shape& shape, std::span<const float> values, DType dtype) {
+namespace {
+
+template <class T>
+Tensor from_values(const Shape& shape, std::span<const T> values, DType from, DType dtype, Device device) {
   VOXOT_CHECK(static_cast<std::int64_t>(values.size()) == shape.count(), "tensor: {} values for shape {}",
               values.size(), shape.text());
-  Tensor t = empty(shape, dtype);
-  kernels::cast(t.stream(), DType::f32, dtype, t.count(), values.data(), t.data(), Write::overwrite);
-  return t;
+  Tensor t = Tensor::empty(shape, dtype);
+  kernels::cast(t.stream(), from, dtype, t.count(), values.data(), t.data(), Write::overwrite);
+  return t.to(device);
 }
 
-Tensor Tensor::from(const Shape& shape, std::span<const double> values, DType dtype) {
-  VOXOT_CHECK(static_cast<std::int64_t>(values.size()) == shape.count(), "tensor: {} values for shape {}",
-              values.size(), shape.text());
-  Tensor t = empty(shape, dtype);
-  kernels::cast(t.stream(), DType::f64, dtype, t.count(), values.data(), t.data(), Write::overwrite);
-  return t;
+}  // namespace
+
+Tensor Tensor::from(const Shape& shape, std::span<const float> values, DType dtype, Device device) {
+  return from_values(shape, values, DType::f32, dtype, device);
+}
+
+Tensor Tensor::from(const Shape& shape, std::span<const double> values, DType dtype, Device device) {
+  return from_values(shape, values, DType::f64, dtype, device);
 }
 
 Tensor Tensor::normal(const Shape& shape, const RandomState& state, double mean, double deviation,
@@ -96,24 +101,39 @@ Tensor Tensor::to(DType dtype) const {
   return t;
 }
 
+Tensor Tensor::to(Device device) const {
+  if (device == this->device()) return *this;
+  Tensor t = empty(shape_, dtype_, device);
+  t.copy_from(*this);
+  return t;
+}
+
 void Tensor::copy_from(const Tensor& other) const {
   VOXOT_CHECK(other.count() == count(), "copy: {} into {}", other.shape_.text(), shape_.text());
-  VOXOT_CHECK(other.device() == device(), "copy: from {} to {}", name_of(other.device()), name_of(device()));
-  kernels::cast(stream(), other.dtype_, dtype_, count(), other.data(), data(), Write::overwrite);
+  if (other.device() == device()) {
+    return kernels::cast(stream(), other.dtype_, dtype_, count(), other.data(), data(), Write::overwrite);
+  }
+  // Bytes travel; the conversion happens where they come from.
+  const Tensor same = other.dtype_ == dtype_ ? other : other.to(dtype_);
+  const Stream stream = kernels::stream_of(Device::cuda);
+  kernels::copy_bytes(stream, data(), same.data(), static_cast<std::size_t>(count()) * size_of(dtype_));
+  kernels::synchronize(stream);
 }
 
 void Tensor::fill(double value) const { kernels::fill(stream(), dtype_, count(), value, data()); }
 
 std::vector<float> Tensor::to_floats() const {
+  const Tensor here = to(Device::cpu);
   std::vector<float> values(static_cast<std::size_t>(count()));
-  kernels::cast(stream(), dtype_, DType::f32, count(), data(), values.data(), Write::overwrite);
+  kernels::cast(here.stream(), dtype_, DType::f32, count(), here.data(), values.data(), Write::overwrite);
   return values;
 }
 
 double Tensor::item() const {
   VOXOT_CHECK(count() == 1, "item: the tensor has shape {}", shape_.text());
+  const Tensor here = to(Device::cpu);
   double value = 0;
-  kernels::cast(stream(), dtype_, DType::f64, 1, data(), &value, Write::overwrite);
+  kernels::cast(here.stream(), dtype_, DType::f64, 1, here.data(), &value, Write::overwrite);
   return value;
 }
 

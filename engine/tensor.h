@@ -10,6 +10,7 @@
 
 #include "engine/allocator.h"
 #include "kernels/device.h"
+#include "kernels/memory.h"
 #include "kernels/philox.h"
 
 namespace voxot {
@@ -46,8 +47,10 @@ class Tensor {
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu);
   static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = Device::cpu);
   /// Throws Error when the number of values is not the shape's.
-  static Tensor from(const Shape& shape, std::span<const float> values, DType dtype = DType::f32);
-  static Tensor from(const Shape& shape, std::span<const double> values, DType dtype = DType::f64);
+  static Tensor from(const Shape& shape, std::span<const float> values, DType dtype = DType::f32,
+                     Device device = Device::cpu);
+  static Tensor from(const Shape& shape, std::span<const double> values, DType dtype = DType::f64,
+                     Device device = Device::cpu);
   static Tensor normal(const Shape& shape, const RandomState& state, double mean, double deviation,
                        DType dtype = DType::f32, Device device = Device::cpu);
 
@@ -57,7 +60,7 @@ class Tensor {
   [[nodiscard]] std::int64_t count() const { return shape_.count(); }
   [[nodiscard]] DType dtype() const { return dtype_; }
   [[nodiscard]] Device device() const { return storage_ ? storage_->device() : Device::cpu; }
-  [[nodiscard]] Stream stream() const { return {device(), nullptr}; }
+  [[nodiscard]] Stream stream() const { return kernels::stream_of(device()); }
   [[nodiscard]] void* data() const { return static_cast<std::byte*>(storage_->data()) + offset_; }
   template <class T>
   [[nodiscard]] T* as() const {
@@ -70,10 +73,13 @@ class Tensor {
   [[nodiscard]] Tensor window(std::int64_t first, const Shape& shape) const;
   [[nodiscard]] Tensor clone() const;
   [[nodiscard]] Tensor to(DType dtype) const;
+  /// Itself when it is there already, else a copy.
+  [[nodiscard]] Tensor to(Device device) const;
+  /// The other's values, converted; from another device too.
   void copy_from(const Tensor& other) const;
   void fill(double value) const;
   [[nodiscard]] std::vector<float> to_floats() const;
-  /// The value of a tensor with one element.
+  /// The value of a tensor with one element; waits for the device.
   [[nodiscard]] double item() const;
   /// No other tensor shares this memory.
   [[nodiscard]] bool exclusive() const { return storage_.use_count() == 1; }

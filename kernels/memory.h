@@ -1,5 +1,5 @@
 #pragma once
-// Memory of a device, and copies between devices.
+// Memory of a device, copies between devices, and waiting.
 #include "kernels/kernel.h"
 
 namespace voxot::kernels {
@@ -7,6 +7,16 @@ namespace voxot::kernels {
 /// Bytes aligned to 64 (bytes, where to put the address; null when there is no memory).
 inline constinit Kernel<void(std::size_t, void**)> allocate{"allocate"};
 inline constinit Kernel<void(void*)> deallocate{"deallocate"};
+/// A block that a cache hands out again: its first bytes are undefined now, the rest out of bounds (block, bytes,
+/// capacity). Tells checkers; costs nothing without one.
+inline constinit Kernel<void(void*, std::size_t, std::size_t)> recycle{"recycle"};
+
+/// to ← from, queued in the stream; on cuda either side may be host memory (to, from, bytes).
+inline constinit Kernel<void(void*, const void*, std::size_t)> copy_bytes{"copy_bytes"};
+/// Waits for all that is queued in the stream.
+inline constinit Kernel<void()> synchronize{"synchronize"};
+/// The stream in which the engine queues its work (where to put the handle).
+inline constinit Kernel<void(void**)> main_stream{"main_stream"};
 
 inline void* device_allocate(Device device, std::size_t bytes) {
   void* block = nullptr;
@@ -14,5 +24,16 @@ inline void* device_allocate(Device device, std::size_t bytes) {
   return block;
 }
 inline void device_free(Device device, void* block) { deallocate({device, nullptr}, block); }
+
+/// The engine's stream of a device.
+inline Stream stream_of(Device device) {
+  if (device == Device::cpu) return {};
+  static void* const handle = [] {
+    void* stream = nullptr;
+    main_stream({Device::cuda, nullptr}, &stream);
+    return stream;
+  }();
+  return {device, handle};
+}
 
 }  // namespace voxot::kernels

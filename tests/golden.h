@@ -16,7 +16,7 @@
 namespace voxot::test {
 
 inline std::vector<double> doubles(const Tensor& t) {
-  const Tensor wide = t.to(DType::f64);
+  const Tensor wide = t.to(Device::cpu).to(DType::f64);
   return {wide.as<double>(), wide.as<double>() + wide.count()};
 }
 

@@ -10,6 +10,7 @@
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduction.h"
+#include "kernels/features.h"
 #include "tests/golden.h"
 
 namespace voxot::test {
@@ -61,12 +62,19 @@ inline std::vector<double> test_values(std::int64_t count, Values kind, std::uin
 inline constexpr std::int64_t kGuard = 64;  // elements, a multiple of a cache line
 inline constexpr double kSentinel = -768;   // exact in bf16, and no gradient of a test is near
 
+/// Where ops can be tested: the CPU, and a CUDA device, real or emulated, where there is one.
+inline const std::vector<Device>& devices() {
+  static const std::vector<Device> all =
+      kernels::cuda_devices() > 0 ? std::vector{Device::cpu, Device::cuda} : std::vector{Device::cpu};
+  return all;
+}
+
 /// The values between guards.
-inline Tensor guarded(const Shape& shape, const std::vector<double>& values, DType dtype, double guard) {
+inline Tensor guarded(const Shape& shape, const std::vector<double>& values, DType dtype, double guard,
+                      Device device = Device::cpu) {
   const Tensor all = Tensor::full({shape.count() + 2 * kGuard}, guard, dtype);
-  Tensor inside = all.window(kGuard, shape);
-  if (!values.empty()) inside.copy_from(Tensor::from(shape, std::span<const double>(values)));
-  return inside;
+  if (!values.empty()) all.window(kGuard, shape).copy_from(Tensor::from(shape, std::span<const double>(values)));
+  return all.to(device).window(kGuard, shape);
 }
 
 struct OpRun {
@@ -76,7 +84,7 @@ struct OpRun {
 
 class OpDriver {
  public:
-  explicit OpDriver(const OpCase& c) : case_(c) {
+  OpDriver(const OpCase& c, Device device) : case_(c), device_(device) {
     for (std::size_t i = 0; i < c.inputs.size(); ++i) {
       values_.push_back(test_values(c.inputs[i].shape.count(), c.inputs[i].values, 17 * i + 1));
     }
@@ -89,7 +97,7 @@ class OpDriver {
     for (std::size_t i = 0; i < case_.inputs.size(); ++i) {
       const OpInput& input = case_.inputs[i];
       const DType type = input.parameter && dtype == DType::bf16 ? DType::f32 : dtype;
-      tensors.push_back(guarded(input.shape, values[i], type, NAN));
+      tensors.push_back(guarded(input.shape, values[i], type, NAN, device_));
     }
     return tensors;
   }
@@ -98,19 +106,19 @@ class OpDriver {
   [[nodiscard]] Tensor functional(DType dtype, std::uint64_t seed) const {
     return Tensor::from(
         output_shape_,
-        std::span<const double>(test_values(output_shape_.count(), Values::normal, 1000 + seed)), dtype);
+        std::span<const double>(test_values(output_shape_.count(), Values::normal, 1000 + seed)), dtype, device_);
   }
 
   /// Runs the op once for each seed on one tape, and Σ of the functionals backward.
   [[nodiscard]] OpRun run(DType dtype, const std::vector<std::uint64_t>& seeds) const {
     std::vector<Tensor> inputs = make(dtype, values_);
-    std::vector<Tensor> backing(inputs.size());
+    std::vector<Tensor> backing(inputs.size());  // with guards
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       if (!case_.inputs[i].differentiable) continue;
       inputs[i].require_gradient();
-      backing[i] = guarded(inputs[i].shape(), {}, inputs[i].dtype(), kSentinel);
+      backing[i] = Tensor::full({inputs[i].count() + 2 * kGuard}, kSentinel, inputs[i].dtype()).to(device_);
       inputs[i].gradient()->persistent = true;
-      inputs[i].gradient()->value = backing[i];
+      inputs[i].gradient()->value = backing[i].window(kGuard, inputs[i].shape());
     }
     Tape tape;
     OpRun result;
@@ -131,7 +139,7 @@ class OpDriver {
       INFO("input " << i);
       REQUIRE(inputs[i].gradient()->ready);
       check_guards(backing[i]);
-      result.gradients.push_back(backing[i].clone());
+      result.gradients.push_back(inputs[i].gradient()->value.clone());
     }
     return result;
   }
@@ -207,7 +215,9 @@ class OpDriver {
   }
 
  private:
-  static void check_guards(const Tensor& inside) {
+  static void check_guards(const Tensor& backing) {
+    const Tensor all = backing.to(Device::cpu);
+    const Tensor inside = all.window(kGuard, {all.count() - 2 * kGuard});
     const auto each = [&]<class T>(T sentinel) {
       const T* at = inside.as<T>();
       std::int64_t damaged = 0;
@@ -223,13 +233,14 @@ class OpDriver {
   }
 
   const OpCase& case_;
+  Device device_;
   std::vector<std::vector<double>> values_;
   Shape output_shape_;
 };
 
-inline void check(const OpCase& c) {
-  INFO(c.name);
-  const OpDriver driver(c);
+inline void check(const OpCase& c, Device device) {
+  INFO(c.name << " on " << name_of(device));
+  const OpDriver driver(c, device);
   const bool large =
       std::any_of(c.inputs.begin(), c.inputs.end(), [](const OpInput& i) { return i.shape.count() > 8500; });
   if (!large) driver.check_gradients();
@@ -240,6 +251,11 @@ inline void check(const OpCase& c) {
     driver.check_precision(dtype);
     driver.check_accumulation(dtype);
   }
+}
+
+/// On every device at hand.
+inline void check(const OpCase& c) {
+  for (const Device device : devices()) check(c, device);
 }
 
 }  // namespace voxot::test

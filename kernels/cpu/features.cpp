@@ -25,6 +25,19 @@ std::string describe_cpu() {
   return fmt::format("{}, {} threads, {}{}", model, threads(), vectors, cpu_has_bf16() ? ", bf16" : "");
 }
 
+int cuda_devices() {
+  if (!count_devices.implemented(Device::cuda)) return 0;
+  int count = 0;
+  count_devices({Device::cuda, nullptr}, &count);
+  return count;
+}
+
+std::string describe_cuda() {
+  std::string text;
+  describe_device({Device::cuda, nullptr}, &text);
+  return text;
+}
+
 void set_threads(int count) {
   if (count > 0) omp_set_num_threads(count);
 }

@@ -4,18 +4,13 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "kernels/activation.h"
-#include "kernels/device.h"
+#include "kernels/dispatch.h"
 
 namespace voxot::cpu {
 
 struct bf16 {
   std::uint16_t bits;
 };
-
-/// Type in which a kernel computes, and in which parameters are kept.
-template <class T>
-using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 inline float load(bf16 v) { return std::bit_cast<float>(static_cast<std::uint32_t>(v.bits) << 16); }
 inline float load(float v) { return v; }
@@ -41,42 +36,7 @@ inline void put(T& to, F v) {
 /// Calls body.operator()<T>() with the storage type of `dtype`.
 template <class Body>
 void with_type(DType dtype, Body&& body) {
-  switch (dtype) {
-    case DType::f32:
-      return body.template operator()<float>();
-    case DType::bf16:
-      return body.template operator()<bf16>();
-    case DType::f64:
-      return body.template operator()<double>();
-  }
-}
-
-template <class Body>
-void with_write(Write write, Body&& body) {
-  if (write == Write::overwrite) return body.template operator()<Write::overwrite>();
-  body.template operator()<Write::accumulate>();
-}
-
-/// Calls body(functor) with the activation's functor.
-template <class F, class Body>
-void with_activation(Activation a, Body&& body) {
-  const auto slope = static_cast<F>(a.slope);
-  switch (a.kind) {
-    case ActivationKind::none:
-      return body(ActivationFunctor<ActivationKind::none, F>{slope});
-    case ActivationKind::relu:
-      return body(ActivationFunctor<ActivationKind::relu, F>{slope});
-    case ActivationKind::leaky_relu:
-      return body(ActivationFunctor<ActivationKind::leaky_relu, F>{slope});
-    case ActivationKind::silu:
-      return body(ActivationFunctor<ActivationKind::silu, F>{slope});
-    case ActivationKind::tanh:
-      return body(ActivationFunctor<ActivationKind::tanh, F>{slope});
-    case ActivationKind::sigmoid:
-      return body(ActivationFunctor<ActivationKind::sigmoid, F>{slope});
-    case ActivationKind::softplus:
-      return body(ActivationFunctor<ActivationKind::softplus, F>{slope});
-  }
+  voxot::with_type<bf16>(dtype, std::forward<Body>(body));
 }
 
 /// Elements below which a loop stays on one thread: waking the others costs about as much.

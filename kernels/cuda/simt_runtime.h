@@ -42,6 +42,10 @@ void free_pinned(void* block);
 /// Does nothing on a real device.
 void recycle(void* block, std::size_t bytes, std::size_t capacity);
 
+/// Memory for a kernel's own intermediate results, undefined, valid until the next call in stream order: one block
+/// for all kernels, which grows and never moves what a graph has recorded.
+void* scratch(std::size_t bytes);
+
 /// Queued in the stream; either address may be of the host or of the device.
 void copy(Stream stream, void* to, const void* from, std::size_t bytes);
 void clear(Stream stream, void* block, std::size_t bytes);
