@@ -1,0 +1,78 @@
+// kernels/conv3d.h on the device: which variant runs a call.
+#include "kernels/conv3d.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/conv3d_variants.h"
+
+namespace voxot::cuda {
+namespace {
+
+bool always(const ConvCall&) { return true; }
+
+const ConvVariant kVariants[] = {
+    {"naive", always, conv3d_naive},
+};
+
+std::string& forced() {
+  static std::string name;
+  return name;
+}
+
+}  // namespace
+
+std::span<const ConvVariant> variants(ConvPass) { return kVariants; }
+
+const ConvVariant& variant_named(const std::string& name, const ConvCall& call) {
+  for (const ConvVariant& v : variants(call.pass)) {
+    if (name != v.name) continue;
+    VOXOT_CHECK(v.takes(call), "conv3d: variant {} does not take this {}", name, name_of(call.pass));
+    return v;
+  }
+  fail("conv3d: no variant {} of {}", name, name_of(call.pass));
+}
+
+void force_variant(const std::string& name) { forced() = name; }
+
+void run(const Stream& stream, const ConvCall& call) {
+  if (!forced().empty()) return variant_named(forced(), call).run(stream, call);
+  const auto all = variants(call.pass);
+  std::find_if(all.rbegin(), all.rend(), [&](const ConvVariant& v) { return v.takes(call); })->run(stream, call);
+}
+
+}  // namespace voxot::cuda
+
+namespace voxot::kernels {
+namespace {
+
+using cuda::ConvCall;
+using cuda::ConvPass;
+
+const Implement registered[] = {
+    {conv3d_forward, Device::cuda,
+     [](const Stream& stream, DType dtype, const Conv3dParams& params, const void* x, const void* weight,
+        const Conv3dEpilogue& epilogue, void* y) {
+       cuda::run(stream, {ConvPass::forward, dtype, {}, params, x, weight, y, epilogue, Write::overwrite});
+     }},
+    {conv3d_grad_input, Device::cuda,
+     [](const Stream& stream, DType dtype, const Conv3dParams& params, const void* grad_y, const void* weight,
+        float scale, void* grad_x, Write write) {
+       Conv3dEpilogue epilogue;
+       epilogue.scale = scale;
+       cuda::run(stream, {ConvPass::grad_input, dtype, {}, params, grad_y, weight, grad_x, epilogue, write});
+     }},
+    {conv3d_grad_weight, Device::cuda,
+     [](const Stream& stream, DType dtype, const Conv3dParams& params, const void* x, const void* grad_y, float scale,
+        void* grad_weight, void* grad_bias, Write write) {
+       Conv3dEpilogue epilogue;
+       epilogue.scale = scale;
+       cuda::run(stream, {ConvPass::grad_weight, dtype, {}, params, x, grad_y, grad_weight, epilogue, write});
+       if (grad_bias != nullptr) {
+         cuda::conv3d_grad_bias(stream, dtype, params.batch * params.out_voxels(), params.out_channels, grad_y, scale,
+                                grad_bias, write);
+       }
+     }},
+};
+
+}  // namespace
+}  // namespace voxot::kernels

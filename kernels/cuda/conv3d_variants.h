@@ -1,0 +1,58 @@
+#pragma once
+// The variants of each convolution pass, among which conv3d.cu chooses. A variant is named by its technique and
+// computes the whole pass: what the contract in kernels/conv3d.h says, epilogue included.
+#include <span>
+#include <string>
+
+#include "kernels/conv3d.h"
+
+namespace voxot::cuda {
+
+enum class ConvPass : std::uint8_t { forward, grad_input, grad_weight };
+constexpr const char* name_of(ConvPass pass) {
+  return pass == ConvPass::forward ? "forward" : pass == ConvPass::grad_input ? "grad_input" : "grad_weight";
+}
+
+/// How fp32 storage is multiplied: in fp32, or rounded to tf32 on tensor cores.
+enum class ConvMath : std::uint8_t { exact, tf32 };
+
+/// One call of a pass. `input` is x (forward, grad_weight) or grad_y (grad_input); `other` is the weight, or grad_y
+/// for grad_weight.
+struct ConvCall {
+  ConvPass pass = ConvPass::forward;
+  DType dtype = DType::f32;
+  ConvMath math = ConvMath::exact;
+  Conv3dParams params;
+  const void* input = nullptr;
+  const void* other = nullptr;
+  void* output = nullptr;
+  Conv3dEpilogue epilogue;  // forward; for the gradients its scale alone
+  Write write = Write::overwrite;
+};
+
+struct ConvVariant {
+  const char* name;
+  /// Whether it computes this call, and correctly so.
+  bool (*takes)(const ConvCall&);
+  void (*run)(const Stream&, const ConvCall&);
+};
+
+/// Every variant of a pass, the naive one first.
+std::span<const ConvVariant> variants(ConvPass pass);
+
+/// The variant with this name. Throws Error when there is none, or when it does not take the call.
+const ConvVariant& variant_named(const std::string& name, const ConvCall& call);
+
+/// Runs the call by the variant that is forced, else by the one that the autotuner has chosen.
+void run(const Stream& stream, const ConvCall& call);
+
+/// Forces a variant by name in every pass that has it, for tests and benchmarks; "" gives the choice back.
+void force_variant(const std::string& name);
+
+// The variants, each in a file of its own.
+void conv3d_naive(const Stream& stream, const ConvCall& call);
+/// grad_bias[q] ← or += scale·Σ grad_y over rows × channels.
+void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels, const void* grad_y,
+                      float scale, void* grad_bias, Write write);
+
+}  // namespace voxot::cuda

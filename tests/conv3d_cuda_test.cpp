@@ -1,0 +1,169 @@
+// Every variant of the CUDA convolutions against the naive CPU convolution in double, at sizes off the tile.
+#include <catch2/catch.hpp>
+
+#include "kernels/cpu/conv3d_naive.h"
+#include "kernels/cuda/conv3d_variants.h"
+#include "tests/op_case.h"
+
+using namespace voxot;
+using namespace voxot::test;
+
+namespace {
+
+struct Geometry {
+  const char* name;
+  Conv3dParams params;
+};
+
+Conv3dParams params(std::int64_t n, std::int64_t in, std::int64_t out, std::array<std::int64_t, 3> extent,
+                    std::array<std::int64_t, 3> kernel, std::array<std::int64_t, 3> stride = {1, 1, 1},
+                    std::array<std::int64_t, 3> padding = {0, 0, 0}, std::array<std::int64_t, 3> dilation = {1, 1, 1}) {
+  return {n, in, out, extent, kernel, stride, padding, dilation};
+}
+
+constexpr std::array<std::int64_t, 3> kOne{1, 1, 1};
+constexpr std::array<std::int64_t, 3> kTwo{2, 2, 2};
+constexpr std::array<std::int64_t, 3> kThree{3, 3, 3};
+
+const Geometry kGeometries[] = {
+    {"one voxel, one channel", params(1, 1, 1, kOne, kOne)},
+    {"3x3x3", params(2, 8, 16, {4, 5, 6}, kThree, kOne, kOne)},
+    {"three channels", params(2, 3, 24, {5, 4, 3}, kThree, kOne, kOne)},
+    {"to three channels", params(1, 16, 3, {5, 4, 3}, kThree, kOne, kOne)},
+    {"31 to 33 channels", params(1, 31, 33, {3, 5, 4}, kThree, kOne, kOne)},
+    {"32 to 40 channels", params(2, 32, 40, {3, 5, 4}, kThree, kOne, kOne)},
+    {"72 channels", params(1, 72, 72, {3, 3, 5}, kThree, kOne, kOne)},
+    {"1x1x1", params(3, 24, 40, {3, 5, 7}, kOne)},
+    {"1x1x1 to three channels", params(1, 64, 3, {5, 5, 5}, kOne)},
+    {"stride two", params(2, 16, 24, {7, 6, 5}, kThree, kTwo, kOne)},
+    {"stride two, kernel two", params(2, 16, 8, {6, 6, 4}, kTwo, kTwo)},
+    {"stride two, kernel four", params(1, 8, 8, {6, 7, 5}, {4, 4, 4}, kTwo, kOne)},
+    {"stride three over kernel two", params(1, 8, 8, {7, 8, 9}, kTwo, kThree)},
+    {"dilation two", params(1, 16, 16, {7, 6, 5}, kThree, kOne, kTwo, kTwo)},
+    {"dilation two, stride two", params(1, 8, 8, {9, 8, 7}, kThree, kTwo, kOne, kTwo)},
+    {"all axes different", params(2, 8, 5, {4, 7, 6}, {1, 3, 5}, {1, 2, 3}, {0, 1, 4}, {1, 2, 1})},
+    {"linear", params(1, 48, 20, {1, 1, 37}, kOne)},
+    {"many rows", params(3, 8, 8, {8, 9, 7}, kThree, kOne, kOne)},
+};
+
+struct Epilogue {
+  const char* name;
+  bool bias, residual;
+  float scale;
+  Activation activation;
+};
+const Epilogue kEpilogues[] = {
+    {"plain", false, false, 1, {}},
+    {"bias, relu", true, false, 1, {ActivationKind::relu, 0}},
+    {"bias, residual, scale, leaky_relu", true, true, 0.1F, {ActivationKind::leaky_relu, 0.2F}},
+};
+
+/// A device array between guards, with the values in double as its type stores them.
+struct Buffer {
+  Buffer(std::vector<double> values, DType dtype, double guard)
+      : all(Tensor::full({static_cast<std::int64_t>(values.size()) + 2 * kGuard}, guard, dtype)) {
+    all.window(kGuard, {static_cast<std::int64_t>(values.size())})
+        .copy_from(Tensor::from({static_cast<std::int64_t>(values.size())}, std::span<const double>(values)));
+    exact = doubles(all.window(kGuard, {static_cast<std::int64_t>(values.size())}));
+    all = all.to(Device::cuda);
+  }
+  Buffer(std::int64_t count, std::uint64_t seed, DType dtype)
+      : Buffer(test_values(count, Values::normal, seed), dtype, NAN) {}
+  [[nodiscard]] void* data() const { return all.as<std::byte>() + kGuard * size_of(all.dtype()); }
+  /// What lies between the guards; those must be whole.
+  [[nodiscard]] std::vector<double> result() const {
+    const std::vector<double> v = doubles(all);
+    const auto whole = [](double x) { return x == kSentinel; };
+    CHECK(std::all_of(v.begin(), v.begin() + kGuard, whole));
+    CHECK(std::all_of(v.end() - kGuard, v.end(), whole));
+    return {v.begin() + kGuard, v.end() - kGuard};
+  }
+  Tensor all;
+  std::vector<double> exact;
+};
+
+/// Relative L2 against double. fp32: some thousand products. tf32: 11 bits of each factor, errors of either sign.
+/// bf16: one rounding of the result and of a scale's product.
+double limit(DType dtype, bool tf32) { return dtype == DType::f64 ? 1e-14 : dtype == DType::bf16 ? 6e-3 : tf32 ? 1e-3 : 5e-6; }
+
+void run_variant(const cuda::ConvVariant& variant, const cuda::ConvCall& call, const Buffer& out,
+                 const std::vector<double>& expected) {
+  variant.run(kernels::stream_of(Device::cuda), call);
+  const double error = distance(out.result(), expected);
+  CHECK(error < limit(call.dtype, call.math == cuda::ConvMath::tf32));
+}
+
+const char* text(Write write) { return write == Write::accumulate ? "accumulate" : "overwrite"; }
+
+void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
+  const Conv3dParams& p = call.params;
+  const DType parameter = call.dtype == DType::f64 ? DType::f64 : DType::f32;
+  const Buffer x(p.batch * p.in_voxels() * p.in_channels, 1, call.dtype);
+  const Buffer gy(p.batch * p.out_voxels() * p.out_channels, 2, call.dtype);
+  const Buffer w(p.weight_count(), 3, parameter);
+  const Buffer bias(p.out_channels, 4, parameter);
+  const Buffer residual(gy.exact.size(), 5, call.dtype);
+  if (call.pass == cuda::ConvPass::forward) {
+    call.input = x.data();
+    call.other = w.data();
+    for (const Epilogue& e : kEpilogues) {
+      INFO(e.name);
+      const Buffer y(std::vector<double>(gy.exact.size(), 1), call.dtype, kSentinel);
+      call.epilogue = {e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale, e.activation};
+      call.output = y.data();
+      std::vector<double> expected(gy.exact.size());
+      const Conv3dEpilogue exact{e.bias ? bias.exact.data() : nullptr, e.residual ? residual.exact.data() : nullptr,
+                                 e.scale, e.activation};
+      cpu::conv3d_forward_naive(p, x.exact.data(), w.exact.data(), exact, expected.data());
+      run_variant(variant, call, y, expected);
+    }
+    return;
+  }
+  const bool of_input = call.pass == cuda::ConvPass::grad_input;
+  call.input = of_input ? gy.data() : x.data();
+  call.other = of_input ? w.data() : gy.data();
+  for (const auto& [scale, write] : {std::pair{1.0F, Write::overwrite}, std::pair{0.125F, Write::accumulate}}) {
+    INFO("scale " << scale << ", " << text(write));
+    const std::int64_t count = of_input ? p.batch * p.in_voxels() * p.in_channels : p.weight_count();
+    const Buffer out(test_values(count, Values::normal, 6), of_input ? call.dtype : parameter, kSentinel);
+    call.epilogue.scale = scale;
+    call.write = write;
+    call.output = out.data();
+    std::vector<double> expected = out.exact;
+    const auto exact_scale = static_cast<double>(scale);
+    if (of_input) {
+      cpu::conv3d_grad_input_naive(p, gy.exact.data(), w.exact.data(), exact_scale, expected.data(), write);
+    } else {
+      cpu::conv3d_grad_weight_naive<double>(p, x.exact.data(), gy.exact.data(), exact_scale, expected.data(), nullptr,
+                                            write);
+    }
+    run_variant(variant, call, out, expected);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("cuda convolution: every variant against the naive one in double", "[conv3d][cuda]") {
+  if (kernels::cuda_devices() == 0) {
+    WARN("skipped: no CUDA device");
+    return;
+  }
+  const auto pass = GENERATE(cuda::ConvPass::forward, cuda::ConvPass::grad_input, cuda::ConvPass::grad_weight);
+  const auto& geometry = GENERATE(from_range(std::begin(kGeometries), std::end(kGeometries)));
+  geometry.params.validate();
+  for (const cuda::ConvVariant& variant : cuda::variants(pass)) {
+    for (const auto& [dtype, math] :
+         {std::pair{DType::f32, cuda::ConvMath::exact}, std::pair{DType::f32, cuda::ConvMath::tf32},
+          std::pair{DType::bf16, cuda::ConvMath::exact}, std::pair{DType::f64, cuda::ConvMath::exact}}) {
+      cuda::ConvCall call;
+      call.pass = pass;
+      call.dtype = dtype;
+      call.math = math;
+      call.params = geometry.params;
+      if (!variant.takes(call)) continue;
+      INFO(variant.name << " " << name_of(pass) << ", " << geometry.name << ", " << name_of(dtype)
+                        << (math == cuda::ConvMath::tf32 ? " as tf32" : ""));
+      check_variant(variant, call);
+    }
+  }
+}
