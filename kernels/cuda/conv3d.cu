@@ -12,6 +12,8 @@ bool always(const ConvCall&) { return true; }
 
 const ConvVariant kGather[] = {
     {"naive", always, conv3d_naive},
+    {"tiled_64x64", takes_tiled, conv3d_tiled_64x64},
+    {"tiled_128x64", takes_tiled, conv3d_tiled_128x64},
     {"implicit_gemm_64x64", takes_implicit_gemm, conv3d_implicit_gemm_64x64},
     {"implicit_gemm_128x16", takes_implicit_gemm, conv3d_implicit_gemm_128x16},
     {"implicit_gemm_128x32", takes_implicit_gemm, conv3d_implicit_gemm_128x32},
@@ -20,6 +22,8 @@ const ConvVariant kGather[] = {
 };
 const ConvVariant kGradWeight[] = {
     {"naive", always, conv3d_naive},
+    {"tiled_64x64", takes_tiled, conv3d_tiled_64x64},
+    {"tiled_128x64", takes_tiled, conv3d_tiled_128x64},
     {"implicit_gemm_32x128", takes_implicit_gemm, conv3d_weight_gemm_32x128},
     {"implicit_gemm_64x128", takes_implicit_gemm, conv3d_weight_gemm_64x128},
     {"implicit_gemm_128x128", takes_large_implicit_gemm, conv3d_weight_gemm_128x128},

@@ -59,10 +59,12 @@ void fiber_main(context::transfer_t from) {
 
 void resume(BlockState& b, Fiber& f) {
   b.current = &f;
+  running = &b;
   before_switch(&b.scheduler_fake_stack, f.stack, kStackBytes);
   f.context = context::jump_fcontext(f.context, nullptr).fctx;
   after_switch(b.scheduler_fake_stack, nullptr, nullptr);
   b.current = nullptr;
+  running = nullptr;
   b.quiet = false;
 }
 
@@ -180,6 +182,8 @@ Target& target() {
   static Target target;
   return target;
 }
+
+constinit thread_local BlockState* running = nullptr;
 
 BlockState& block_state() {
   static thread_local BlockState state;
