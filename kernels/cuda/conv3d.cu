@@ -1,9 +1,7 @@
 // kernels/conv3d.h on the device: which variant runs a call.
 #include "kernels/conv3d.h"
 
-#include <algorithm>
-
-#include "kernels/cuda/conv3d_variants.h"
+#include "kernels/cuda/conv3d_autotune.h"
 
 namespace voxot::cuda {
 namespace {
@@ -53,9 +51,8 @@ const ConvVariant& variant_named(const std::string& name, const ConvCall& call) 
 void force_variant(const std::string& name) { forced() = name; }
 
 void run(const Stream& stream, const ConvCall& call) {
-  if (!forced().empty()) return variant_named(forced(), call).run(stream, call);
-  const auto all = variants(call.pass);
-  std::find_if(all.rbegin(), all.rend(), [&](const ConvVariant& v) { return v.takes(call); })->run(stream, call);
+  const ConvVariant& v = forced().empty() ? choose(stream, call) : variant_named(forced(), call);
+  v.run(stream, call);
 }
 
 }  // namespace voxot::cuda

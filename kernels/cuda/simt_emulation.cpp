@@ -224,7 +224,9 @@ void run_now(const Launch& l, const Call& call) {
   Run run;
   run.launch = &l;
   run.call = &call;
-#pragma omp parallel num_threads(kernels::threads())
+  const std::uint64_t blocks = std::uint64_t{l.grid.x} * l.grid.y * l.grid.z;
+  const int cores = static_cast<int>(std::min<std::uint64_t>(blocks, static_cast<std::uint64_t>(kernels::threads())));
+#pragma omp parallel num_threads(cores) if (cores > 1)
   run_blocks(run);
   if (run.failed) throw Error(run.fault);
 }
