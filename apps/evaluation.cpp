@@ -69,7 +69,7 @@ Evaluation evaluate_map(Session& session, const std::filesystem::path& data_dire
   e.discrete_cost = discrete_cost(first_rows(from.volumes, kAssignmentSamples),
                                   first_rows(real.volumes, kAssignmentSamples));
   if (!can_be_judged(config)) return e;
-  Judge judge(config.target, data_directory, judge_cache, quiet);
+  Judge judge(config.target, data_directory, judge_cache, session.device(), quiet);
   e.judge_accuracy = judge.accuracy();
   const MapScores scores = score_map(judge, config.source, config.target.classes, from, mapped);
   if (!scores.colour.names.empty()) e.colour = scores.colour;

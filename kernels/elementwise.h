@@ -16,7 +16,7 @@ inline constinit Kernel<void(DType, std::int64_t, double, const void*, double, c
     linear_combination{"linear_combination"};
 
 /// The same with a and b read from the device's memory (dtype, count, factors = {a, b}, x, y, z): factors that change
-/// between the replays of a graph. y is not read when b is 0.
+/// between the replays of a graph. y does not count when b is 0.
 inline constinit Kernel<void(DType, std::int64_t, const double*, const void*, const void*, void*)>
     linear_combination_at{"linear_combination_at"};
 

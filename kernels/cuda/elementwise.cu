@@ -28,6 +28,16 @@ struct Combine {
   VOXOT_DEVICE F operator()(F x, F y) const { return a * x + b * y; }
 };
 
+template <class F>
+struct CombineAt {
+  const double* factors;
+  VOXOT_DEVICE F operator()(F x, F y) const {
+    const F a = static_cast<F>(factors[0]);
+    const F b = static_cast<F>(factors[1]);
+    return b == 0 ? a * x : a * x + b * y;
+  }
+};
+
 struct Multiply {
   template <class F>
   VOXOT_DEVICE F operator()(F x, F y) const {
@@ -136,6 +146,14 @@ void axpby_cuda(const Stream& stream, DType dtype, std::int64_t count, double a,
   linear_combination_cuda(stream, dtype, count, a, x, b, y, y);
 }
 
+void linear_combination_at_cuda(const Stream& stream, DType dtype, std::int64_t count, const double* factors,
+                                const void* x, const void* y, void* z) {
+  with_type(dtype, [&]<class T>() {
+    map<Write::overwrite>(stream, "linear_combination_at", count, Flat{}, CombineAt<Compute<T>>{factors},
+                          static_cast<T*>(z), static_cast<const T*>(x), static_cast<const T*>(y));
+  });
+}
+
 void multiply_cuda(const Stream& stream, DType dtype, std::int64_t count, const void* x, const void* y, void* z,
                    Write write) {
   with_type(dtype, [&]<class T>() {
@@ -181,6 +199,7 @@ const Implement registered[] = {
     {fill, Device::cuda, fill_cuda},
     {axpby, Device::cuda, axpby_cuda},
     {linear_combination, Device::cuda, linear_combination_cuda},
+    {linear_combination_at, Device::cuda, linear_combination_at_cuda},
     {multiply, Device::cuda, multiply_cuda},
     {add_bias, Device::cuda, add_bias_cuda},
     {cast, Device::cuda, cast_cuda},
