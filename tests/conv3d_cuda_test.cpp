@@ -53,9 +53,9 @@ struct Epilogue {
   Activation activation;
 };
 const Epilogue kEpilogues[] = {
-    {"plain", false, false, 1, {}},
-    {"bias, relu", true, false, 1, {ActivationKind::relu, 0}},
     {"bias, residual, scale, leaky_relu", true, true, 0.1F, {ActivationKind::leaky_relu, 0.2F}},
+    {"bias, relu", true, false, 1, {ActivationKind::relu, 0}},
+    {"plain", false, false, 1, {}},
 };
 
 /// A device array between guards, with the values in double as its type stores them.
@@ -107,6 +107,7 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
     call.input = x.data();
     call.other = w.data();
     for (const Epilogue& e : kEpilogues) {
+      if (p.out_channels > 16 && &e != kEpilogues) break;  // the first has it all; small cases try the others
       INFO(e.name);
       const Buffer y(std::vector<double>(gy.exact.size(), 1), call.dtype, kSentinel);
       call.epilogue = {e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale, e.activation};

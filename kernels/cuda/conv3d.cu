@@ -10,8 +10,19 @@ namespace {
 
 bool always(const ConvCall&) { return true; }
 
-const ConvVariant kVariants[] = {
+const ConvVariant kGather[] = {
     {"naive", always, conv3d_naive},
+    {"implicit_gemm_64x64", takes_implicit_gemm, conv3d_implicit_gemm_64x64},
+    {"implicit_gemm_128x16", takes_implicit_gemm, conv3d_implicit_gemm_128x16},
+    {"implicit_gemm_128x32", takes_implicit_gemm, conv3d_implicit_gemm_128x32},
+    {"implicit_gemm_128x64", takes_implicit_gemm, conv3d_implicit_gemm_128x64},
+    {"implicit_gemm_128x128", takes_large_implicit_gemm, conv3d_implicit_gemm_128x128},
+};
+const ConvVariant kGradWeight[] = {
+    {"naive", always, conv3d_naive},
+    {"implicit_gemm_32x128", takes_implicit_gemm, conv3d_weight_gemm_32x128},
+    {"implicit_gemm_64x128", takes_implicit_gemm, conv3d_weight_gemm_64x128},
+    {"implicit_gemm_128x128", takes_large_implicit_gemm, conv3d_weight_gemm_128x128},
 };
 
 std::string& forced() {
@@ -21,7 +32,10 @@ std::string& forced() {
 
 }  // namespace
 
-std::span<const ConvVariant> variants(ConvPass) { return kVariants; }
+std::span<const ConvVariant> variants(ConvPass pass) {
+  if (pass == ConvPass::grad_weight) return kGradWeight;
+  return kGather;
+}
 
 const ConvVariant& variant_named(const std::string& name, const ConvCall& call) {
   for (const ConvVariant& v : variants(call.pass)) {

@@ -51,6 +51,18 @@ void force_variant(const std::string& name);
 
 // The variants, each in a file of its own.
 void conv3d_naive(const Stream& stream, const ConvCall& call);
+// Forward and grad_input by tiles of rows × columns of the result.
+bool takes_implicit_gemm(const ConvCall& call);
+bool takes_large_implicit_gemm(const ConvCall& call);
+void conv3d_implicit_gemm_128x128(const Stream& stream, const ConvCall& call);
+void conv3d_implicit_gemm_128x64(const Stream& stream, const ConvCall& call);
+void conv3d_implicit_gemm_128x32(const Stream& stream, const ConvCall& call);
+void conv3d_implicit_gemm_128x16(const Stream& stream, const ConvCall& call);
+void conv3d_implicit_gemm_64x64(const Stream& stream, const ConvCall& call);
+// grad_weight by tiles of output channels × kernel elements.
+void conv3d_weight_gemm_128x128(const Stream& stream, const ConvCall& call);
+void conv3d_weight_gemm_64x128(const Stream& stream, const ConvCall& call);
+void conv3d_weight_gemm_32x128(const Stream& stream, const ConvCall& call);
 /// grad_bias[q] ← or += scale·Σ grad_y over rows × channels.
 void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels, const void* grad_y,
                       float scale, void* grad_bias, Write write);
