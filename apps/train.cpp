@@ -99,13 +99,17 @@ class Training {
     EventWriter events(folder_.path());
     Progress progress("train", total, session_.solver().steps());
     NeuralOtLosses losses;
+    bool known = false;
     while (session_.solver().steps() < total && caught_signal == 0) {
       session_.solver().advance();
       const std::int64_t step = session_.solver().steps();
       const bool last = step == total;
       const auto due = [&](std::int64_t every) { return every > 0 && (step % every == 0 || last); };
       // A GPU's losses are read only where they are used, so that the host need not wait for every iteration.
-      if (session_.device() == Device::cpu || due(log.every) || last) losses = session_.solver().losses();
+      if (session_.device() == Device::cpu || due(log.every) || last) {
+        losses = session_.solver().losses();
+        known = true;
+      }
       const Metric train[] = {{"transport_loss", losses.transport},
                               {"cost", losses.cost},
                               {"potential_loss", losses.potential},
@@ -116,7 +120,7 @@ class Training {
         for (const Metric& m : metrics) events.scalar("train/" + m.name, m.value, step);
         events.scalar("speed/steps_per_second", progress.rate(), step);
       }
-      progress.update(step, metrics);
+      progress.update(step, known ? metrics : std::span<const Metric>());
       if (due(log.validate_every)) validate(step, events, progress);
       if (due(log.samples_every)) write_samples(step, events);
       if (due(log.checkpoint_every) || last) save();

@@ -14,7 +14,7 @@ namespace {
 
 // Uploads on their way at once, and iterations whose losses may wait to be read: how far the host may run ahead.
 constexpr std::size_t kScalarSlots = 4;
-constexpr std::size_t kLossSlots = 16;
+constexpr std::size_t kLossSlots = 8;
 
 template <class Visit>
 void each_counter(const Parameters& parameters, Visit visit) {
