@@ -1,5 +1,5 @@
 // kernels/elementwise.h by elementwise_map.cuh, and the random fills: a thread for each Philox block, four consecutive
-// elements, 256 threads.
+// elements, up to 256 threads.
 #include "kernels/elementwise.h"
 
 #include "kernels/cuda/elementwise_map.cuh"
@@ -114,8 +114,9 @@ void fill_random(const Stream& stream, const char* name, DType dtype, std::int64
   with_type(dtype, [&]<class T>() {
     void (*kernel)(std::int64_t, RandomState, Transform, T*) =
         aligned(y) ? random_kernel<true, T, Transform> : random_kernel<false, T, Transform>;
-    simt::launch({name, {simt::blocks_for(count, 4 * kThreads)}, {kThreads}, 0, stream}, kernel, count, state,
-                 transform, static_cast<T*>(y));
+    const unsigned threads = threads_for((count + 3) / 4, kThreads);
+    simt::launch({name, {simt::blocks_for(count, std::int64_t{threads} * 4)}, {threads}, 0, stream}, kernel, count,
+                 state, transform, static_cast<T*>(y));
   });
 }
 

@@ -1,6 +1,6 @@
 // kernels/optimizer.h. The update is one pass over the flat buffers, 16 bytes at a time where all are aligned; the
 // numbers that depend on the step are worked out in double once for each block, of which there are few. Launch: at most
-// 2,048 blocks of 256 threads, which stride over the parameters. The norm of the gradient is by ordered_sum.cuh.
+// 2,048 blocks of up to 256 threads, which stride over the parameters. The norm of the gradient is by ordered_sum.cuh.
 #include "kernels/optimizer.h"
 
 #include <cmath>
@@ -162,9 +162,11 @@ void step_typed(const Stream& stream, const OptimizerParams& params, const Optim
   with_rule(params, [&]<class Rule>(Rule) {
     void (*kernel)(OptimizerParams, const OptimizerScalars*, std::int64_t, const F*, F*, F*, F*) =
         vectors ? step_kernel<kVector, Rule, F> : step_kernel<1, Rule, F>;
-    const std::int64_t share = kThreads * (vectors ? kVector : 1);
+    const int vector = vectors ? kVector : 1;
+    const unsigned threads = threads_for((count + vector - 1) / vector, kThreads);
+    const std::int64_t share = std::int64_t{threads} * vector;
     const unsigned blocks = simt::blocks_for(std::min(count, kMostBlocks * share), share);
-    simt::launch({"optimizer_step", {blocks}, {kThreads}, 0, stream}, kernel, params, scalars, count, gradient,
+    simt::launch({"optimizer_step", {blocks}, {threads}, 0, stream}, kernel, params, scalars, count, gradient,
                  parameter, first, second);
   });
 }

@@ -204,8 +204,9 @@ void launch_sum(const Stream& stream, const char* name, const SumPlan& p, Term t
   if (p.layout == SumLayout::short_axis) {
     if constexpr (!std::is_same_v<Finish, StorePartial>) {  // a short axis is never shared out
       void (*kernel)(SumView, Term, Finish, const X*...) = sum_short<V, Term, Finish, X...>;
-      const unsigned blocks = simt::blocks_for(p.view.results(), p.threads * V);
-      simt::launch({name, {blocks}, {p.threads}, 0, stream}, kernel, p.view, term, finish, x...);
+      const unsigned threads = threads_for((p.view.results() + V - 1) / V, p.threads);
+      const unsigned blocks = simt::blocks_for(p.view.results(), std::int64_t{threads} * V);
+      simt::launch({name, {blocks}, {threads}, 0, stream}, kernel, p.view, term, finish, x...);
     }
   } else if (p.layout == SumLayout::rows) {
     void (*kernel)(SumView, std::int64_t, std::int64_t, Term, Finish, const X*...) = sum_rows<V, Term, Finish, X...>;

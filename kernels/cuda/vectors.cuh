@@ -1,5 +1,7 @@
 #pragma once
 // Accesses of 16 bytes, the widest of a thread, where addresses allow them.
+#include <algorithm>
+
 #include "kernels/cuda/scalar.h"
 
 namespace voxot::cuda {
@@ -15,6 +17,11 @@ constexpr int vector_size() {
 }
 
 inline bool aligned(const void* address) { return reinterpret_cast<std::uintptr_t>(address) % kVectorBytes == 0; }
+
+/// Threads of a block when `count` are wanted in all: whole warps, no more than `most`.
+inline unsigned threads_for(std::int64_t count, unsigned most) {
+  return static_cast<unsigned>(std::min<std::int64_t>((count + simt::kWarp - 1) / simt::kWarp * simt::kWarp, most));
+}
 
 template <int V, class T>
 VOXOT_DEVICE simt::Vector<T, V> load_vector(const T* from) {
