@@ -27,7 +27,7 @@ struct SolverConfig {
   std::int64_t noise_channels = 0;   // appended to the map's input; defaults to 1 in the weak form
   double ema = 0.99;                 // decay of the map's averaged weights; 0: none
   std::int64_t seed = 0;
-  std::string precision = "auto";  // auto | fp32 | bf16
+  std::string precision = "auto";  // auto | fp32 | tf32 (cuda) | bf16
   bool freeze_batchnorm = true;    // the map's BatchNorm in evaluation mode in the potential step
 };
 

@@ -25,7 +25,7 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.integer("noise_channels", c.noise_channels, {0, 1024});
   v.number("ema", c.ema, kDecay);
   v.integer("seed", c.seed, {0, kLargestInteger});
-  v.word("precision", c.precision, {"auto", "fp32", "bf16"});
+  v.word("precision", c.precision, {"auto", "fp32", "tf32", "bf16"});
   v.flag("freeze_batchnorm", c.freeze_batchnorm);
 }
 

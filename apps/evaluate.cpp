@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/device.h"
 #include "apps/evaluation.h"
 #include "engine/atomic_file.h"
 #include "kernels/features.h"
@@ -16,6 +17,8 @@ namespace {
 struct Options {
   std::string run;
   std::string data;
+  std::string device = "auto";
+  std::string precision;
   std::string checkpoint = "best";
   std::int64_t samples = 1024;
   int threads = 0;
@@ -33,10 +36,13 @@ std::filesystem::path chosen_checkpoint(const Options& options, const RunFolder&
 
 void evaluate(const Options& options) {
   kernels::set_threads(options.threads);
+  const Device device = choose_device(options.device);
   const RunFolder folder(options.run);
-  const RunConfig config = folder.load_config();
+  RunConfig config = folder.load_config();
+  config.solver.precision =
+      choose_precision(options.precision.empty() ? config.solver.precision : options.precision, device);
   const auto data = find_data_directory(options.data);
-  Session session(config, data);
+  Session session(config, data, device);
   session.load(chosen_checkpoint(options, folder));
   const Evaluation e =
       evaluate_map(session, data, folder.path() / "judge.safetensors", options.samples, options.json);
@@ -68,6 +74,8 @@ void add_evaluate(CLI::App& app) {
   command->add_option("--samples", o->samples, "test volumes to map")
       ->check(CLI::Range(16, 65536))
       ->capture_default_str();
+  add_device_option(*command, o->device);
+  add_precision_option(*command, o->precision);
   command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

@@ -66,10 +66,10 @@ Evaluation evaluate_map(Session& session, const std::filesystem::path& data_dire
   e.samples = samples;
   e.step = session.solver().steps();
   e.transport_cost = paired_cost(from.volumes, mapped);
-  e.discrete_cost = discrete_cost(first_rows(from.volumes, kAssignmentSamples),
-                                  first_rows(real.volumes, kAssignmentSamples));
+  const std::int64_t assigned = std::min(samples, kAssignmentSamples);
+  e.discrete_cost = discrete_cost(first_rows(from.volumes, assigned), first_rows(real.volumes, assigned));
   if (!can_be_judged(config)) return e;
-  Judge judge(config.target, data_directory, judge_cache, quiet);
+  Judge judge(config.target, data_directory, judge_cache, session.device(), quiet);
   e.judge_accuracy = judge.accuracy();
   const MapScores scores = score_map(judge, config.source, config.target.classes, from, mapped);
   if (!scores.colour.names.empty()) e.colour = scores.colour;

@@ -6,44 +6,71 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands.h"
+#include "apps/device.h"
 #include "datasets/catalogue.h"
-#include "kernels/conv3d.h"
 #include "kernels/features.h"
 
 namespace voxot {
 namespace {
 
 struct Options {
+  std::string device = "auto";
   std::string data;
   bool json = false;
+  bool kernels = false;
 };
 
-void info(const Options& options) {
-  const auto directory = find_data_directory(options.data);
-  const auto datasets = list_datasets(directory);
-  const bool cuda = kernels::conv3d_forward.implemented(Device::cuda);
-  const char* precision = kernels::cpu_has_bf16() ? "fp32, bf16" : "fp32";
-  if (options.json) {
-    nlohmann::ordered_json json;
-    json["version"] = "0.1.0";
-    json["cpu"] = kernels::describe_cpu();
-    json["cuda"] = cuda;
-    json["precision"] = precision;
-    json["libraries"] = kernels::describe_libraries();
-    json["data_directory"] = directory.string();
-    for (const CatalogueEntry& d : datasets) json["datasets"][d.name] = d.found;
-    fmt::print("{}\n", json.dump(2));
-    return;
+std::string precisions(Device device) {
+  if (device == Device::cuda) return "fp32, tf32, bf16";
+  return kernels::cpu_has_bf16() ? "fp32, bf16" : "fp32";
+}
+
+std::string devices_of(const kernels::Contract& contract) {
+  std::string text;
+  for (const Device device : {Device::cpu, Device::cuda}) {
+    if (!contract.implemented[static_cast<std::size_t>(device)]) continue;
+    text += (text.empty() ? "" : ", ") + std::string(name_of(device));
   }
+  return text;
+}
+
+void print_json(const Options& options, Device device) {
+  const auto directory = find_data_directory(options.data);
+  nlohmann::ordered_json json;
+  json["version"] = "0.1.0";
+  json["cpu"] = kernels::describe_cpu();
+  json["cuda"] = kernels::cuda_devices() > 0;
+  json["cuda_build"] = kernels::cuda_build();
+  json["cuda_device"] = kernels::cuda_devices() > 0 ? nlohmann::ordered_json(kernels::describe_cuda()) : nullptr;
+  json["device"] = name_of(device);
+  json["precision"] = precisions(device);
+  json["libraries"] = kernels::describe_libraries();
+  json["data_directory"] = directory.string();
+  for (const CatalogueEntry& d : list_datasets(directory)) json["datasets"][d.name] = d.found;
+  if (options.kernels) {
+    for (const kernels::Contract& c : kernels::contracts()) json["kernels"][c.name] = devices_of(c);
+  }
+  fmt::print("{}\n", json.dump(2));
+}
+
+void info(const Options& options) {
+  const Device device = choose_device(options.device);
+  if (options.json) return print_json(options, device);
+  const auto directory = find_data_directory(options.data);
   fmt::print("voxot      0.1.0\n");
   fmt::print("cpu        {}\n", kernels::describe_cpu());
-  fmt::print("cuda       {}\n", cuda ? "built in" : "built without CUDA");
-  fmt::print("precision  {}\n", precision);
+  fmt::print("cuda       {} (build: {})\n", kernels::cuda_devices() > 0 ? kernels::describe_cuda() : "no device",
+             kernels::cuda_build());
+  fmt::print("device     {}{}\n", name_of(device), options.device == "auto" ? " (chosen by auto)" : "");
+  fmt::print("precision  {}\n", precisions(device));
   fmt::print("libraries  {}\n", kernels::describe_libraries());
   fmt::print("data       {}\n",
              directory.empty() ? "no folder found (procedural digits need none)" : directory.string());
-  for (const CatalogueEntry& d : datasets)
+  for (const CatalogueEntry& d : list_datasets(directory))
     fmt::print("  {:<10} {:<8} {}\n", d.name, d.found ? "found" : "-", d.description);
+  if (!options.kernels) return;
+  fmt::print("kernels\n");
+  for (const kernels::Contract& c : kernels::contracts()) fmt::print("  {:<30} {}\n", c.name, devices_of(c));
 }
 
 }  // namespace
@@ -53,6 +80,8 @@ void add_info(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("info", "Says what this build and machine have.\nExample: voxot info --json");
   command->add_option("--data", o->data, "folder of the data sets");
+  add_device_option(*command, o->device);
+  command->add_flag("--kernels", o->kernels, "also list every kernel and the devices that have it");
   command->add_flag("--json", o->json, "print JSON");
   command->callback([o] { info(*o); });
 }

@@ -35,7 +35,8 @@ bool can_be_judged(const RunConfig& config) {
 }
 
 Judge::Judge(const DatasetConfig& target, const std::filesystem::path& data_directory,
-             const std::filesystem::path& cache, bool quiet) {
+             const std::filesystem::path& cache, Device device, bool quiet)
+    : device_(device) {
   const DatasetConfig kind = every_class(target);
   const auto shape = open_dataset(kind, Split::test, data_directory)->sample_shape();
   VoxelClassifierOptions options;
@@ -43,7 +44,7 @@ Judge::Judge(const DatasetConfig& target, const std::filesystem::path& data_dire
   classifier_ = std::make_unique<VoxelClassifier>(options);
   Initialiser initialiser(Initialisation::pytorch_default, kSeed, 2);
   classifier_->initialise(initialiser);
-  parameters_ = std::make_unique<Parameters>(*classifier_);
+  parameters_ = std::make_unique<Parameters>(*classifier_, DType::f32, device);
   if (std::filesystem::exists(cache)) {
     const SafetensorsFile file = read_safetensors(cache);
     const auto key = file.metadata.find("trained_for");
@@ -78,7 +79,7 @@ void Judge::train(const DatasetConfig& kind, const std::filesystem::path& data_d
         draw_batch(*data, {kSeed, Purpose::classifier, static_cast<std::uint64_t>(step)}, kBatch);
     std::transform(batch.labels.begin(), batch.labels.end(), labels.begin(),
                    [](const auto& l) { return l.digit; });
-    const Tensor loss = ops::cross_entropy(tape, classifier_->forward(tape, batch.volumes).logits, labels);
+    const Tensor loss = ops::cross_entropy(tape, classifier_->forward(tape, batch.volumes.to(device_)).logits, labels);
     tape.backward(loss);
     optimizer.step();
     if (progress != nullptr) {
@@ -110,7 +111,7 @@ Judge::Verdict Judge::operator()(const Tensor& volumes) {
     const std::int64_t each = volumes.count() / n;
     const Tensor part = volumes.window(
         first * each, {count, volumes.extent(1), volumes.extent(2), volumes.extent(3), volumes.extent(4)});
-    const auto result = classifier_->forward(tape, part);
+    const auto result = classifier_->forward(tape, part.to(device_));
     verdict.features.window(first * features, {count, features}).copy_from(result.features);
     const std::vector<float> logits = result.logits.to_floats();
     for (std::int64_t i = 0; i < count; ++i) {

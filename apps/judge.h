@@ -18,9 +18,9 @@ inline constexpr double kJudgeAccuracy = 0.98;
 class Judge {
  public:
   /// Trains on the training split of the target's kind of data (every class, its colours and rotation), or
-  /// loads `cache` when it was trained for the same. Deterministic. `quiet` prints no progress.
+  /// loads `cache` when it was trained for the same. Deterministic on one device. `quiet` prints no progress.
   Judge(const DatasetConfig& target, const std::filesystem::path& data_directory,
-        const std::filesystem::path& cache, bool quiet);
+        const std::filesystem::path& cache, Device device, bool quiet);
 
   /// On the real test split, all classes.
   [[nodiscard]] double accuracy() const { return accuracy_; }
@@ -28,13 +28,14 @@ class Judge {
 
   struct Verdict {
     std::vector<int> classes;  // of each volume
-    Tensor features;           // N×F
+    Tensor features;           // N×F, on the host
   };
   Verdict operator()(const Tensor& volumes);
 
  private:
   void train(const DatasetConfig& kind, const std::filesystem::path& data_directory, bool quiet);
 
+  Device device_;
   std::unique_ptr<VoxelClassifier> classifier_;
   std::unique_ptr<Parameters> parameters_;
   double accuracy_ = 0;

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/device.h"
 #include "apps/session.h"
 #include "engine/npy.h"
 #include "kernels/features.h"
@@ -18,6 +19,7 @@ struct Options {
   std::string model;
   std::string input;
   std::string output;
+  std::string device = "auto";
   std::string precision = "fp32";
   std::string residual = "auto";
   std::int64_t samples = 1;
@@ -31,6 +33,7 @@ constexpr std::int64_t kBatch = 16;
 /// A map, and the deviation of the noise that it takes.
 struct LoadedMap {
   std::unique_ptr<TransportMap> map;
+  std::unique_ptr<Parameters> parameters;
   double noise_std = 0.1;
 };
 
@@ -40,7 +43,7 @@ std::string metadata_or(const SafetensorsFile& file, const std::string& key, con
 }
 
 /// Reads the architecture off the shapes and names of a published UNet3D state dict.
-LoadedMap load_state_dict_file(const Options& options) {
+LoadedMap load_state_dict_file(const Options& options, Device device) {
   const SafetensorsFile file = read_safetensors(options.model);
   const auto first = file.tensors.find("inc.double_conv.0.weight");
   const auto last = file.tensors.find("outc.conv.weight");
@@ -64,18 +67,20 @@ LoadedMap load_state_dict_file(const Options& options) {
     o.norm = NormKind::instance;
   LoadedMap loaded;
   loaded.map = std::make_unique<UNet3D>(o);
+  loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
   load_state_dict(*loaded.map, file.tensors, options.model);
   loaded.noise_std = std::stod(metadata_or(file, "noise_std", "0.1"));
   return loaded;
 }
 
 /// The averaged map that a run exported.
-LoadedMap load_run(const Options& options, const SampleShape& shape) {
+LoadedMap load_run(const Options& options, const SampleShape& shape, Device device) {
   const RunFolder folder(options.model);
   RunConfig config = folder.load_config();
   config.solver.precision = options.precision;
   LoadedMap loaded;
   loaded.map = make_map(config, shape);
+  loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
   VOXOT_CHECK(std::filesystem::exists(folder.exported_map()),
               "{}: has no transport.safetensors; the run has not ended", options.model);
   load_state_dict(*loaded.map, read_safetensors(folder.exported_map()).tensors,
@@ -94,8 +99,10 @@ void transpose(const float* from, float* to, std::int64_t n, std::int64_t rows, 
   }
 }
 
-void map_file(const Options& options) {
+void map_file(Options options) {
   kernels::set_threads(options.threads);
+  const Device device = choose_device(options.device);
+  options.precision = choose_precision(options.precision, device);
   const HostArray input = read_npy(options.input);
   VOXOT_CHECK((input.shape.size() == 5 || input.shape.size() == 2) && input.count() > 0,
               "{}: expected N×C×D×H×W volumes or N×C vectors, got {}", options.input, input.describe());
@@ -105,8 +112,8 @@ void map_file(const Options& options) {
   const std::int64_t channels = s[1];
   const std::int64_t voxels = s[2] * s[3] * s[4];
   LoadedMap loaded = std::filesystem::is_directory(options.model)
-                         ? load_run(options, {s[2], s[3], s[4], channels})
-                         : load_state_dict_file(options);
+                         ? load_run(options, {s[2], s[3], s[4], channels}, device)
+                         : load_state_dict_file(options, device);
   loaded.map->set_training(false);
   const double deviation = options.noise_std >= 0 ? options.noise_std : loaded.noise_std;
   const std::vector<float> from = input.to_floats();
@@ -121,13 +128,15 @@ void map_file(const Options& options) {
       const std::int64_t count = std::min(kBatch, n - first);
       const Shape shape{count, s[2], s[3], s[4], channels};
       const Tensor x = Tensor::from(
-          shape, std::span<const float>(here.data() + first * each, static_cast<std::size_t>(count * each)));
+          shape, std::span<const float>(here.data() + first * each, static_cast<std::size_t>(count * each)),
+          DType::f32, device);
       Tensor noise;
       if (loaded.map->noise_channels() > 0) {
         const auto step = static_cast<std::uint64_t>(z * n + first);
         noise =
             Tensor::normal({count, s[2], s[3], s[4], loaded.map->noise_channels()},
-                           {static_cast<std::uint64_t>(options.seed), Purpose::noise, step}, 0, deviation);
+                           {static_cast<std::uint64_t>(options.seed), Purpose::noise, step}, 0, deviation, DType::f32,
+                           device);
       }
       const std::vector<float> y = loaded.map->forward(tape, x, noise).to_floats();
       transpose(y.data(), to.data() + (z * n + first) * each, count, voxels, channels);
@@ -166,9 +175,8 @@ void add_map(CLI::App& app) {
                    "the state dict's map is x + U(x); auto: as the file says, else false")
       ->check(CLI::IsMember({"auto", "true", "false"}))
       ->capture_default_str();
-  command->add_option("--precision", o->precision, "storage of activations")
-      ->check(CLI::IsMember({"auto", "fp32", "bf16"}))
-      ->capture_default_str();
+  add_device_option(*command, o->device);
+  add_precision_option(*command, o->precision);
   command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

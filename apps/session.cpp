@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "kernels/features.h"
+#include "apps/device.h"
 #include "models/mlp.h"
 #include "models/resnet3d.h"
 #include "models/unet3d.h"
@@ -96,14 +96,6 @@ std::map<std::string, HostArray> take_prefixed(const std::string& prefix,
 
 }  // namespace
 
-DType compute_dtype(const std::string& precision) {
-  if (precision == "fp32") return DType::f32;
-  if (precision == "bf16" && !kernels::cpu_has_bf16()) {
-    fail_usage("precision: bf16 needs a processor with AVX512-BF16 or AMX; this one takes fp32");
-  }
-  return precision == "bf16" ? DType::bf16 : DType::f32;
-}
-
 std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape) {
   const TransportConfig& c = config.transport;
   std::unique_ptr<TransportMap> map;
@@ -167,8 +159,9 @@ LabelledBatch draw_batch(Dataset& dataset, const RandomState& state, std::int64_
   return batch;
 }
 
-Session::Session(const RunConfig& config, const std::filesystem::path& data_directory)
+Session::Session(const RunConfig& config, const std::filesystem::path& data_directory, Device device)
     : config_(config),
+      device_(device),
       source_(open_dataset(config.source, Split::train, data_directory)),
       target_(open_dataset(config.target, Split::train, data_directory)),
       shape_(source_->sample_shape()) {
@@ -179,8 +172,8 @@ Session::Session(const RunConfig& config, const std::filesystem::path& data_dire
   }
   map_ = make_map(config, shape_);
   potential_ = make_potential(config, shape_);
-  map_parameters_ = std::make_unique<Parameters>(*map_);
-  potential_parameters_ = std::make_unique<Parameters>(*potential_);
+  map_parameters_ = std::make_unique<Parameters>(*map_, DType::f32, device);
+  potential_parameters_ = std::make_unique<Parameters>(*potential_, DType::f32, device);
   if (config.solver.form == "weak") {
     cost_ = std::make_unique<WeakQuadraticCost>();
   } else {

@@ -16,10 +16,6 @@ namespace voxot {
 /// D, H, W, C of the samples that a config describes.
 using SampleShape = std::array<std::int64_t, 4>;
 
-/// bf16 when asked for, else fp32: on the CPU `auto` is fp32, whose Winograd convolutions outrun bf16
-/// (benchmarks/README.md). Throws UsageError for bf16 on a processor without it.
-DType compute_dtype(const std::string& precision);
-
 std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape);
 std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleShape& shape);
 
@@ -30,12 +26,13 @@ struct LabelledBatch {
 };
 LabelledBatch draw_batch(Dataset& dataset, const RandomState& state, std::int64_t count);
 
-/// Networks, solver and training data of one config.
+/// Networks and solver of one config on one device, and its training data. What is saved does not depend on the device.
 class Session {
  public:
-  Session(const RunConfig& config, const std::filesystem::path& data_directory);
+  Session(const RunConfig& config, const std::filesystem::path& data_directory, Device device);
 
   [[nodiscard]] const RunConfig& config() const { return config_; }
+  [[nodiscard]] Device device() const { return device_; }
   [[nodiscard]] const SampleShape& shape() const { return shape_; }
   NeuralOt& solver() { return *solver_; }
   TransportMap& map() { return *map_; }
@@ -50,6 +47,7 @@ class Session {
 
  private:
   RunConfig config_;
+  Device device_;
   std::unique_ptr<Dataset> source_, target_;
   SampleShape shape_;
   std::unique_ptr<TransportMap> map_;

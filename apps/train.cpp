@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/device.h"
 #include "apps/evaluation.h"
 #include "apps/picture.h"
 #include "engine/atomic_file.h"
@@ -68,8 +69,8 @@ HostArray to_file(const Tensor& t) {
 /// One training run.
 class Training {
  public:
-  Training(const RunConfig& config, RunFolder folder, const std::filesystem::path& data, bool quiet)
-      : session_(config, data), folder_(std::move(folder)), data_(data), quiet_(quiet) {
+  Training(const RunConfig& config, RunFolder folder, const std::filesystem::path& data, Device device, bool quiet)
+      : session_(config, data, device), folder_(std::move(folder)), data_(data), quiet_(quiet) {
     std::filesystem::create_directories(folder_.path() / "checkpoints");
     std::filesystem::create_directories(folder_.path() / "samples");
   }
@@ -97,11 +98,18 @@ class Training {
     prepare_validation();
     EventWriter events(folder_.path());
     Progress progress("train", total, session_.solver().steps());
+    NeuralOtLosses losses;
+    bool known = false;
     while (session_.solver().steps() < total && caught_signal == 0) {
-      const NeuralOtLosses losses = session_.solver().step();
+      session_.solver().advance();
       const std::int64_t step = session_.solver().steps();
       const bool last = step == total;
       const auto due = [&](std::int64_t every) { return every > 0 && (step % every == 0 || last); };
+      // A GPU's losses are read only where they are used, so that the host need not wait for every iteration.
+      if (session_.device() == Device::cpu || due(log.every) || last) {
+        losses = session_.solver().losses();
+        known = true;
+      }
       const Metric train[] = {{"transport_loss", losses.transport},
                               {"cost", losses.cost},
                               {"potential_loss", losses.potential},
@@ -112,7 +120,7 @@ class Training {
         for (const Metric& m : metrics) events.scalar("train/" + m.name, m.value, step);
         events.scalar("speed/steps_per_second", progress.rate(), step);
       }
-      progress.update(step, metrics);
+      progress.update(step, known ? metrics : std::span<const Metric>());
       if (due(log.validate_every)) validate(step, events, progress);
       if (due(log.samples_every)) write_samples(step, events);
       if (due(log.checkpoint_every) || last) save();
@@ -128,6 +136,7 @@ class Training {
   }
 
   void save() {
+    (void)session_.solver().losses();  // a run that has diverged leaves no checkpoint of that
     std::map<std::string, std::string> extra;
     if (best_ > -1e300) extra["best_score"] = fmt::format("{}", best_);
     session_.save(folder_.checkpoint(session_.solver().steps()), extra);
@@ -144,7 +153,8 @@ class Training {
     shown_ = draw_batch(*source, {seed, Purpose::evaluation, 12}, kPictureColumns);
     shown_target_ = draw_batch(*target, {seed, Purpose::evaluation, 13}, kPictureColumns);
     if (c.log.validate_every > 0 && can_be_judged(c)) {
-      judge_ = std::make_unique<Judge>(c.target, data_, folder_.path() / "judge.safetensors", quiet_);
+      judge_ = std::make_unique<Judge>(c.target, data_, folder_.path() / "judge.safetensors", session_.device(),
+                                       quiet_);
     }
   }
 
@@ -236,8 +246,6 @@ RunConfig resolve_config(const Options& options) {
   if (config.log.out.empty()) {
     config.log.out = (std::filesystem::path("runs") / std::filesystem::path(options.config).stem()).string();
   }
-  // A stored run says what it computes in and reads from, wherever it is resumed.
-  config.solver.precision = compute_dtype(config.solver.precision) == DType::bf16 ? "bf16" : "fp32";
   return config;
 }
 
@@ -258,8 +266,8 @@ void resolve_dataset(DatasetConfig& config, const std::filesystem::path& data) {
 }
 
 void train(const Options& options) {
-  if (options.device == "cuda") fail("train: built without CUDA");
   kernels::set_threads(options.threads);
+  const Device device = choose_device(options.device);
   RunConfig config = resolve_config(options);
   const auto data = find_data_directory(options.data);
   resolve_dataset(config.source, data);
@@ -270,10 +278,13 @@ void train(const Options& options) {
     fail_usage("{}: holds a run of {} steps; continue it with --resume or choose another --out",
                folder.path().string(), *newest);
   }
+  // A run goes on in what it was made in, also where `auto` means something else.
+  if (newest && config.solver.precision == "auto") config.solver.precision = folder.load_config().solver.precision;
+  config.solver.precision = choose_precision(config.solver.precision, device);
   if (newest) check_same_training(folder.load_config(), config, folder.path());
-  fmt::print(stderr, "voxot: {} on {} ({}), {} → {}\n", config.log.out, kernels::describe_cpu(),
-             config.solver.precision, config.source.dataset, config.target.dataset);
-  Training training(config, folder, data, options.quiet);
+  fmt::print(stderr, "voxot: {} on {} ({}), {} → {}\n", config.log.out, describe(device), config.solver.precision,
+             config.source.dataset, config.target.dataset);
+  Training training(config, folder, data, device, options.quiet);
   if (newest) {
     training.resume(*newest);
   } else {
@@ -299,11 +310,8 @@ void add_train(CLI::App& app) {
   command->add_option("config", o->config, "TOML file (configs/README.md)")->required();
   command->add_option("--set", o->overrides, "key=value, over the file's; may come more than once")
       ->allow_extra_args(false);
-  command->add_option("--device", o->device, "where to compute")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
-  command->add_option("--precision", o->precision, "storage of activations")
-      ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
+  add_device_option(*command, o->device);
+  add_precision_option(*command, o->precision);
   command->add_option("--seed", o->seed, "seed of everything random")->check(CLI::NonNegativeNumber);
   command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
       ->check(CLI::Range(0, 1024))

@@ -61,62 +61,85 @@ double Schedule::factor(std::int64_t step) const {
 
 Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options)
     : parameters_(parameters), options_(options) {
-  scalars_.step = 0;
   const DType dtype = parameters.values().dtype();
+  const Device device = parameters.values().device();
   const OptimizerParams& p = options.params;
   const bool adaptive = p.kind == OptimizerKind::adam || p.kind == OptimizerKind::adamw;
-  if (adaptive || p.momentum != 0) first_ = Tensor::full({parameters.count()}, 0, dtype);
-  if (adaptive || p.kind == OptimizerKind::rmsprop) second_ = Tensor::full({parameters.count()}, 0, dtype);
+  if (adaptive || p.momentum != 0) first_ = Tensor::full({parameters.count()}, 0, dtype, device);
+  if (adaptive || p.kind == OptimizerKind::rmsprop) second_ = Tensor::full({parameters.count()}, 0, dtype, device);
+  scalars_ = Tensor::empty({sizeof(OptimizerScalars) / sizeof(double)}, DType::f64, device);
+}
+
+OptimizerScalars Optimizer::next() {
+  OptimizerScalars scalars;
+  scalars.learning_rate = options_.learning_rate * options_.schedule.factor(steps_);
+  scalars.step = ++steps_;
+  return scalars;
 }
 
 void Optimizer::step() {
+  const OptimizerScalars scalars = next();
+  kernels::copy_bytes(scalars_.stream(), scalars_.data(), &scalars, sizeof scalars);
+  update(scalars_.as<OptimizerScalars>());
+}
+
+void Optimizer::update(OptimizerScalars* scalars) {
   const Tensor& values = parameters_.values();
   const Tensor& gradients = parameters_.gradients();
-  scalars_.learning_rate = options_.learning_rate * options_.schedule.factor(scalars_.step);
-  scalars_.clip = 1;
-  ++scalars_.step;
   const Stream stream = values.stream();
   if (options_.clip_norm > 0) {
-    kernels::clip_factor(stream, values.dtype(), values.count(), gradients.data(), options_.clip_norm,
-                         &scalars_);
+    kernels::clip_factor(stream, values.dtype(), values.count(), gradients.data(), options_.clip_norm, scalars);
   }
-  kernels::optimizer_step(stream, values.dtype(), options_.params, &scalars_, values.count(),
-                          gradients.data(), values.data(), first_.defined() ? first_.data() : nullptr,
+  kernels::optimizer_step(stream, values.dtype(), options_.params, scalars, values.count(), gradients.data(),
+                          values.data(), first_.defined() ? first_.data() : nullptr,
                           second_.defined() ? second_.data() : nullptr);
   parameters_.zero_gradients();
 }
 
 void Optimizer::save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const {
-  arrays[prefix + "step"] = HostArray::from_int64({1}, {scalars_.step});
+  arrays[prefix + "step"] = HostArray::from_int64({1}, {steps_});
   if (first_.defined()) arrays[prefix + "first"] = flat(first_);
   if (second_.defined()) arrays[prefix + "second"] = flat(second_);
 }
 
 void Optimizer::load(const std::string& prefix, const std::map<std::string, HostArray>& arrays) {
-  scalars_.step = whole(arrays, prefix + "step");
+  steps_ = whole(arrays, prefix + "step");
   if (first_.defined()) fill_from(first_, arrays, prefix + "first");
   if (second_.defined()) fill_from(second_, arrays, prefix + "second");
 }
 
 MovingAverage::MovingAverage(Parameters& parameters, double decay)
-    : parameters_(parameters), decay_(decay), average_(parameters.values().clone()) {
+    : parameters_(parameters),
+      decay_(decay),
+      factors_(Tensor::empty({2}, DType::f64, parameters.values().device())),
+      average_(parameters.values().clone()) {
   for (const NamedTensor& entry : parameters.named()) {
     if (!entry.parameter && entry.tensor != nullptr) buffers_.push_back(entry.tensor->clone());
   }
 }
 
-void MovingAverage::update() {
+std::array<double, 2> MovingAverage::next() {
   const auto t = static_cast<double>(updates_);
   const double keep = updates_ == 0 ? 0.0 : std::min(decay_, (1 + t) / (10 + t));
-  const auto blend = [keep](const Tensor& from, const Tensor& to) {
-    kernels::axpby(to.stream(), to.dtype(), to.count(), 1 - keep, from.data(), keep, to.data());
+  ++updates_;
+  return {1 - keep, keep};
+}
+
+void MovingAverage::update() {
+  const std::array<double, 2> factors = next();
+  kernels::copy_bytes(factors_.stream(), factors_.data(), factors.data(), sizeof factors);
+  update(factors_.as<double>());
+}
+
+void MovingAverage::update(const double* factors) {
+  const auto blend = [factors](const Tensor& from, const Tensor& to) {
+    kernels::linear_combination_at(to.stream(), to.dtype(), to.count(), factors, from.data(), to.data(), to.data());
   };
   blend(parameters_.values(), average_);
   std::size_t i = 0;
   for (const NamedTensor& entry : parameters_.named()) {
     if (!entry.parameter && entry.tensor != nullptr) blend(*entry.tensor, buffers_[i++]);
   }
-  ++updates_;
 }
 
 void MovingAverage::swap() {

@@ -1,6 +1,7 @@
 #pragma once
 // Optimizers, learning-rate schedules, gradient clipping and the moving average of weights. Each works on the
 // flat buffer of one network (engine/parameters.h), one fused kernel a step.
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -37,7 +38,12 @@ class Optimizer {
   Optimizer(Parameters& parameters, const OptimizerOptions& options);
   /// One update from the gathered gradients, which are then cleared.
   void step();
-  [[nodiscard]] std::int64_t steps() const { return scalars_.step; }
+  /// A step in two halves, for static steps: next() counts an update and says its numbers, update() queues it with
+  /// numbers that lie in the device's memory.
+  OptimizerScalars next();
+  void update(OptimizerScalars* scalars);
+  /// Updates counted so far.
+  [[nodiscard]] std::int64_t steps() const { return steps_; }
 
   /// State under `prefix` ("optimizer.transport."), for checkpoints.
   void save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const;
@@ -47,7 +53,8 @@ class Optimizer {
  private:
   Parameters& parameters_;
   OptimizerOptions options_;
-  OptimizerScalars scalars_;
+  std::int64_t steps_ = 0;
+  Tensor scalars_;  // of step(), as bytes
   Tensor first_, second_;
 };
 
@@ -57,6 +64,9 @@ class MovingAverage {
  public:
   MovingAverage(Parameters& parameters, double decay);
   void update();
+  /// An update in two halves, as Optimizer's: the factors of the weights and of the average, and the queued work.
+  std::array<double, 2> next();
+  void update(const double* factors);
   [[nodiscard]] bool ready() const { return updates_ > 0; }
   void save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const;
   void load(const std::string& prefix, const std::map<std::string, HostArray>& arrays);
@@ -67,6 +77,7 @@ class MovingAverage {
   Parameters& parameters_;
   double decay_;
   std::int64_t updates_ = 0;
+  Tensor factors_;  // of update()
   Tensor average_;
   std::vector<Tensor> buffers_;
 };

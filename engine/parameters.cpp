@@ -47,19 +47,20 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 
 }  // namespace
 
-Parameters::Parameters(Module& module, DType dtype) : module_(module), named_(module.named_tensors()) {
+Parameters::Parameters(Module& module, DType dtype, Device device)
+    : module_(module), named_(module.named_tensors()) {
   std::int64_t total = 0;
   for (const NamedTensor& entry : named_) {
     if (entry.parameter) total += padded(entry.tensor->count());
   }
-  values_ = Tensor::full({total}, 0, dtype);
-  gradients_ = Tensor::full({total}, 0, dtype);
+  values_ = Tensor::full({total}, 0, dtype, device);
+  gradients_ = Tensor::full({total}, 0, dtype, device);
   std::int64_t at = 0;
   for (const NamedTensor& entry : named_) {
     if (entry.counter != nullptr) continue;
     Tensor& t = *entry.tensor;
     if (!entry.parameter) {
-      t = t.to(dtype);
+      t = t.to(dtype).to(device);
       continue;
     }
     Tensor packed = values_.window(at, t.shape());

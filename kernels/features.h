@@ -1,6 +1,8 @@
 #pragma once
 // What the processor and the GPU at hand can do.
+#include <array>
 #include <string>
+#include <vector>
 
 #include "kernels/kernel.h"
 
@@ -14,6 +16,10 @@ std::string describe_cpu();
 inline constinit Kernel<void(int*)> count_devices{"count_devices"};
 /// (where to put a description)
 inline constinit Kernel<void(std::string*)> describe_device{"describe_device"};
+/// (where to put how the CUDA half was built: "on" or "emulated")
+inline constinit Kernel<void(std::string*)> build_mode{"build_mode"};
+/// "on", "emulated", or "off" where CUDA was not built.
+std::string cuda_build();
 /// 0 where CUDA was not built, has no driver or finds no GPU. The emulated device counts.
 int cuda_devices();
 /// "NVIDIA H200, sm_90, ..."; throws Error where there is none.
@@ -21,6 +27,15 @@ std::string describe_cuda();
 /// Threads that kernels use; 0 leaves the choice to OpenMP.
 void set_threads(int count);
 int threads();
+/// Whether convolutions of fp32 on cuda may round their factors to TF32 (ten bits of mantissa).
+void set_tf32(bool allowed);
+bool tf32();
+/// A contract and the devices that fulfil it, by name.
+struct Contract {
+  std::string name;
+  std::array<bool, kDeviceCount> implemented{};
+};
+std::vector<Contract> contracts();
 /// Version of oneDNN and whatever else computes, for `voxot info`.
 std::string describe_libraries();
 

@@ -52,11 +52,15 @@ class Kernel<void(Args...)> {
   std::array<Function, kDeviceCount> functions_{};
 };
 
+/// Remembers who implements what, for `voxot info`.
+void note_implementation(const char* name, Device device);
+
 /// Registers an implementation during static initialisation.
 struct Implement {
   template <class... Args>
   Implement(Kernel<void(Args...)>& kernel, Device device, typename Kernel<void(Args...)>::Function function) {
     kernel.implement(device, function);
+    note_implementation(kernel.name(), device);
   }
 };
 

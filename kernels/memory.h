@@ -1,5 +1,5 @@
 #pragma once
-// Memory of a device, copies between devices, and waiting.
+// Memory of a device, copies between devices, waiting, and graphs of queued work.
 #include "kernels/kernel.h"
 
 namespace voxot::kernels {
@@ -17,6 +17,24 @@ inline constinit Kernel<void(void*, const void*, std::size_t)> copy_bytes{"copy_
 inline constinit Kernel<void()> synchronize{"synchronize"};
 /// The stream in which the engine queues its work (where to put the handle).
 inline constinit Kernel<void(void**)> main_stream{"main_stream"};
+
+/// Host memory that the device reaches without a wait (bytes, where to put the address; null when there is none).
+inline constinit Kernel<void(std::size_t, void**)> allocate_pinned{"allocate_pinned"};
+inline constinit Kernel<void(void*)> free_pinned{"free_pinned"};
+
+/// Events: points in a stream's work (where to put the handle; the handle).
+inline constinit Kernel<void(void**)> create_event{"create_event"};
+inline constinit Kernel<void(void*)> destroy_event{"destroy_event"};
+inline constinit Kernel<void(void*)> record_event{"record_event"};
+/// Returns when everything queued before the event's last record is done; at once when there was none.
+inline constinit Kernel<void(void*)> wait_event{"wait_event"};
+
+/// Graphs: what is queued in the stream between begin and end is recorded, not run (where to put the handle). Addresses
+/// and plain arguments are those of the recording.
+inline constinit Kernel<void()> begin_capture{"begin_capture"};
+inline constinit Kernel<void(void**)> end_capture{"end_capture"};
+inline constinit Kernel<void(void*)> launch_graph{"launch_graph"};
+inline constinit Kernel<void(void*)> destroy_graph{"destroy_graph"};
 
 inline void* device_allocate(Device device, std::size_t bytes) {
   void* block = nullptr;

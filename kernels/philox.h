@@ -41,14 +41,18 @@ enum class Purpose : std::uint32_t {
   test,
 };
 
-/// Names one draw: the key is the seed; the counter is (block, step, step, purpose).
+/// Names one draw: the key is the seed; the counter is (block, step + *offset, the same's upper half, purpose).
 struct RandomState {
   std::uint64_t seed = 0;
   Purpose purpose = Purpose::test;
   std::uint64_t step = 0;
+  /// In the memory of the device that draws; null counts as 0. A captured graph repeats its arguments, so what
+  /// must differ between replays is read from memory.
+  const std::uint64_t* offset = nullptr;
 
   VOXOT_HOST_DEVICE constexpr PhiloxCounter block(std::uint32_t index) const {
-    return philox({index, static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32),
+    const std::uint64_t draw = offset == nullptr ? step : step + *offset;
+    return philox({index, static_cast<std::uint32_t>(draw), static_cast<std::uint32_t>(draw >> 32),
                    static_cast<std::uint32_t>(purpose)},
                   {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
   }

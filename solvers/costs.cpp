@@ -5,11 +5,20 @@
 
 namespace voxot {
 
-Tensor QuadraticCost::operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double) const {
+Tensor Cost::operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const {
+  const CostFactors values = factors(gamma, mapped.count() / x.count());
+  return evaluate(tape, x, mapped, Tensor::from({3}, std::span<const double>(values), DType::f64, x.device()));
+}
+
+Tensor QuadraticCost::evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor&) const {
   return ops::mean_squared_error(tape, x, mapped);
 }
 
-Tensor WeakQuadraticCost::operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const {
+CostFactors WeakQuadraticCost::factors(double gamma, std::int64_t copies) const {
+  return {1, 1 - gamma - 1 / static_cast<double>(copies), 0};
+}
+
+Tensor WeakQuadraticCost::evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor& factors) const {
   const std::int64_t copies = mapped.count() / x.count();
   VOXOT_CHECK(copies >= 2 && copies * x.count() == mapped.count(),
               "weak cost: {} mapped values for {} source values, expected at least two whole copies",
@@ -18,7 +27,7 @@ Tensor WeakQuadraticCost::operator()(Tape& tape, const Tensor& x, const Tensor& 
   const Tensor mean = ops::reduce(tape, table, Reduction::mean, 0);
   const Tensor variance = ops::mean(tape, ops::reduce(tape, table, Reduction::variance, 0));
   const Tensor distance = ops::mean_squared_error(tape, ops::reshape(tape, x, {x.count()}), mean);
-  return ops::linear_combination(tape, 1, distance, 1 - gamma - 1 / static_cast<double>(copies), variance);
+  return ops::scale_add_at(tape, distance, factors, variance);
 }
 
 }  // namespace voxot

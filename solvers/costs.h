@@ -1,30 +1,36 @@
 #pragma once
 // Transport costs C(x, T_x#S) of the neural-OT saddle point, estimated from a batch.
-#include <memory>
+#include <array>
 
 #include "engine/tape.h"
 
 namespace voxot {
 
+/// What of a cost changes with γ, as it lies in the device's memory: 1, the variance's weight, 0.
+using CostFactors = std::array<double, 3>;
+
 class Cost {
  public:
   virtual ~Cost() = default;
-  /// x: N samples. mapped: Z·N samples, copy by copy ([T(x_1, z_1)…T(x_N, z_1), T(x_1, z_2)…]). γ is used by
-  /// weak costs. Returns one element.
-  virtual Tensor operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const = 0;
+  /// x: N samples. mapped: Z·N samples, copy by copy ([T(x_1, z_1)…T(x_N, z_1), T(x_1, z_2)…]). Returns one element.
+  Tensor operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const;
+  /// The same with factors() of γ and Z in x's device, fp64, shape {3}.
+  virtual Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor& factors) const = 0;
+  [[nodiscard]] virtual CostFactors factors(double, std::int64_t) const { return {1, 0, 0}; }
 };
 
 /// mean (x − T(x))² over batch and dimensions, no ½ (algorithms: strong neural OT).
 class QuadraticCost : public Cost {
  public:
-  Tensor operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const override;
+  Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor& factors) const override;
 };
 
 /// γ-weak quadratic: mean (x − T̄)² + (1 − γ − 1/Z)·Var, with T̄ and Var the mean and unbiased variance over
 /// the Z copies; the −1/Z takes out the bias that a finite mean adds. Throws Error for Z < 2.
 class WeakQuadraticCost : public Cost {
  public:
-  Tensor operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const override;
+  Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor& factors) const override;
+  [[nodiscard]] CostFactors factors(double gamma, std::int64_t copies) const override;
 };
 
 }  // namespace voxot

@@ -2,12 +2,28 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstring>
 #include <utility>
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduction.h"
 
 namespace voxot {
+namespace {
+
+// Uploads on their way at once, and iterations whose losses may wait to be read: how far the host may run ahead.
+constexpr std::size_t kScalarSlots = 4;
+constexpr std::size_t kLossSlots = 8;
+
+template <class Visit>
+void each_counter(const Parameters& parameters, Visit visit) {
+  for (const NamedTensor& entry : parameters.named()) {
+    if (entry.counter != nullptr) visit(*entry.counter);
+  }
+}
+
+}  // namespace
 
 NeuralOt::NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parameters& potential,
                    TransportMap& map, Potential& f, const Cost& cost,
@@ -22,7 +38,14 @@ NeuralOt::NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parame
       transport_optimizer_(transport, transport_optimizer),
       potential_optimizer_(potential, potential_optimizer),
       source_(std::move(source)),
-      target_(std::move(target)) {
+      target_(std::move(target)),
+      scalars_(Tensor::empty({(options.inner_steps + 1) * static_cast<std::int64_t>(sizeof(StepScalars) / sizeof(double))},
+                             DType::f64, device())),
+      scalar_ring_(device(), static_cast<std::size_t>(options.inner_steps + 1) * sizeof(StepScalars), kScalarSlots),
+      batches_(device(), static_cast<std::size_t>(options.inner_steps + 2)),
+      step_losses_(Tensor::full({2 * options.inner_steps + 1}, 0, DType::f64, device())),
+      loss_ring_(device(), static_cast<std::size_t>(step_losses_.count()) * sizeof(double), kLossSlots),
+      graph_(device(), options.graph) {
   VOXOT_CHECK(options.inner_steps >= 1 && options.batch_size >= 1 && options.noise_samples >= 1,
               "neural_ot: inner steps {}, batch {} and noise samples {} must be positive",
               options.inner_steps, options.batch_size, options.noise_samples);
@@ -42,62 +65,153 @@ Tensor NeuralOt::noise_for(const Tensor& x, const RandomState& state) const {
                         options_.noise_deviation, x.dtype(), x.device());
 }
 
-double NeuralOt::transport_step(const Tensor& x, std::uint64_t draw, double* cost) {
-  const Freeze frozen(potential_);
-  const Tensor copies = options_.noise_samples == 1 ? x : ops::repeat(tape_, x, options_.noise_samples);
-  const Tensor mapped = map_.forward(tape_, copies, noise_for(copies, {options_.seed, Purpose::noise, draw}));
-  const Tensor price = cost_(tape_, x, mapped, gamma());
-  const Tensor loss = ops::sub(tape_, price, ops::mean(tape_, f_.forward(tape_, mapped)));
-  tape_.backward(loss);
-  transport_optimizer_.step();
-  if (cost != nullptr) *cost = price.item();
-  return loss.item();
+void NeuralOt::send(const std::vector<StepScalars>& scalars) {
+  const std::size_t bytes = scalars.size() * sizeof(StepScalars);
+  const std::size_t slot = scalar_ring_.acquire();
+  std::memcpy(scalar_ring_.data(slot), scalars.data(), bytes);
+  kernels::copy_bytes(scalars_.stream(), scalars_.data(), scalar_ring_.data(slot), bytes);
+  scalar_ring_.mark(slot);
 }
 
-double NeuralOt::potential_step(const Tensor& x, const Tensor& y, std::uint64_t draw) {
+void NeuralOt::queue_transport_step(const Tensor& x, std::int64_t index) {
+  constexpr std::int64_t kWords = sizeof(StepScalars) / sizeof(double);
+  constexpr std::int64_t kCostWord = offsetof(StepScalars, cost) / sizeof(double);
+  StepScalars* const now = scalars(index);
+  const Freeze frozen(potential_);
+  const Tensor copies = options_.noise_samples == 1 ? x : ops::repeat(tape_, x, options_.noise_samples);
+  const Tensor mapped =
+      map_.forward(tape_, copies, noise_for(copies, {options_.seed, Purpose::noise, 0, &now->draw}));
+  const Tensor price = cost_.evaluate(tape_, x, mapped, scalars_.window(index * kWords + kCostWord, {3}));
+  const Tensor loss = ops::sub(tape_, price, ops::mean(tape_, f_.forward(tape_, mapped)));
+  tape_.backward(loss);
+  transport_optimizer_.update(&now->optimizer);
+  step_losses_.window(2 * index, {1}).copy_from(loss);
+  step_losses_.window(2 * index + 1, {1}).copy_from(price);
+}
+
+void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index) {
+  StepScalars* const now = scalars(index);
   Tensor mapped;
   {
     const NoRecord quiet(tape_);
     const Freeze frozen(transport_, options_.freeze_batchnorm);
-    mapped = map_.forward(tape_, x, noise_for(x, {options_.seed, Purpose::noise, draw}));
+    mapped = map_.forward(tape_, x, noise_for(x, {options_.seed, Purpose::noise, 0, &now->draw}));
   }
   const Tensor fake = ops::mean(tape_, f_.forward(tape_, mapped));
   const Tensor loss = ops::sub(tape_, fake, ops::mean(tape_, f_.forward(tape_, y)));
   tape_.backward(loss);
-  potential_optimizer_.step();
-  return loss.item();
+  potential_optimizer_.update(&now->optimizer);
+  step_losses_.window(2 * options_.inner_steps, {1}).copy_from(loss);
 }
 
-NeuralOtLosses NeuralOt::step() {
-  NeuralOtLosses losses;
-  const auto check = [this](double loss, const char* name) {
-    VOXOT_CHECK(std::isfinite(loss), "neural_ot: the {} loss is {} at step {}", name, loss, step_ + 1);
-  };
-  const std::uint64_t first =
-      static_cast<std::uint64_t>(step_) * static_cast<std::uint64_t>(options_.inner_steps + 1);
-  const auto share = 1 / static_cast<double>(options_.inner_steps);
-  for (std::int64_t k = 0; k < options_.inner_steps; ++k) {
-    const std::uint64_t draw = first + static_cast<std::uint64_t>(k);
-    double cost = 0;
-    const double loss = transport_step(source_(draw, options_.batch_size), draw, &cost);
-    check(loss, "transport");
-    losses.transport += share * loss;
-    losses.cost += share * cost;
-    if (average_ != nullptr) average_->update();
+double NeuralOt::transport_step(const Tensor& x, std::uint64_t draw, double* cost) {
+  StepScalars now;
+  now.optimizer = transport_optimizer_.next();
+  now.cost = cost_.factors(gamma(), options_.noise_samples);
+  now.draw = draw;
+  send({now});
+  queue_transport_step(x.to(device()), 0);
+  if (cost != nullptr) *cost = step_losses_.window(1, {1}).item();
+  return step_losses_.window(0, {1}).item();
+}
+
+double NeuralOt::potential_step(const Tensor& x, const Tensor& y, std::uint64_t draw) {
+  StepScalars now;
+  now.optimizer = potential_optimizer_.next();
+  now.draw = draw;
+  send({now});
+  queue_potential_step(x.to(device()), y.to(device()), 0);
+  return step_losses_.window(2 * options_.inner_steps, {1}).item();
+}
+
+void NeuralOt::send_iteration(std::uint64_t first_draw) {
+  std::vector<StepScalars> all(static_cast<std::size_t>(options_.inner_steps) + 1);
+  for (std::size_t k = 0; k < all.size(); ++k) {
+    const bool transport = k + 1 < all.size();
+    all[k].optimizer = transport ? transport_optimizer_.next() : potential_optimizer_.next();
+    all[k].cost = cost_.factors(gamma(), options_.noise_samples);
+    if (transport && average_ != nullptr) all[k].average = average_->next();
+    all[k].draw = first_draw + k;
   }
-  const std::uint64_t last = first + static_cast<std::uint64_t>(options_.inner_steps);
-  losses.potential = potential_step(source_(last, options_.batch_size),
-                                    target_(static_cast<std::uint64_t>(step_), options_.batch_size), last);
-  check(losses.potential, "potential");
+  send(all);
+}
+
+void NeuralOt::queue_iteration() {
+  for (std::int64_t k = 0; k < options_.inner_steps; ++k) {
+    queue_transport_step(batches_[static_cast<std::size_t>(k)], k);
+    if (average_ != nullptr) average_->update(scalars(k)->average.data());
+  }
+  const auto last = static_cast<std::size_t>(options_.inner_steps);
+  queue_potential_step(batches_[last], batches_[last + 1], options_.inner_steps);
+}
+
+void NeuralOt::run_iteration() {
+  std::vector<std::int64_t> before;
+  const auto note = [&](std::int64_t& counter) { before.push_back(counter); };
+  each_counter(transport_, note);
+  each_counter(potential_, note);
+  const bool called = graph_.run([this] { queue_iteration(); });
+  // A replay does not pass through the modules, whose counters the host keeps.
+  counted_.resize(before.size());
+  std::size_t i = 0;
+  const auto count = [&](std::int64_t& counter) {
+    if (called) {
+      counted_[i] = counter - before[i];
+    } else {
+      counter += counted_[i];
+    }
+    ++i;
+  };
+  each_counter(transport_, count);
+  each_counter(potential_, count);
+}
+
+void NeuralOt::advance() {
+  const auto inner = static_cast<std::uint64_t>(options_.inner_steps);
+  const std::uint64_t first = static_cast<std::uint64_t>(step_) * (inner + 1);
+  for (std::uint64_t k = 0; k <= inner; ++k) batches_.set(k, source_(first + k, options_.batch_size));
+  batches_.set(inner + 1, target_(static_cast<std::uint64_t>(step_), options_.batch_size));
+  send_iteration(first);
+  run_iteration();
+  if (unread_.size() == loss_ring_.size()) read_oldest();
+  const std::size_t slot = loss_ring_.acquire();
+  kernels::copy_bytes(step_losses_.stream(), loss_ring_.data(slot), step_losses_.data(), loss_ring_.bytes());
+  loss_ring_.mark(slot);
   ++step_;
-  return losses;
+  unread_.push_back({step_, slot});
+}
+
+void NeuralOt::read_oldest() {
+  const Unread oldest = unread_.front();
+  unread_.pop_front();
+  loss_ring_.wait(oldest.slot);
+  std::vector<double> values(static_cast<std::size_t>(step_losses_.count()));
+  std::memcpy(values.data(), loss_ring_.data(oldest.slot), loss_ring_.bytes());
+  const auto check = [&](double loss, const char* name) {
+    VOXOT_CHECK(std::isfinite(loss), "neural_ot: the {} loss is {} at step {}", name, loss, oldest.step);
+  };
+  const auto share = 1 / static_cast<double>(options_.inner_steps);
+  last_ = {};
+  for (std::size_t k = 0; k + 1 < values.size(); k += 2) {
+    check(values[k], "transport");
+    last_.transport += share * values[k];
+    last_.cost += share * values[k + 1];
+  }
+  last_.potential = values.back();
+  check(last_.potential, "potential");
+}
+
+NeuralOtLosses NeuralOt::losses() {
+  while (!unread_.empty()) read_oldest();
+  return last_;
 }
 
 Tensor NeuralOt::map(const Tensor& x, const RandomState& noise) {
   const NoRecord quiet(tape_);
   const Averaged averaged(average_.get());
   const EvaluationMode evaluation(map_);
-  return map_.forward(tape_, x, noise_for(x, noise));
+  const Tensor here = x.to(device());
+  return map_.forward(tape_, here, noise_for(here, noise));
 }
 
 void NeuralOt::save(std::map<std::string, HostArray>& arrays) const {

@@ -3,13 +3,18 @@
 //   sup_f inf_T  E C(x, T_x#S) − E f(T(x, z)) + E f(y)
 // One outer iteration: K_T transport steps, each on a fresh batch, then one potential step. T(X) is computed
 // once in a transport step; no weight gradient of a frozen network is computed; T(X) is detached in the
-// potential step. The solver knows neither the networks' architecture, nor the data set, nor the device.
+// potential step. The solver knows neither the networks' architecture nor the data set.
+// An outer iteration is a static step: it reads its batches and every number that changes from fixed places in the
+// device's memory, so that a GPU records it once as a graph; the host only fills those places, and runs ahead.
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
 
+#include "engine/graph.h"
 #include "engine/optimizer.h"
+#include "engine/staging.h"
 #include "models/network.h"
 #include "solvers/costs.h"
 
@@ -25,9 +30,11 @@ struct NeuralOtOptions {
   bool freeze_batchnorm = true;  // T's BatchNorm in evaluation mode in the potential step
   double ema = 0;                // decay of the map's moving average; 0: none
   std::uint64_t seed = 0;
+  bool graph = true;  // record the iteration where the device can
 };
 
-/// A batch of `count` samples, N×D×H×W×C fp32: a pure function of the draw's number.
+/// A batch of `count` samples, N×D×H×W×C fp32, on the host or on the networks' device: a pure function of the draw's
+/// number.
 using Sampler = std::function<Tensor(std::uint64_t draw, std::int64_t count)>;
 
 /// Losses of one outer iteration; transport figures are means over its inner steps.
@@ -43,16 +50,24 @@ class NeuralOt {
            Potential& f, const Cost& cost, const OptimizerOptions& transport_optimizer,
            const OptimizerOptions& potential_optimizer, Sampler source, Sampler target);
 
-  /// One outer iteration. Throws Error naming the step when a loss is not finite.
-  NeuralOtLosses step();
-  /// Outer iterations done.
+  /// One outer iteration and its losses.
+  NeuralOtLosses step() {
+    advance();
+    return losses();
+  }
+  /// Queues one outer iteration; the host waits only where it has run too far ahead. May throw what losses() does.
+  void advance();
+  /// Waits for what is queued; the losses of the last iteration. Throws Error naming the first step whose loss is not
+  /// finite.
+  NeuralOtLosses losses();
+  /// Outer iterations queued.
   [[nodiscard]] std::int64_t steps() const { return step_; }
   /// The single steps of which an outer iteration is made, for tests and for benchmarks.
   double transport_step(const Tensor& x, std::uint64_t draw, double* cost = nullptr);
   double potential_step(const Tensor& x, const Tensor& y, std::uint64_t draw);
 
   /// T(x) with averaged weights (where there is an average) in evaluation mode, for draws that name the
-  /// noise.
+  /// noise; x anywhere, the result on the networks' device.
   Tensor map(const Tensor& x, const RandomState& noise);
   [[nodiscard]] MovingAverage* average() { return average_.get(); }
   [[nodiscard]] double gamma() const;
@@ -62,7 +77,29 @@ class NeuralOt {
   void load(const std::map<std::string, HostArray>& arrays);
 
  private:
+  /// What changes from one transport or potential step to the next, as it lies in the device's memory.
+  struct StepScalars {
+    OptimizerScalars optimizer;
+    std::array<double, 2> average{};
+    CostFactors cost{};
+    std::uint64_t draw = 0;
+  };
+  /// An iteration whose losses nobody has read.
+  struct Unread {
+    std::int64_t step;  // counted from 1
+    std::size_t slot;
+  };
+
+  [[nodiscard]] Device device() const { return transport_.values().device(); }
   Tensor noise_for(const Tensor& x, const RandomState& state) const;
+  [[nodiscard]] StepScalars* scalars(std::int64_t index) const { return scalars_.as<StepScalars>() + index; }
+  void send(const std::vector<StepScalars>& scalars);
+  void send_iteration(std::uint64_t first_draw);
+  void queue_iteration();
+  void queue_transport_step(const Tensor& x, std::int64_t index);
+  void queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index);
+  void run_iteration();
+  void read_oldest();
 
   NeuralOtOptions options_;
   Parameters& transport_;
@@ -77,6 +114,17 @@ class NeuralOt {
   Sampler target_;
   Tape tape_;
   std::int64_t step_ = 0;
+
+  // K_T transport steps, then the potential step.
+  Tensor scalars_;
+  PinnedRing scalar_ring_;
+  StaticInputs batches_;  // the last is the target's
+  Tensor step_losses_;    // fp64: loss and cost of each transport step, the potential's loss
+  PinnedRing loss_ring_;
+  std::deque<Unread> unread_;
+  NeuralOtLosses last_;
+  std::vector<std::int64_t> counted_;  // by how much an iteration moves each counter of the networks
+  StepGraph graph_;
 };
 
 }  // namespace voxot

@@ -47,6 +47,14 @@ TEST_CASE("activation: prelu with one slope and with one for each channel", "[ac
     c.op = [](Tape& tape, const std::vector<Tensor>& in) { return ops::prelu(tape, in[0], in[1]); };
     check(c);
   }
+  // Rows enough for several partial sums of a slope's gradient; 8 channels are whole vectors.
+  for (const auto& [channels, slopes] : {std::pair<std::int64_t, std::int64_t>{5, 5}, {8, 8}, {5, 1}}) {
+    OpCase c;
+    c.name = fmt::format("{} slopes, many rows of {}", slopes, channels);
+    c.inputs = {{{3, 1367, channels}, false, Values::away}, {{slopes}, true, Values::away}};
+    c.op = [](Tape& tape, const std::vector<Tensor>& in) { return ops::prelu(tape, in[0], in[1]); };
+    check(c);
+  }
   Tape tape;
   const Tensor x = Tensor::full({2, 5}, 1);
   CHECK_THAT(error_of([&] { ops::prelu(tape, x, Tensor::full({3}, 1)); }),
@@ -67,12 +75,13 @@ TEST_CASE("activation: in chains, where gradients are written in place", "[activ
 }
 
 TEST_CASE("activation: far from zero values stay finite", "[activation]") {
+  const Device device = GENERATE(from_range(devices()));
   const std::vector<double> far{-1e4, -200, -100, -30, 0, 30, 100, 200, 1e4};
   for (const auto& [name, act] : kKinds) {
     for (const DType dtype : {DType::f64, DType::f32}) {
-      INFO(name << " " << name_of(dtype));
+      INFO(name << " " << name_of(dtype) << " on " << name_of(device));
       Tape tape;
-      Tensor x = Tensor::from({9}, std::span<const double>(far), dtype);
+      Tensor x = Tensor::from({9}, std::span<const double>(far), dtype, device);
       x.require_gradient();
       const Tensor y = ops::activation(tape, x, act);
       const std::vector<double> values = doubles(y);

@@ -16,6 +16,42 @@ using Inputs = std::vector<Tensor>;
 
 constexpr RandomState kState{7, Purpose::test, 3};
 
+/// Runs body(dtype, count, offset): lengths about whole vectors and blocks, and every offset from 16 bytes.
+template <class Body>
+void each_placement(Body body) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    for (const std::int64_t count : {1, 7, 8, 33, 2053}) {
+      for (std::int64_t offset = 0; offset < 4; ++offset) {
+        INFO(name_of(dtype) << ", " << count << " elements, " << offset << " off");
+        body(dtype, count, offset);
+      }
+    }
+  }
+}
+
+/// `values` on a device, `offset` elements off a vector's start, between guards.
+struct Placed {
+  Placed(const std::vector<double>& values, DType dtype, std::int64_t offset, Device device)
+      : count(static_cast<std::int64_t>(values.size())),
+        first(kGuard + offset),
+        all(Tensor::full({count + 2 * kGuard + offset}, kSentinel, dtype, device)),
+        inside(all.window(first, {count})) {
+    inside.copy_from(Tensor::from({count}, std::span<const double>(values)).to(device));
+  }
+  /// What is inside; outside nothing may have changed.
+  [[nodiscard]] std::vector<double> read() const {
+    const std::vector<double> v = doubles(all);
+    const auto untouched = [](double e) { return e == kSentinel; };
+    CHECK(std::all_of(v.begin(), v.begin() + first, untouched));
+    CHECK(std::all_of(v.begin() + first + count, v.end(), untouched));
+    return {v.begin() + first, v.begin() + first + count};
+  }
+  std::int64_t count;
+  std::int64_t first;
+  Tensor all;
+  Tensor inside;
+};
+
 }  // namespace
 
 TEST_CASE("elementwise: arithmetic", "[elementwise]") {
@@ -54,11 +90,13 @@ TEST_CASE("elementwise: arithmetic", "[elementwise]") {
 }
 
 TEST_CASE("elementwise: repeat goes copy by copy", "[elementwise]") {
-  Tape tape;
-  const Tensor x = Tensor::from({2, 1}, std::span<const double>(std::vector<double>{1, 2}));
-  const Tensor y = ops::repeat(tape, x, 3);
-  CHECK(y.shape() == Shape{6, 1});
-  CHECK(doubles(y) == std::vector<double>{1, 2, 1, 2, 1, 2});
+  for (const Device device : devices()) {
+    Tape tape;
+    const Tensor x = Tensor::from({2, 1}, std::span<const double>(std::vector<double>{1, 2}), DType::f64, device);
+    const Tensor y = ops::repeat(tape, x, 3);
+    CHECK(y.shape() == Shape{6, 1});
+    CHECK(doubles(y) == std::vector<double>{1, 2, 1, 2, 1, 2});
+  }
 }
 
 TEST_CASE("elementwise: what does not fit", "[elementwise]") {
@@ -74,16 +112,18 @@ TEST_CASE("elementwise: what does not fit", "[elementwise]") {
 }
 
 TEST_CASE("elementwise: a cast brings the gradient back in the input's type", "[elementwise]") {
+  const Device device = GENERATE(from_range(devices()));
   for (const DType from : {DType::f32, DType::f64}) {
+    INFO(name_of(from) << " on " << name_of(device));
     Tape tape;
     const std::vector<double> values = test_values(37, Values::normal, 1);
-    Tensor x = Tensor::from({37}, std::span<const double>(values), from);
+    Tensor x = Tensor::from({37}, std::span<const double>(values), from, device);
     x.require_gradient();
     const Tensor y = ops::cast(tape, x, DType::bf16);
     CHECK(y.dtype() == DType::bf16);
     CHECK(doubles(y) == values);  // exact in bf16
     const Tensor r =
-        Tensor::from({37}, std::span<const double>(test_values(37, Values::normal, 2)), DType::bf16);
+        Tensor::from({37}, std::span<const double>(test_values(37, Values::normal, 2)), DType::bf16, device);
     // Used twice, so the second contribution is added in the wider type.
     tape.backward(ops::sum(tape, ops::add(tape, ops::mul(tape, y, r), ops::cast(tape, x, DType::bf16))));
     const Tensor gradient = gradient_of(x);
@@ -97,8 +137,10 @@ TEST_CASE("elementwise: a cast brings the gradient back in the input's type", "[
 
 TEST_CASE("elementwise: bf16 rounds to nearest, ties to even, and keeps what is not finite",
           "[elementwise]") {
-  const auto rounded = [](float v) {
-    const Tensor t = Tensor::from({1}, std::span<const float>(&v, 1), DType::bf16);
+  const Device device = GENERATE(from_range(devices()));
+  const auto rounded = [device](float v) {
+    const Tensor wide = Tensor::from({1}, std::span<const float>(&v, 1), DType::f32, device);
+    const Tensor t = wide.to(DType::bf16).to(Device::cpu);
     return *t.as<std::uint16_t>();
   };
   CHECK(rounded(1.0F) == 0x3F80);
@@ -112,6 +154,97 @@ TEST_CASE("elementwise: bf16 rounds to nearest, ties to even, and keeps what is 
   const std::uint16_t nan = rounded(std::bit_cast<float>(0x7F800001U));
   CHECK((nan & 0x7F80) == 0x7F80);
   CHECK((nan & 0x7F) != 0);
+}
+
+TEST_CASE("elementwise: any length at any alignment", "[elementwise]") {
+  const Device device = GENERATE(from_range(devices()));
+  INFO(name_of(device));
+  const Stream stream = kernels::stream_of(device);
+  each_placement([&](DType dtype, std::int64_t count, std::int64_t offset) {
+    // Halves up to 8: sums and products are exact in bf16.
+    std::vector<double> a(static_cast<std::size_t>(count));
+    std::vector<double> b(a.size());
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      a[i] = static_cast<double>(i % 17) / 2 - 4;
+      b[i] = static_cast<double>(i % 5) - 2;
+    }
+    const auto expect = [&](const Placed& got, auto expected) {
+      const std::vector<double> values = got.read();
+      std::int64_t wrong = 0;
+      for (std::size_t i = 0; i < values.size(); ++i) wrong += values[i] == expected(a[i], b[i]) ? 0 : 1;
+      CHECK(wrong == 0);
+    };
+    const Placed x(a, dtype, offset, device);
+    const Placed other(b, dtype, 0, device);  // the two may be off differently
+    const auto target = [&] { return Placed(b, dtype, offset, device); };
+    {
+      const Placed y = target();
+      kernels::fill(stream, dtype, count, 2.5, y.inside.data());
+      expect(y, [](double, double) { return 2.5; });
+    }
+    {
+      const Placed y = target();
+      kernels::axpby(stream, dtype, count, 2, x.inside.data(), -1, y.inside.data());
+      expect(y, [](double u, double v) { return 2 * u - v; });
+    }
+    {
+      const Placed y = target();
+      kernels::linear_combination(stream, dtype, count, 1, x.inside.data(), 0.5, other.inside.data(),
+                                  y.inside.data());
+      expect(y, [](double u, double v) { return u + 0.5 * v; });
+    }
+    {
+      const Placed y = target();
+      kernels::multiply(stream, dtype, count, x.inside.data(), other.inside.data(), y.inside.data(),
+                        Write::accumulate);
+      expect(y, [](double u, double v) { return v + u * v; });
+    }
+    for (const DType to : {DType::f32, DType::bf16, DType::f64}) {
+      const Placed y(b, to, offset, device);
+      kernels::cast(stream, dtype, to, count, x.inside.data(), y.inside.data(), Write::accumulate);
+      expect(y, [](double u, double v) { return u + v; });
+    }
+  });
+}
+
+TEST_CASE("elementwise: a bias for each channel", "[elementwise]") {
+  const Device device = GENERATE(from_range(devices()));
+  INFO(name_of(device));
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    for (const std::int64_t channels : {1, 3, 8, 20}) {
+      for (const std::int64_t offset : {0, 1}) {
+        const std::int64_t rows = 53;
+        std::vector<double> b(static_cast<std::size_t>(channels));
+        for (std::size_t c = 0; c < b.size(); ++c) b[c] = static_cast<double>(c) - 1.5;
+        const Placed bias(b, dtype == DType::f64 ? DType::f64 : DType::f32, 0, device);
+        const Placed y(std::vector<double>(static_cast<std::size_t>(rows * channels), 0.5), dtype, offset, device);
+        kernels::add_bias(kernels::stream_of(device), dtype, rows, channels, bias.inside.data(), y.inside.data());
+        const std::vector<double> got = y.read();
+        std::int64_t wrong = 0;
+        for (std::size_t i = 0; i < got.size(); ++i) wrong += got[i] == 0.5 + b[i % b.size()] ? 0 : 1;
+        INFO(name_of(dtype) << ", " << channels << " channels, " << offset << " off");
+        CHECK(wrong == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("elementwise: random fills are the same on every device", "[elementwise][random]") {
+  const Device device = GENERATE(from_range(devices()));
+  INFO(name_of(device));
+  each_placement([&](DType dtype, std::int64_t count, std::int64_t offset) {
+    const std::vector<double> zeros(static_cast<std::size_t>(count));
+    const Placed here(zeros, dtype, offset, device);
+    const Placed reference(zeros, dtype, 0, Device::cpu);
+    const Stream stream = kernels::stream_of(device);
+    kernels::fill_uniform(stream, dtype, count, kState, 0, 1, here.inside.data());
+    kernels::fill_uniform({}, dtype, count, kState, 0, 1, reference.inside.data());
+    CHECK(here.read() == reference.read());
+    kernels::fill_normal(stream, dtype, count, kState, 0.5, 2, here.inside.data());
+    kernels::fill_normal({}, dtype, count, kState, 0.5, 2, reference.inside.data());
+    // Logarithm and cosine may differ in the last bits, and bf16 then rounds to a neighbour.
+    CHECK(distance(here.read(), reference.read()) < (dtype == DType::bf16 ? 2e-3 : 1e-6));
+  });
 }
 
 TEST_CASE("elementwise: normal numbers have the moments of their distribution", "[elementwise][random]") {

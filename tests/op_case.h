@@ -3,6 +3,7 @@
 //   gradient     backward of a random linear functional of the output against central differences, in double;
 //                left out for large inputs, which are there for the threads: one element's share drowns in
 //                rounding
+//   device       output and gradients in double against the CPU's
 //   precision    output and gradients in fp32, and in bf16 where the op has it, against double
 //   accumulation a tensor that is used twice gets the sum of both gradients
 //   guards       inputs lie between NaN, gradients between sentinels: nothing outside is read or written
@@ -177,6 +178,21 @@ class OpDriver {
     }
   }
 
+  /// In double, where only the order of sums and last bits of functions differ.
+  void check_alike(const OpDriver& reference) const {
+    const OpRun here = run(DType::f64, {0});
+    const OpRun there = reference.run(DType::f64, {0});
+    INFO("fp64 against " << name_of(reference.device_));
+    const double forward = distance(here.output, there.output);
+    CHECK(forward < 1e-12);
+    for (std::size_t i = 0; i < here.gradients.size(); ++i) {
+      if (!case_.inputs[i].differentiable) continue;
+      INFO("gradient of input " << i);
+      const double error = distance(here.gradients[i], there.gradients[i]);
+      CHECK(error < 1e-12);
+    }
+  }
+
   void check_precision(DType dtype) const {
     const double limit = dtype == DType::bf16 ? case_.bf16_limit : case_.fp32_limit;
     const OpRun exact = run(DType::f64, {0});
@@ -244,6 +260,7 @@ inline void check(const OpCase& c, Device device) {
   const bool large =
       std::any_of(c.inputs.begin(), c.inputs.end(), [](const OpInput& i) { return i.shape.count() > 8500; });
   if (!large) driver.check_gradients();
+  if (device != Device::cpu) driver.check_alike(OpDriver(c, Device::cpu));
   driver.check_accumulation(DType::f64);
   std::vector<DType> types{DType::f32};
   if (c.bf16) types.push_back(DType::bf16);

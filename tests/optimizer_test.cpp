@@ -3,13 +3,21 @@
 
 #include <numbers>
 
+#include "kernels/optimizer.h"
 #include "tests/golden.h"
+#include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
 using namespace voxot;
 using namespace voxot::test;
 
 namespace {
+
+const std::pair<const char*, OptimizerKind> kKinds[] = {{"sgd_momentum", OptimizerKind::sgd},
+                                                        {"adam", OptimizerKind::adam},
+                                                        {"adamw", OptimizerKind::adamw},
+                                                        {"rmsprop", OptimizerKind::rmsprop},
+                                                        {"rmsprop_momentum", OptimizerKind::rmsprop}};
 
 /// A network that is one vector.
 class Vector : public Module {
@@ -61,13 +69,8 @@ OptimizerParams read_params(const Golden& g, const std::string& name, OptimizerK
 
 TEST_CASE("optimizer: five steps of each against PyTorch", "[optimizer][goldens]") {
   const Golden g("ops");
-  const std::pair<const char*, OptimizerKind> kinds[] = {{"sgd_momentum", OptimizerKind::sgd},
-                                                         {"adam", OptimizerKind::adam},
-                                                         {"adamw", OptimizerKind::adamw},
-                                                         {"rmsprop", OptimizerKind::rmsprop},
-                                                         {"rmsprop_momentum", OptimizerKind::rmsprop}};
   const DType dtype = GENERATE(DType::f64, DType::f32);
-  for (const auto& [kind_name, kind] : kinds) {
+  for (const auto& [kind_name, kind] : kKinds) {
     const std::string name = std::string("optimizer.") + kind_name;
     INFO(name << " " << name_of(dtype));
     Vector network(20);
@@ -88,6 +91,78 @@ TEST_CASE("optimizer: five steps of each against PyTorch", "[optimizer][goldens]
       CHECK(error < (dtype == DType::f64 ? 2e-7 : 1e-6));
     }
     CHECK(optimizer.steps() == 5);
+  }
+}
+
+TEST_CASE("optimizer: the update on every device against PyTorch", "[optimizer][goldens]") {
+  const Golden g("ops");
+  const DType dtype = GENERATE(DType::f64, DType::f32);
+  const Device device = GENERATE(from_range(devices()));
+  const Stream stream = kernels::stream_of(device);
+  for (const auto& [kind_name, kind] : kKinds) {
+    const std::string name = std::string("optimizer.") + kind_name;
+    const OptimizerParams params = read_params(g, name, kind);
+    const std::vector<double> gradients = g.values(name + ".gradients");
+    const std::vector<double> after = g.values(name + ".parameters_after");
+    // The trace again and again, less its last number: off whole vectors, in one block and in several.
+    for (const auto& [copies, offset] : {std::pair{1, 0}, {1, 1}, {101, 0}, {101, 3}}) {
+      INFO(name << " " << name_of(dtype) << " on " << name_of(device) << ", " << copies << " times, " << offset
+                << " off");
+      const std::int64_t count = 20 * copies - 1;
+      const auto repeated = [n = copies](const std::vector<double>& values, std::ptrdiff_t first) {
+        std::vector<double> all;
+        for (int c = 0; c < n; ++c) all.insert(all.end(), values.begin() + first, values.begin() + first + 20);
+        all.pop_back();
+        return all;
+      };
+      const auto place = [&, off = offset](const std::vector<double>& values) {
+        const Tensor t = Tensor::full({count + off}, 0, dtype, device).window(off, {count});
+        t.copy_from(Tensor::from({count}, std::span<const double>(values)).to(device));
+        return t;
+      };
+      const Tensor parameter = place(repeated(g.values(name + ".parameter"), 0));
+      // What a kind does not use is not touched, so it may be null.
+      const bool adam = kind == OptimizerKind::adam || kind == OptimizerKind::adamw;
+      const std::vector<double> zeros(static_cast<std::size_t>(count));
+      const Tensor first = place(zeros);
+      const Tensor second = place(zeros);
+      void* const m = adam || params.momentum != 0 ? first.data() : nullptr;
+      void* const v = adam || kind == OptimizerKind::rmsprop ? second.data() : nullptr;
+      const Storage scalars(sizeof(OptimizerScalars), device);
+      for (std::ptrdiff_t s = 0; s < 5; ++s) {
+        const Tensor gradient = place(repeated(gradients, 20 * s));
+        const OptimizerScalars now{std::round(g.number(name + ".lr") * 1e5) / 1e5, 1, s + 1};
+        kernels::copy_bytes(stream, scalars.data(), &now, sizeof now);
+        kernels::optimizer_step(stream, dtype, params, static_cast<const OptimizerScalars*>(scalars.data()), count,
+                                gradient.data(), parameter.data(), m, v);
+        const double error = distance(doubles(parameter), repeated(after, 20 * s));
+        CHECK(error < (dtype == DType::f64 ? 2e-7 : 1e-6));
+      }
+    }
+  }
+}
+
+TEST_CASE("optimizer: the clip factor on every device", "[optimizer]") {
+  const DType dtype = GENERATE(DType::f64, DType::f32, DType::bf16);
+  const Device device = GENERATE(from_range(devices()));
+  const Stream stream = kernels::stream_of(device);
+  for (const std::int64_t count : {1, 37, 40001}) {
+    const std::vector<double> values = test_values(count, Values::away, 5);
+    const Tensor gradient = guarded({count}, values, dtype, NAN, device);
+    const Storage memory(sizeof(OptimizerScalars), device);
+    auto* const scalars = static_cast<OptimizerScalars*>(memory.data());
+    for (const double limit : {0.5 * norm(values), 2 * norm(values)}) {
+      INFO(name_of(dtype) << " on " << name_of(device) << ", " << count << " elements, limit " << limit);
+      OptimizerScalars now{0.25, 1, 3};
+      kernels::copy_bytes(stream, scalars, &now, sizeof now);
+      kernels::clip_factor(stream, dtype, count, gradient.data(), limit, scalars);
+      kernels::copy_bytes(stream, &now, scalars, sizeof now);
+      kernels::synchronize(stream);
+      // The epsilon in the divisor is seen where the norm is small.
+      CHECK(now.clip == Approx(std::min(1.0, limit / (norm(values) + 1e-6))).epsilon(1e-12));
+      CHECK(now.learning_rate == 0.25);
+      CHECK(now.step == 3);
+    }
   }
 }
 

@@ -6,7 +6,11 @@
 #include <set>
 #include <vector>
 
+#include "kernels/elementwise.h"
+#include "tests/op_case.h"
+
 using namespace voxot;
+using namespace voxot::test;
 
 TEST_CASE("philox: known answers of Random123 for philox4x32-10", "[philox]") {
   CHECK(philox({0, 0, 0, 0}, {0, 0}) == PhiloxCounter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
@@ -51,6 +55,20 @@ TEST_CASE("philox: sequential reading gives the blocks' words in order", "[philo
   for (std::uint32_t block = 0; block < 3; ++block) {
     for (const std::uint32_t word : state.block(block)) CHECK(random.word() == word);
   }
+}
+
+TEST_CASE("philox: element i of a fill is number i mod 4 of block i div 4, on every device", "[philox]") {
+  const Device device = GENERATE(from_range(devices()));
+  INFO(name_of(device));
+  const RandomState state{(std::uint64_t{1} << 40) + 3, Purpose::test, (std::uint64_t{1} << 33) + 1};
+  const Tensor t = Tensor::empty({1030}, DType::f32, device);
+  kernels::fill_uniform(t.stream(), t.dtype(), t.count(), state, 0, 1, t.data());
+  const std::vector<float> values = t.to_floats();
+  std::int64_t wrong = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    wrong += values[i] == uniform_from(state.block(static_cast<std::uint32_t>(i / 4))[i % 4]) ? 0 : 1;
+  }
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("philox: uniform numbers stay inside the open interval", "[philox]") {

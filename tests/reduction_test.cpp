@@ -34,6 +34,39 @@ TEST_CASE("reduction: over every axis", "[reduction]") {
   }
 }
 
+TEST_CASE("reduction: over long axes", "[reduction]") {
+  // Over 8,500 elements, so without the slow check by differences. On a GPU: rows and columns, whole vectors and not, in one block and in several chunks, one tile and two.
+  const std::pair<Shape, std::size_t> cases[] = {{{90, 100}, 1}, {{3, 3001}, 1},     {{2, 9000}, 1},  {{1300, 7}, 0},
+                                                 {{9001, 3}, 0}, {{2, 3001, 8}, 1}, {{50, 264}, 0}, {{67, 130}, 0}};
+  for (const auto& [name, kind] : kKinds) {
+    for (const auto& [shape, axis] : cases) {
+      OpCase c;
+      c.name = fmt::format("{} over axis {} of {}", name, axis, shape.text());
+      c.inputs = {{shape}};
+      c.op = [kind = kind, axis = axis](Tape& tape, const Inputs& in) {
+        return ops::reduce(tape, in[0], kind, axis);
+      };
+      check(c);
+    }
+  }
+}
+
+TEST_CASE("reduction: the same inputs give the same bits", "[reduction]") {
+  const Device device = GENERATE(from_range(devices()));
+  Tape tape;
+  const Tensor x = Tensor::normal({30011, 3}, {1, Purpose::test, 0}, 0, 1, DType::f32, device);
+  const auto once = [&](Reduction kind) {
+    std::vector<double> values = doubles(ops::reduce(tape, x, kind, 0));
+    values.push_back(ops::reduce_all(tape, x, kind).item());
+    return values;
+  };
+  for (const auto& [name, kind] : kKinds) {
+    INFO(name << " on " << name_of(device));
+    const std::vector<double> first = once(kind);
+    for (int i = 0; i < 3; ++i) CHECK(once(kind) == first);
+  }
+}
+
 TEST_CASE("reduction: over everything", "[reduction]") {
   for (const auto& [name, kind] : kKinds) {
     for (const Shape& shape : {Shape{2, 3, 1, 5, 3}, kLarge}) {
@@ -47,8 +80,10 @@ TEST_CASE("reduction: over everything", "[reduction]") {
 }
 
 TEST_CASE("reduction: values by hand", "[reduction]") {
+  const Device device = GENERATE(from_range(devices()));
   Tape tape;
-  const Tensor x = Tensor::from({2, 3}, std::span<const double>(std::vector<double>{1, 2, 6, 0, 4, 5}));
+  const Tensor x =
+      Tensor::from({2, 3}, std::span<const double>(std::vector<double>{1, 2, 6, 0, 4, 5}), DType::f64, device);
   CHECK(doubles(ops::reduce(tape, x, Reduction::sum, 0)) == std::vector<double>{1, 6, 11});
   CHECK(doubles(ops::reduce(tape, x, Reduction::mean, 1)) == std::vector<double>{3, 3});
   CHECK(doubles(ops::reduce(tape, x, Reduction::variance, 1)) == std::vector<double>{7, 7});
@@ -63,11 +98,12 @@ TEST_CASE("reduction: values by hand", "[reduction]") {
 }
 
 TEST_CASE("reduction: long fp32 sums do not drift", "[reduction]") {
+  const Device device = GENERATE(from_range(devices()));
   // 2^22 times 0.1 in one running fp32 sum would be 1e-2 off.
   Tape tape;
   const std::int64_t n = 1 << 22;
   const double tenth = static_cast<double>(0.1F);
-  const Tensor x = Tensor::full({n}, 0.1);
+  const Tensor x = Tensor::full({n}, 0.1, DType::f32, device);
   CHECK(ops::sum(tape, x).item() == Approx(tenth * static_cast<double>(n)).epsilon(1e-7));
   CHECK(ops::mean(tape, x).item() == Approx(tenth).epsilon(1e-7));
   // A variance far below the squared mean.
@@ -76,7 +112,7 @@ TEST_CASE("reduction: long fp32 sums do not drift", "[reduction]") {
   for (double& v : values) mean += (v = 4096 + std::round(v * 64) / 64) / 1000;
   double variance = 0;
   for (const double v : values) variance += (v - mean) * (v - mean) / 999;
-  const Tensor y = Tensor::from({1000}, std::span<const double>(values), DType::f32);
+  const Tensor y = Tensor::from({1000}, std::span<const double>(values), DType::f32, device);
   CHECK(ops::reduce_all(tape, y, Reduction::variance).item() == Approx(variance).epsilon(1e-6));
 }
 
@@ -105,12 +141,25 @@ TEST_CASE("reduction: cross entropy", "[reduction]") {
   c.inputs = {{{7, 5}}};
   c.op = [&](Tape& tape, const Inputs& in) { return ops::cross_entropy(tape, in[0], labels); };
   check(c);
+  // More classes than lanes, more rows than one block sums.
+  std::vector<std::int32_t> many(301);
+  for (std::size_t r = 0; r < many.size(); ++r) many[r] = static_cast<std::int32_t>(r * 7 % 37);
+  OpCase wide;
+  wide.name = "301×37";
+  wide.inputs = {{{301, 37}}};
+  wide.op = [&](Tape& tape, const Inputs& in) { return ops::cross_entropy(tape, in[0], many); };
+  check(wide);
+}
+
+TEST_CASE("reduction: cross entropy of equal and of huge logits", "[reduction]") {
+  const Device device = GENERATE(from_range(devices()));
   Tape tape;
   // Equal logits: log of the number of classes. Huge ones: neither overflow nor NaN.
   const std::vector<std::int32_t> two{1, 0};
-  CHECK(ops::cross_entropy(tape, Tensor::full({2, 8}, 3, DType::f64), two).item() == Approx(std::log(8.0)));
+  CHECK(ops::cross_entropy(tape, Tensor::full({2, 8}, 3, DType::f64, device), two).item() == Approx(std::log(8.0)));
   Tensor huge =
-      Tensor::from({2, 2}, std::span<const double>(std::vector<double>{1e4, -1e4, 1e4, -1e4}), DType::f32);
+      Tensor::from({2, 2}, std::span<const double>(std::vector<double>{1e4, -1e4, 1e4, -1e4}), DType::f32,
+                   device);
   huge.require_gradient();
   const Tensor loss = ops::cross_entropy(tape, huge, two);
   CHECK(loss.item() == Approx(1e4));

@@ -30,6 +30,20 @@ struct LinearCombinationNode : Node {
   }
 };
 
+struct ScaleAddAtNode : Node {
+  Tensor factors;
+  SlotRef x_slot, y_slot;
+
+  void backward(Tensor grad) override {
+    add_scaled(x_slot, 1, grad);
+    if (y_slot == nullptr) return;
+    Tensor scaled = Tensor::empty(grad.shape(), grad.dtype(), grad.device());
+    kernels::linear_combination_at(grad.stream(), grad.dtype(), grad.count(), factors.as<double>() + 1, grad.data(),
+                                   grad.data(), scaled.data());
+    y_slot->give(std::move(scaled));
+  }
+};
+
 struct MulNode : Node {
   Tensor x, y;
   SlotRef x_slot, y_slot;
@@ -73,6 +87,23 @@ Tensor linear_combination(Tape& tape, double a, const Tensor& x, double b, const
     LinearCombinationNode node;
     node.a = a;
     node.b = b;
+    node.x_slot = Tape::slot(x);
+    node.y_slot = Tape::slot(y);
+    tape.record(z, std::move(node));
+  }
+  return z;
+}
+
+Tensor scale_add_at(Tape& tape, const Tensor& x, const Tensor& factors, const Tensor& y) {
+  check_alike("scale_add_at", x, y);
+  VOXOT_CHECK(factors.count() == 3 && factors.dtype() == DType::f64 && factors.device() == x.device(),
+              "scale_add_at: factors {} {} on {}, expected three of fp64 on {}", factors.shape().text(),
+              name_of(factors.dtype()), name_of(factors.device()), name_of(x.device()));
+  Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
+  kernels::linear_combination_at(x.stream(), x.dtype(), x.count(), factors.as<double>(), x.data(), y.data(), z.data());
+  if (tape.records(x, y)) {
+    ScaleAddAtNode node;
+    node.factors = factors;
     node.x_slot = Tape::slot(x);
     node.y_slot = Tape::slot(y);
     tape.record(z, std::move(node));

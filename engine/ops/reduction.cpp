@@ -33,14 +33,15 @@ struct MeanSquaredErrorNode : Node {
 
 struct CrossEntropyNode : Node {
   Tensor probabilities;
-  std::vector<std::int32_t> labels;
+  std::shared_ptr<Storage> labels;  // beside the probabilities
   SlotRef x_slot;
 
   void backward(Tensor grad) override {
     const auto to = x_slot->destination();
     kernels::cross_entropy_backward(grad.stream(), grad.dtype(), probabilities.extent(0),
-                                    probabilities.extent(1), probabilities.data(), labels.data(), grad.data(),
-                                    to.data, to.write);
+                                    probabilities.extent(1), probabilities.data(),
+                                    static_cast<const std::int32_t*>(labels->data()), grad.data(), to.data,
+                                    to.write);
   }
 };
 
@@ -96,12 +97,18 @@ Tensor mean_squared_error(Tape& tape, const Tensor& a, const Tensor& b) {
 Tensor cross_entropy(Tape& tape, const Tensor& x, std::span<const std::int32_t> labels) {
   VOXOT_CHECK(x.shape().rank() == 2 && static_cast<std::int64_t>(labels.size()) == x.extent(0),
               "cross_entropy: {} labels for input {}", labels.size(), x.shape().text());
+  for (std::size_t r = 0; r < labels.size(); ++r) {
+    VOXOT_CHECK(labels[r] >= 0 && labels[r] < x.extent(1), "cross_entropy: label {} of row {} is outside [0, {})",
+                labels[r], r, x.extent(1));
+  }
   CrossEntropyNode node;
   node.probabilities = Tensor::empty(x.shape(), x.dtype(), x.device());
-  node.labels.assign(labels.begin(), labels.end());
+  node.labels = std::make_shared<Storage>(labels.size_bytes(), x.device());
+  kernels::copy_bytes(x.stream(), node.labels->data(), labels.data(), labels.size_bytes());
   Tensor loss = Tensor::empty({1}, x.dtype(), x.device());
   kernels::cross_entropy_forward(x.stream(), x.dtype(), x.extent(0), x.extent(1), x.data(),
-                                 node.labels.data(), node.probabilities.data(), loss.data());
+                                 static_cast<const std::int32_t*>(node.labels->data()),
+                                 node.probabilities.data(), loss.data());
   if (tape.records(x)) {
     node.x_slot = Tape::slot(x);
     tape.record(loss, std::move(node));

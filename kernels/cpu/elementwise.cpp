@@ -33,6 +33,11 @@ void linear_combination_cpu(const Stream&, DType dtype, std::int64_t count, doub
   });
 }
 
+void linear_combination_at_cpu(const Stream& stream, DType dtype, std::int64_t count, const double* factors,
+                               const void* x, const void* y, void* z) {
+  linear_combination_cpu(stream, dtype, count, factors[0], x, factors[1], y, z);
+}
+
 void axpby_cpu(const Stream& stream, DType dtype, std::int64_t count, double a, const void* x, double b,
                void* y) {
   linear_combination_cpu(stream, dtype, count, a, x, b, y, y);
@@ -114,6 +119,7 @@ const Implement registered[] = {
     {fill, Device::cpu, fill_cpu},
     {axpby, Device::cpu, axpby_cpu},
     {linear_combination, Device::cpu, linear_combination_cpu},
+    {linear_combination_at, Device::cpu, linear_combination_at_cpu},
     {multiply, Device::cpu, multiply_cpu},
     {add_bias, Device::cpu, add_bias_cpu},
     {cast, Device::cpu, cast_cpu},

@@ -5,6 +5,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include <fstream>
+#include <map>
 
 namespace voxot::kernels {
 
@@ -23,6 +24,40 @@ std::string describe_cpu() {
                         : isa >= dnnl::cpu_isa::avx2      ? "AVX2"
                                                           : "SSE4.1";
   return fmt::format("{}, {} threads, {}{}", model, threads(), vectors, cpu_has_bf16() ? ", bf16" : "");
+}
+
+namespace {
+
+/// Made when the first implementation registers, during static initialisation.
+std::map<std::string, Contract>& registry() {
+  static std::map<std::string, Contract> all;
+  return all;
+}
+
+bool tf32_allowed = false;
+
+}  // namespace
+
+void note_implementation(const char* name, Device device) {
+  Contract& contract = registry()[name];
+  contract.name = name;
+  contract.implemented[static_cast<std::size_t>(device)] = true;
+}
+
+std::vector<Contract> contracts() {
+  std::vector<Contract> all;
+  for (const auto& [name, contract] : registry()) all.push_back(contract);
+  return all;
+}
+
+void set_tf32(bool allowed) { tf32_allowed = allowed; }
+bool tf32() { return tf32_allowed; }
+
+std::string cuda_build() {
+  if (!build_mode.implemented(Device::cuda)) return "off";
+  std::string mode;
+  build_mode({Device::cuda, nullptr}, &mode);
+  return mode;
 }
 
 int cuda_devices() {

@@ -140,23 +140,24 @@ void forward(const Stream&, DType dtype, const NormalisationParams& p, const voi
     const F* be = static_cast<const F*>(beta);
     T* out = static_cast<T*>(y);
     const std::int64_t members = p.channels / p.groups;
+    static thread_local std::vector<F> means;
     static thread_local std::vector<F> scales;
-    static thread_local std::vector<F> shifts;
+    static thread_local std::vector<F> betas;
+    spread(p.channels, betas, [&](std::int64_t c) { return be == nullptr ? F{0} : be[c]; });
     for (std::int64_t o = 0; o < p.outer; ++o) {
-      const auto scale_of = [&](std::int64_t c) {
+      spread(p.channels, means, [&](std::int64_t c) { return m[o * p.groups + c / members]; });
+      spread(p.channels, scales, [&](std::int64_t c) {
         const double d = std::sqrt(static_cast<double>(v[o * p.groups + c / members]) + p.epsilon);
         return (ga == nullptr ? 1.0 : static_cast<double>(ga[c])) / d;
-      };
-      spread(p.channels, scales, scale_of);
-      spread(p.channels, shifts, [&](std::int64_t c) {
-        return (be == nullptr ? 0.0 : static_cast<double>(be[c])) -
-               static_cast<double>(m[o * p.groups + c / members]) * scale_of(c);
       });
+      // The mean is subtracted first: x·a + (β − mean·a) would lose |mean|/σ·6e-8.
+      const F* mu = means.data();
       const F* a = scales.data();
-      const F* b = shifts.data();
+      const F* b = betas.data();
       with_activation<F>(p.activation, [&](auto act) {
-        apply(o * p.rows, (o + 1) * p.rows, p.channels,
-              [=](std::int64_t i, std::int64_t j) { store(out[i], act.value(load(in[i]) * a[j] + b[j])); });
+        apply(o * p.rows, (o + 1) * p.rows, p.channels, [=](std::int64_t i, std::int64_t j) {
+          store(out[i], act.value((load(in[i]) - mu[j]) * a[j] + b[j]));
+        });
       });
     }
   });
@@ -184,25 +185,22 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
     };
     spread(p.channels, means, [&](std::int64_t c) { return m[o * p.groups + c / members]; });
     spread(p.channels, inverses, inverse);
-    // The activation's argument is s·x + t: cheaper to compute again than to keep and read.
+    // The activation's argument is (x − mean)·s + t: cheaper to compute again than to keep and read.
     static thread_local std::vector<F> scales;
-    static thread_local std::vector<F> shifts;
+    static thread_local std::vector<F> betas;
     spread(p.channels, scales, [&](std::int64_t c) { return gamma(c) * inverse(c); });
-    spread(p.channels, shifts, [&](std::int64_t c) {
-      return (be == nullptr ? 0.0 : static_cast<double>(be[c])) -
-             static_cast<double>(m[o * p.groups + c / members]) * gamma(c) * inverse(c);
-    });
+    spread(p.channels, betas, [&](std::int64_t c) { return be == nullptr ? F{0} : be[c]; });
     const F* mu = means.data();
     const F* inv = inverses.data();
     const F* s = scales.data();
-    const F* t = shifts.data();
+    const F* t = betas.data();
     const std::int64_t base = o * p.rows * p.channels;
     with_activation<F>(p.activation, [&](auto act) {
       sum_terms<F>(p.rows, p.channels, sums, [=](std::int64_t i, std::int64_t j, F& a, F& b) {
         F g = load(gy[base + i]);
         const F v = load(x[base + i]);
         if constexpr (decltype(act)::kKind != ActivationKind::none)
-          g *= act.derivative(act.value(v * s[j] + t[j]));
+          g *= act.derivative(act.value((v - mu[j]) * s[j] + t[j]));
         a += g;
         b += g * ((v - mu[j]) * inv[j]);
       });
@@ -233,7 +231,7 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
           F g = load(gy[i]);
           const F v = load(x[i]);
           if constexpr (decltype(act)::kKind != ActivationKind::none)
-            g *= act.derivative(act.value(v * s[j] + t[j]));
+            g *= act.derivative(act.value((v - mu[j]) * s[j] + t[j]));
           put<W>(gx[i], s[j] * g - po[j] - (v - mu[j]) * ps[j]);
         });
       });

@@ -28,6 +28,8 @@ struct DeviceProperties {
 
 /// Devices that can be used now: 0 when there is no driver or no GPU.
 int device_count();
+/// Whether kernels run on the host under the emulation's checks.
+bool emulated();
 const DeviceProperties& device_properties();
 /// "NVIDIA H200, sm_90, 132 multiprocessors, driver 13.0"
 std::string describe_device();

@@ -30,6 +30,8 @@ int device_count() {
   return count;
 }
 
+bool emulated() { return false; }
+
 const DeviceProperties& device_properties() {
   static const DeviceProperties properties = [] {
     cudaDeviceProp prop{};

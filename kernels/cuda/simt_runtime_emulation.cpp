@@ -19,6 +19,9 @@ struct EmulatedStream {
   std::unique_ptr<Work> recording;
 };
 
+/// The stream that is being captured: there is one at a time.
+EmulatedStream* captured = nullptr;
+
 Work* recording_of(Stream stream) {
   return stream.handle == nullptr ? nullptr : static_cast<EmulatedStream*>(stream.handle)->recording.get();
 }
@@ -41,6 +44,7 @@ void emulation::launch(const Launch& l, std::unique_ptr<Call> call) {
 }
 
 int device_count() { return 1; }
+bool emulated() { return true; }
 
 const DeviceProperties& device_properties() {
   static const DeviceProperties properties = [] {
@@ -65,7 +69,9 @@ void free(void* block) { emulation::free_device(block); }
 void* allocate_pinned(std::size_t bytes) { return std::malloc(bytes); }
 void free_pinned(void* block) { std::free(block); }
 void recycle(void* block, std::size_t bytes, std::size_t capacity) {
-  emulation::recycle_device(block, bytes, capacity);
+  // A replay hands the block out again, as the recording did.
+  if (captured == nullptr) return emulation::recycle_device(block, bytes, capacity);
+  captured->recording->push_back([=] { emulation::recycle_device(block, bytes, capacity); });
 }
 
 void copy(Stream stream, void* to, const void* from, std::size_t bytes) {
@@ -86,7 +92,9 @@ bool capturing(Stream stream) { return recording_of(stream) != nullptr; }
 Event::Event() : handle_(new Clock::time_point) {}
 Event::~Event() { delete static_cast<Clock::time_point*>(handle_); }
 void Event::record(Stream) { *static_cast<Clock::time_point*>(handle_) = Clock::now(); }
-void Event::wait() const {}
+void Event::wait() const {
+  VOXOT_CHECK(captured == nullptr, "cuda: a stream is being captured: the host cannot wait for an event");
+}
 double Event::seconds_since(const Event& earlier) const {
   const auto span = *static_cast<Clock::time_point*>(handle_) - *static_cast<Clock::time_point*>(earlier.handle_);
   return std::chrono::duration<double>(span).count();
@@ -95,13 +103,15 @@ double Event::seconds_since(const Event& earlier) const {
 Graph::~Graph() { delete static_cast<Work*>(handle_); }
 void Graph::begin(Stream stream) {
   VOXOT_CHECK(stream.handle != nullptr, "cuda: the default stream cannot be captured");
-  static_cast<EmulatedStream*>(stream.handle)->recording = std::make_unique<Work>();
+  captured = static_cast<EmulatedStream*>(stream.handle);
+  captured->recording = std::make_unique<Work>();
 }
 Graph Graph::end(Stream stream) {
   Graph graph;
   Work* work = static_cast<EmulatedStream*>(stream.handle)->recording.release();
   graph.handle_ = work;
   graph.nodes_ = work->size();
+  captured = nullptr;
   return graph;
 }
 void Graph::launch(Stream) const {

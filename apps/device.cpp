@@ -1,0 +1,46 @@
+#include "apps/device.h"
+
+#include "kernels/features.h"
+
+namespace voxot {
+
+Device choose_device(const std::string& word) {
+  if (word == "cpu") return Device::cpu;
+  const std::string build = kernels::cuda_build();
+  const bool usable = kernels::cuda_devices() > 0;
+  if (word == "auto") return build == "on" && usable ? Device::cuda : Device::cpu;
+  if (build == "off") fail_usage("device cuda: this build has no CUDA (configure with -DVOXOT_CUDA=on)");
+  if (!usable) fail_usage("device cuda: no usable GPU was found");
+  return Device::cuda;
+}
+
+std::string choose_precision(const std::string& word, Device device) {
+  const bool cuda = device == Device::cuda;
+  const std::string precision = word != "auto" ? word : cuda ? "bf16" : "fp32";
+  if (precision == "bf16" && !cuda && !kernels::cpu_has_bf16()) {
+    fail_usage("precision: bf16 needs a processor with AVX512-BF16 or AMX; this one takes fp32");
+  }
+  if (precision == "tf32" && !cuda) fail_usage("precision: tf32 needs --device cuda; the processor takes fp32");
+  kernels::set_tf32(precision == "tf32");
+  return precision;
+}
+
+DType compute_dtype(const std::string& precision) { return precision == "bf16" ? DType::bf16 : DType::f32; }
+
+std::string describe(Device device) {
+  return device == Device::cuda ? kernels::describe_cuda() : kernels::describe_cpu();
+}
+
+void add_device_option(CLI::App& command, std::string& device) {
+  command.add_option("--device", device, "where to compute; auto: on the GPU where there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+}
+
+void add_precision_option(CLI::App& command, std::string& precision) {
+  command.add_option("--precision", precision, "arithmetic of the networks: auto, fp32, tf32 (cuda only) or bf16")
+      ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16"}))
+      ->capture_default_str();
+}
+
+}  // namespace voxot
