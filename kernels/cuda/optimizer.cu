@@ -1,6 +1,7 @@
-// kernels/optimizer.h. The update is one pass over the flat buffers, 16 bytes at a time where all are aligned; the
-// numbers that depend on the step are worked out in double once for each block, of which there are few. Launch: at most
-// 2,048 blocks of up to 256 threads, which stride over the parameters. The norm of the gradient is by ordered_sum.cuh.
+// kernels/optimizer.h. The update is one pass over the flat buffers, 16 bytes at a time where all are
+// aligned; the numbers that depend on the step are worked out in double once for each block, of which there
+// are few. Launch: at most 2,048 blocks of up to 256 threads, which stride over the parameters. The norm of
+// the gradient is by ordered_sum.cuh.
 #include "kernels/optimizer.h"
 
 #include <cmath>
@@ -17,14 +18,14 @@ template <class F>
 struct Factors {
   F rate;
   F clip;
-  F decay;    // of L2
-  F keep;     // of AdamW
+  F decay;  // of L2
+  F keep;   // of AdamW
   F momentum;
-  F beta1;    // or alpha
+  F beta1;  // or alpha
   F beta2;
   F rest1;
   F rest2;
-  F root;     // 1/√(1 − β₂ᵗ)
+  F root;  // 1/√(1 − β₂ᵗ)
   F epsilon;
   bool first_step;
 };
@@ -119,8 +120,8 @@ constexpr std::int64_t kMostBlocks = 2048;
 
 template <int V, class Rule, class F>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
-    step_kernel(OptimizerParams params, const OptimizerScalars* scalars, std::int64_t count, const F* gradient,
-                F* parameter, F* first, F* second) {
+    step_kernel(OptimizerParams params, const OptimizerScalars* scalars, std::int64_t count,
+                const F* gradient, F* parameter, F* first, F* second) {
   VOXOT_SHARED(shared, Factors<F>);
   if (simt::thread_index().x == 0) shared = factors_of<F>(params, *scalars);
   simt::sync_block();
@@ -171,8 +172,9 @@ void step_typed(const Stream& stream, const OptimizerParams& params, const Optim
   });
 }
 
-void step_cuda(const Stream& stream, DType dtype, const OptimizerParams& params, const OptimizerScalars* scalars,
-               std::int64_t count, const void* gradient, void* parameter, void* first, void* second) {
+void step_cuda(const Stream& stream, DType dtype, const OptimizerParams& params,
+               const OptimizerScalars* scalars, std::int64_t count, const void* gradient, void* parameter,
+               void* first, void* second) {
   VOXOT_CHECK(dtype != DType::bf16, "optimizer_step: master weights are fp32 or fp64");
   if (count == 0) return;
   const auto run = [&]<class F>() {
