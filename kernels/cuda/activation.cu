@@ -53,7 +53,7 @@ struct PreluGradient {
 struct SlopeTerm {
   template <class F>
   VOXOT_DEVICE double operator()(std::int64_t, F x, F grad) const {
-    return x > 0 ? 0.0 : static_cast<double>(x) * static_cast<double>(grad);
+    return x <= 0 ? static_cast<double>(x) * static_cast<double>(grad) : 0.0;
   }
 };
 

@@ -66,7 +66,9 @@ struct Uniform {
   VOXOT_DEVICE simt::Vector<float, 4> operator()(const PhiloxCounter& w) const {
     simt::Vector<float, 4> v;
     VOXOT_UNROLL
-    for (int j = 0; j < 4; ++j) v.values[j] = low + extent * uniform_from(w[static_cast<std::size_t>(j)]);
+    for (int j = 0; j < 4; ++j) {
+      v.values[j] = std::fma(extent, uniform_from(w[static_cast<std::size_t>(j)]), low);
+    }
     return v;
   }
 };

@@ -1,9 +1,10 @@
 #pragma once
 // y[i] ← or += f(x₀[i], x₁[i], …) over flat arrays, each with its own storage type; y may be one of the x.
 // Functors are structs with a VOXOT_DEVICE operator() that takes values in Compute<X>, and before them, when
-// the map has an index, the element's place. Launch: up to 256 threads; a thread takes V consecutive
-// elements, which fill 16 bytes of the widest type where every pointer is aligned to that, else 1. The last
-// thread takes the rest that fills no vector.
+// the map has an index, the element's place.
+//
+// Launch: up to 256 threads. A thread takes V consecutive elements, which fill 16 bytes of the widest type
+// where every pointer is aligned to that, else one; the last takes the rest that fills no vector.
 #include "kernels/cuda/vectors.cuh"
 
 namespace voxot::cuda {

@@ -1,13 +1,14 @@
 #pragma once
-// Sums over the middle axis of outer × axis × inner, in double and in an order that only shapes and alignment
-// decide:
+// Sums over the middle axis of outer × axis × inner:
 //   finish(chunk, r, Σ over the axis of term(r, x₀, x₁, …)),  r = o·inner + c
-// Functors are structs with a VOXOT_DEVICE operator(); term takes values in Compute<X>. Double costs nothing:
-// the additions hide behind the memory. Layouts, each with accesses of 16 bytes where alignment allows them:
-//   short    a thread for each result (V neighbouring results), for an axis up to 32
-//   rows     inner 1: a block for each chunk of a row
-//   columns  inner > 1: a block for each chunk of the axis and tile of columns, its threads a grid of rows ×
-//   columns
+// They are in double, as on the CPU, and in an order that only shapes and alignment decide. Functors are
+// structs with a VOXOT_DEVICE operator(); term takes values in Compute<X>.
+//
+// Launches, each with accesses of 16 bytes where alignment allows them:
+//   short    a thread for each result, or for V neighbours; an axis up to 32
+//   rows     a block for each chunk of a row; inner 1
+//   columns  a block for each chunk of the axis and tile of columns; its threads stand in rows and columns
+//
 // Chunks share out a long axis when there are few results; their partial sums go through scratch memory and
 // are summed by columns once more.
 #include <algorithm>
@@ -27,8 +28,8 @@ struct SumView {
 
 inline constexpr int kSumThreads = 256;
 inline constexpr std::int64_t kShortAxis = 32;
-inline constexpr std::int64_t kSumBlocks =
-    1024;  // what fills any device; fixed, so that devices agree in every bit
+/// Blocks that fill any device. A constant, so that every device sums in the same order.
+inline constexpr std::int64_t kSumBlocks = 1024;
 
 /// y[r] ← or += scale·sum
 template <Write W, class T>
@@ -109,8 +110,7 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kSumThreads, 4)
   finish(chunk, r, sum);
 }
 
-/// Vectors of columns are shared out in tiles of `width`; threads beyond the last whole row of a tile stand
-/// idle.
+/// Columns, counted in vectors, come in tiles of `width`; threads beyond a block's last whole row stand idle.
 struct ColumnTiles {
   std::int64_t tiles;
   std::int64_t chunks;
@@ -176,7 +176,7 @@ inline SumPlan plan_sum(const SumView& view, int vector, bool aligned, std::int6
   p.vectors = aligned && (view.inner % vector == 0 || (view.inner == 1 && view.axis > kShortAxis &&
                                                        (view.outer == 1 || view.axis % vector == 0)));
   const int v = p.vectors ? vector : 1;
-  if (view.axis <= kShortAxis) return p;
+  if (view.axis <= kShortAxis || view.results() == 0) return p;
   ColumnTiles& g = p.grid;
   std::int64_t step = 0;  // the axis elements that a block takes at once
   if (view.inner == 1 && most_chunks > 1) {

@@ -1,7 +1,7 @@
 // kernels/reduction.h. Sums by ordered_sum.cuh, in double; gradients by elementwise_map.cuh.
 //   variance       two passes: the means, then Σ(x − x̄)²/(axis − 1)
-//   cross entropy  a warp for each row: probabilities, and log Σ exp(x − max) + max − x[label]; then the
-//   rows' mean
+//   cross entropy  a warp for each row: probabilities, and log Σ exp(x − max) + max − x[label];
+//                  then the mean over the rows
 #include "kernels/reduction.h"
 
 #include <cmath>
