@@ -15,10 +15,9 @@
 namespace voxot::cuda {
 
 inline constexpr int kThreads = 256;
-inline constexpr int kTile = 64;              // channel vectors of a block at most
-inline constexpr std::int64_t kRowsEach = 4;  // rows of a thread at least, where there are so many
-inline constexpr std::int64_t kBlocks =
-    2048;  // about what fills a large device; more work makes chunks longer
+inline constexpr int kTile = 64;               // channel vectors of a block at most
+inline constexpr std::int64_t kRowsEach = 4;   // rows of a thread at least, where there are so many
+inline constexpr std::int64_t kBlocks = 2048;  // fill a large device; more work makes chunks longer
 
 /// How outer × rows × channels is cut.
 struct Layout {
@@ -59,8 +58,7 @@ struct Place {
   int chunk;
   int channel;
   int row;      // of `down`
-  bool active;  // threads that fill no row of the tile, and those past the last channel, only take the
-                // barriers
+  bool active;  // the rest fill no row of the tile, or lie past the last channel: they only take the barriers
 };
 
 template <int V>
