@@ -220,7 +220,9 @@ void run_now(const Launch& l, const Call& call) {
   Run run;
   run.launch = &l;
   run.call = &call;
-#pragma omp parallel num_threads(kernels::threads())
+  // Waking the other threads costs more than most single blocks.
+  const bool several = l.grid.x > 1 || l.grid.y > 1 || l.grid.z > 1;
+#pragma omp parallel num_threads(kernels::threads()) if (several)
   run_blocks(run);
   if (run.failed) throw Error(run.fault);
 }
