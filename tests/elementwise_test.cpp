@@ -92,7 +92,8 @@ TEST_CASE("elementwise: arithmetic", "[elementwise]") {
 TEST_CASE("elementwise: repeat goes copy by copy", "[elementwise]") {
   for (const Device device : devices()) {
     Tape tape;
-    const Tensor x = Tensor::from({2, 1}, std::span<const double>(std::vector<double>{1, 2}), DType::f64, device);
+    const Tensor x =
+        Tensor::from({2, 1}, std::span<const double>(std::vector<double>{1, 2}), DType::f64, device);
     const Tensor y = ops::repeat(tape, x, 3);
     CHECK(y.shape() == Shape{6, 1});
     CHECK(doubles(y) == std::vector<double>{1, 2, 1, 2, 1, 2});
@@ -217,8 +218,10 @@ TEST_CASE("elementwise: a bias for each channel", "[elementwise]") {
         std::vector<double> b(static_cast<std::size_t>(channels));
         for (std::size_t c = 0; c < b.size(); ++c) b[c] = static_cast<double>(c) - 1.5;
         const Placed bias(b, dtype == DType::f64 ? DType::f64 : DType::f32, 0, device);
-        const Placed y(std::vector<double>(static_cast<std::size_t>(rows * channels), 0.5), dtype, offset, device);
-        kernels::add_bias(kernels::stream_of(device), dtype, rows, channels, bias.inside.data(), y.inside.data());
+        const Placed y(std::vector<double>(static_cast<std::size_t>(rows * channels), 0.5), dtype, offset,
+                       device);
+        kernels::add_bias(kernels::stream_of(device), dtype, rows, channels, bias.inside.data(),
+                          y.inside.data());
         const std::vector<double> got = y.read();
         std::int64_t wrong = 0;
         for (std::size_t i = 0; i < got.size(); ++i) wrong += got[i] == 0.5 + b[i % b.size()] ? 0 : 1;

@@ -38,10 +38,9 @@ struct CrossEntropyNode : Node {
 
   void backward(Tensor grad) override {
     const auto to = x_slot->destination();
-    kernels::cross_entropy_backward(grad.stream(), grad.dtype(), probabilities.extent(0),
-                                    probabilities.extent(1), probabilities.data(),
-                                    static_cast<const std::int32_t*>(labels->data()), grad.data(), to.data,
-                                    to.write);
+    kernels::cross_entropy_backward(
+        grad.stream(), grad.dtype(), probabilities.extent(0), probabilities.extent(1), probabilities.data(),
+        static_cast<const std::int32_t*>(labels->data()), grad.data(), to.data, to.write);
   }
 };
 
@@ -98,8 +97,8 @@ Tensor cross_entropy(Tape& tape, const Tensor& x, std::span<const std::int32_t> 
   VOXOT_CHECK(x.shape().rank() == 2 && static_cast<std::int64_t>(labels.size()) == x.extent(0),
               "cross_entropy: {} labels for input {}", labels.size(), x.shape().text());
   for (std::size_t r = 0; r < labels.size(); ++r) {
-    VOXOT_CHECK(labels[r] >= 0 && labels[r] < x.extent(1), "cross_entropy: label {} of row {} is outside [0, {})",
-                labels[r], r, x.extent(1));
+    VOXOT_CHECK(labels[r] >= 0 && labels[r] < x.extent(1),
+                "cross_entropy: label {} of row {} is outside [0, {})", labels[r], r, x.extent(1));
   }
   CrossEntropyNode node;
   node.probabilities = Tensor::empty(x.shape(), x.dtype(), x.device());

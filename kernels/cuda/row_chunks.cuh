@@ -80,7 +80,7 @@ VOXOT_DEVICE Place place(const Layout& l) {
 
 /// Two sums, or a mean and a centred second moment, of one channel over some rows.
 template <class F>
-struct Pair {
+struct alignas(2 * sizeof(F)) Pair {
   F first, second;
 };
 struct JoinSums {
