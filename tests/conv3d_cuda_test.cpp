@@ -162,6 +162,8 @@ TEST_CASE("cuda convolution: every variant against the naive one in double", "[c
       call.math = math;
       call.params = geometry.params;
       if (!variant.takes(call)) continue;
+      // The naive variant is the same code for every type; in one it is as slow as all the others together.
+      if (variant.name == std::string("naive") && dtype == DType::f32) continue;
       INFO(variant.name << " " << name_of(pass) << ", " << geometry.name << ", " << name_of(dtype)
                         << (math == cuda::ConvMath::tf32 ? " as tf32" : ""));
       check_variant(variant, call);

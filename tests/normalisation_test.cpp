@@ -98,11 +98,12 @@ TEST_CASE("normalisation: enough rows for several slices and threads", "[normali
 
 TEST_CASE("normalisation: running statistics", "[normalisation]") {
   const DType dtype = GENERATE(DType::f64, DType::f32);
+  const Device device = GENERATE(from_range(devices()));
   const std::size_t channels = 3;
   const std::vector<double> values = test_values(2 * 2 * 3 * 4 * 3, Values::normal, 5);
-  const Tensor x = Tensor::from({2, 2, 3, 4, 3}, std::span<const double>(values), dtype);
-  const Tensor mean = Tensor::full({3}, 0.5, dtype);
-  const Tensor variance = Tensor::full({3}, 2, dtype);
+  const Tensor x = Tensor::from({2, 2, 3, 4, 3}, std::span<const double>(values), dtype, device);
+  const Tensor mean = Tensor::full({3}, 0.5, dtype, device);
+  const Tensor variance = Tensor::full({3}, 2, dtype, device);
   Tape tape;
   ops::BatchNormOptions options;
   options.momentum = 0.25;
@@ -126,13 +127,14 @@ TEST_CASE("normalisation: running statistics", "[normalisation]") {
 }
 
 TEST_CASE("normalisation: a large mean does not destroy the variance", "[normalisation]") {
+  const Device device = GENERATE(from_range(devices()));
   // 4096 + multiples of 1/64 are exact in fp32; E[x²] − E[x]² in fp32 would be off by 4096²·6e-8 ≈ 1.
   const std::int64_t rows = 5000;
   std::vector<double> values = test_values(rows * 3, Values::normal, 9);
   for (double& v : values) v = 4096 + std::round(v * 64) / 64;
-  const Tensor x = Tensor::from({rows, 3}, std::span<const double>(values), DType::f32);
-  const Tensor mean = Tensor::full({3}, 0);
-  const Tensor variance = Tensor::full({3}, 0);
+  const Tensor x = Tensor::from({rows, 3}, std::span<const double>(values), DType::f32, device);
+  const Tensor mean = Tensor::full({3}, 0, DType::f32, device);
+  const Tensor variance = Tensor::full({3}, 0, DType::f32, device);
   Tape tape;
   ops::BatchNormOptions options;
   options.momentum = 1;
@@ -151,13 +153,14 @@ TEST_CASE("normalisation: a large mean does not destroy the variance", "[normali
 }
 
 TEST_CASE("normalisation: an outlier in the first row does not destroy the variance", "[normalisation]") {
+  const Device device = GENERATE(from_range(devices()));
   // Sums are taken about the first row, so an odd first row must not cost accuracy.
   std::vector<double> values = test_values(4000, Values::normal, 10);
   values[0] = 100;
   const Moments m = moments(values, 1, 0);
-  const Tensor x = Tensor::from({4000, 1}, std::span<const double>(values), DType::f32);
-  const Tensor mean = Tensor::full({1}, 0);
-  const Tensor variance = Tensor::full({1}, 0);
+  const Tensor x = Tensor::from({4000, 1}, std::span<const double>(values), DType::f32, device);
+  const Tensor mean = Tensor::full({1}, 0, DType::f32, device);
+  const Tensor variance = Tensor::full({1}, 0, DType::f32, device);
   Tape tape;
   ops::BatchNormOptions options;
   options.momentum = 1;

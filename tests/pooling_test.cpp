@@ -75,11 +75,13 @@ TEST_CASE("pooling: max", "[pooling]") {
     c.op = [&](Tape& tape, const std::vector<Tensor>& in) { return ops::max_pool3d(tape, in[0], w.window); };
     check(c);
     const std::vector<double> x = test_values(w.shape.count(), Values::distinct, 3);
-    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
-      Tape tape;
-      const Tensor y =
-          ops::max_pool3d(tape, Tensor::from(w.shape, std::span<const double>(x), dtype), w.window);
-      CHECK(doubles(y) == pool(x, w.shape, w.window, true, true));  // a maximum is one of the values: exact
+    for (const Device device : devices()) {
+      for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+        Tape tape;
+        const Tensor input = Tensor::from(w.shape, std::span<const double>(x), dtype, device);
+        const Tensor y = ops::max_pool3d(tape, input, w.window);
+        CHECK(doubles(y) == pool(x, w.shape, w.window, true, true));  // a maximum is one of the values: exact
+      }
     }
   }
 }
@@ -95,17 +97,20 @@ TEST_CASE("pooling: average", "[pooling]") {
       };
       check(c);
       const std::vector<double> x = test_values(w.shape.count(), Values::normal, 3);
-      Tape tape;
-      const Tensor input = Tensor::from(w.shape, std::span<const double>(x), DType::f64);
-      const Tensor y = ops::average_pool3d(tape, input, w.window, count_padding);
-      CHECK(distance(doubles(y), pool(x, w.shape, w.window, false, count_padding)) < 1e-14);
+      for (const Device device : devices()) {
+        Tape tape;
+        const Tensor input = Tensor::from(w.shape, std::span<const double>(x), DType::f64, device);
+        const Tensor y = ops::average_pool3d(tape, input, w.window, count_padding);
+        CHECK(distance(doubles(y), pool(x, w.shape, w.window, false, count_padding)) < 1e-14);
+      }
     }
   }
 }
 
 TEST_CASE("pooling: among equals the first wins, and NaN wins over all", "[pooling]") {
+  const Device device = GENERATE(from_range(devices()));
   Tape tape;
-  Tensor x = Tensor::full({1, 2, 2, 2, 1}, 3);
+  Tensor x = Tensor::full({1, 2, 2, 2, 1}, 3, DType::f32, device);
   x.require_gradient();
   const Tensor y = ops::max_pool3d(tape, x, {});
   CHECK(y.item() == 3);
@@ -113,11 +118,13 @@ TEST_CASE("pooling: among equals the first wins, and NaN wins over all", "[pooli
   CHECK(doubles(gradient_of(x)) == std::vector<double>{1, 0, 0, 0, 0, 0, 0, 0});
   std::vector<double> values(8, 1.0);
   values[5] = NAN;
-  CHECK(std::isnan(
-      ops::max_pool3d(tape, Tensor::from({1, 2, 2, 2, 1}, std::span<const double>(values)), {}).item()));
+  const auto maximum = [&] {
+    const Tensor input = Tensor::from({1, 2, 2, 2, 1}, std::span<const double>(values), DType::f64, device);
+    return ops::max_pool3d(tape, input, {}).item();
+  };
+  CHECK(std::isnan(maximum()));
   values.assign(8, -INFINITY);
-  CHECK(ops::max_pool3d(tape, Tensor::from({1, 2, 2, 2, 1}, std::span<const double>(values)), {}).item() ==
-        -INFINITY);
+  CHECK(maximum() == -INFINITY);
 }
 
 TEST_CASE("pooling: windows that do not fit", "[pooling]") {

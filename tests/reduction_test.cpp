@@ -51,6 +51,36 @@ TEST_CASE("reduction: over long axes", "[reduction]") {
   }
 }
 
+TEST_CASE("reduction: at any alignment", "[reduction]") {
+  const Device device = GENERATE(from_range(devices()));
+  const ReductionParams views[] = {{Reduction::variance, 1, 5003, 1},
+                                   {Reduction::variance, 3, 1500, 1},
+                                   {Reduction::variance, 2, 300, 8},
+                                   {Reduction::variance, 2, 5, 16}};
+  for (const ReductionParams& p : views) {
+    const std::int64_t count = p.outer * p.axis * p.inner;
+    const std::vector<double> values = test_values(count, Values::normal, 9);
+    const auto variances = [&](DType dtype, std::int64_t offset, Device where) {
+      const Tensor x = guarded({count + offset}, {}, dtype, NAN, where).window(offset, {count});
+      x.copy_from(Tensor::from({count}, std::span<const double>(values)).to(where));
+      const Tensor y = guarded({p.outer * p.inner + offset}, {}, dtype, kSentinel, where)
+                           .window(offset, {p.outer * p.inner});
+      kernels::reduce_forward(x.stream(), dtype, p, x.data(), y.data());
+      return doubles(y);
+    };
+    const std::vector<double> expected = variances(DType::f64, 0, Device::cpu);
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      for (std::int64_t offset = 0; offset < 4; ++offset) {
+        INFO(fmt::format("{}×{}×{} {} on {}, {} off", p.outer, p.axis, p.inner, name_of(dtype), name_of(device),
+                         offset));
+        const double error = distance(variances(dtype, offset, device), expected);
+        // The inputs are exact in every type and the sums in double: only the result is rounded.
+        CHECK(error < (dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 1e-7 : 4e-3));
+      }
+    }
+  }
+}
+
 TEST_CASE("reduction: the same inputs give the same bits", "[reduction]") {
   const Device device = GENERATE(from_range(devices()));
   Tape tape;

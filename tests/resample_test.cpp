@@ -11,9 +11,10 @@ namespace {
 
 using Triple = std::array<std::int64_t, 3>;
 
-Tensor values_of(const Shape& shape, std::uint64_t seed, DType dtype = DType::f64) {
-  return Tensor::from(shape, std::span<const double>(test_values(shape.count(), Values::normal, seed)),
-                      dtype);
+Tensor values_of(const Shape& shape, std::uint64_t seed, DType dtype = DType::f64,
+                 Device device = Device::cpu) {
+  return Tensor::from(shape, std::span<const double>(test_values(shape.count(), Values::normal, seed)), dtype,
+                      device);
 }
 
 }  // namespace
@@ -43,9 +44,10 @@ TEST_CASE("resample: upsampling", "[resample]") {
 }
 
 TEST_CASE("resample: nearest repeats every voxel", "[resample]") {
+  const Device device = GENERATE(from_range(devices()));
   Tape tape;
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
-    const Tensor x = values_of({2, 2, 3, 2, 3}, 1, dtype);
+    const Tensor x = values_of({2, 2, 3, 2, 3}, 1, dtype, device);
     const Tensor y = ops::upsample(tape, x, {2, 1, 3}, ops::Upsampling::nearest);
     REQUIRE(y.shape() == Shape{2, 4, 3, 6, 3});
     const std::vector<double> from = doubles(x);
@@ -63,14 +65,15 @@ TEST_CASE("resample: nearest repeats every voxel", "[resample]") {
 }
 
 TEST_CASE("resample: trilinear keeps constants, and ramps between the outer half voxels", "[resample]") {
+  const Device device = GENERATE(from_range(devices()));
   Tape tape;
-  const std::vector<double> flat = doubles(ops::upsample(
-      tape, Tensor::full({1, 2, 3, 2, 2}, 0.75, DType::f64), {2, 2, 2}, ops::Upsampling::trilinear));
+  const Tensor constant = Tensor::full({1, 2, 3, 2, 2}, 0.75, DType::f64, device);
+  const std::vector<double> flat =
+      doubles(ops::upsample(tape, constant, {2, 2, 2}, ops::Upsampling::trilinear));
   for (const double v : flat) CHECK(v == Approx(0.75).epsilon(1e-15));
   const std::vector<double> ramp{0, 1, 2, 3};
-  const std::vector<double> y =
-      doubles(ops::upsample(tape, Tensor::from({1, 1, 1, 4, 1}, std::span<const double>(ramp)), {1, 1, 2},
-                            ops::Upsampling::trilinear));
+  const Tensor line = Tensor::from({1, 1, 1, 4, 1}, std::span<const double>(ramp), DType::f64, device);
+  const std::vector<double> y = doubles(ops::upsample(tape, line, {1, 1, 2}, ops::Upsampling::trilinear));
   CHECK(distance(y, std::vector<double>{0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3}) < 1e-15);
 }
 
@@ -91,7 +94,10 @@ TEST_CASE("resample: joining channels", "[resample]") {
   const Tensor b = values_of({2, 1}, 2);
   const std::vector<double> x = doubles(a);
   const std::vector<double> y = doubles(b);
-  CHECK(doubles(ops::concat_channels(tape, a, b)) == std::vector<double>{x[0], x[1], y[0], x[2], x[3], y[1]});
+  for (const Device device : devices()) {
+    CHECK(doubles(ops::concat_channels(tape, a.to(device), b.to(device))) ==
+          std::vector<double>{x[0], x[1], y[0], x[2], x[3], y[1]});
+  }
   CHECK_THAT(error_of([&] {
                ops::concat_channels(tape, a, values_of({3, 1}, 1));
              }),
@@ -110,13 +116,15 @@ TEST_CASE("resample: joining with an upsampled volume in one pass", "[resample]"
   c.inputs = {{{2, 4, 2, 6, 3}}, {{2, 2, 1, 2, 5}}};
   c.op = [](Tape& tape, const std::vector<Tensor>& in) { return ops::concat_upsampled(tape, in[0], in[1]); };
   check(c);
-  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
-    Tape tape;
-    const Tensor skip = values_of({2, 4, 2, 6, 3}, 1, dtype);
-    const Tensor x = values_of({2, 2, 1, 2, 5}, 2, dtype);
-    const Tensor apart =
-        ops::concat_channels(tape, skip, ops::upsample(tape, x, {2, 2, 3}, ops::Upsampling::nearest));
-    CHECK(doubles(ops::concat_upsampled(tape, skip, x)) == doubles(apart));
+  for (const Device device : devices()) {
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      Tape tape;
+      const Tensor skip = values_of({2, 4, 2, 6, 3}, 1, dtype, device);
+      const Tensor x = values_of({2, 2, 1, 2, 5}, 2, dtype, device);
+      const Tensor apart =
+          ops::concat_channels(tape, skip, ops::upsample(tape, x, {2, 2, 3}, ops::Upsampling::nearest));
+      CHECK(doubles(ops::concat_upsampled(tape, skip, x)) == doubles(apart));
+    }
   }
   Tape tape;
   CHECK_THAT(error_of([&] {

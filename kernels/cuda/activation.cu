@@ -45,17 +45,20 @@ struct PreluValue {
 template <class F>
 struct PreluGradient {
   Slopes<F> slope;
-  VOXOT_DEVICE F operator()(const Matrix::At& at, F x, F grad) const { return grad * (x > 0 ? F{1} : slope[at]); }
+  VOXOT_DEVICE F operator()(const Matrix::At& at, F x, F grad) const {
+    return grad * (x > 0 ? F{1} : slope[at]);
+  }
 };
 
 struct SlopeTerm {
   template <class F>
   VOXOT_DEVICE double operator()(std::int64_t, F x, F grad) const {
-    return x > 0 ? 0.0 : static_cast<double>(x) * static_cast<double>(grad);
+    return x <= 0 ? static_cast<double>(x) * static_cast<double>(grad) : 0.0;
   }
 };
 
-void forward(const Stream& stream, DType dtype, Activation activation, std::int64_t count, const void* x, void* y) {
+void forward(const Stream& stream, DType dtype, Activation activation, std::int64_t count, const void* x,
+             void* y) {
   with_type(dtype, [&]<class T>() {
     with_activation<Compute<T>>(activation, [&]<class Act>(Act act) {
       map<Write::overwrite>(stream, "activation_forward", count, Flat{}, Value<Act>{act}, static_cast<T*>(y),
@@ -96,8 +99,8 @@ void prelu_backward_cuda(const Stream& stream, DType dtype, std::int64_t rows, s
     if (grad_slope != nullptr) {
       const SumView view = slope_count == 1 ? SumView{1, rows * channels, 1} : SumView{1, rows, channels};
       with_write(grad_slope_write, [&]<Write W>() {
-        ordered_sum(stream, "prelu_grad_slope", view, SlopeTerm{}, StoreSum<W, F>{static_cast<F*>(grad_slope), 1.0},
-                    in, gy);
+        ordered_sum(stream, "prelu_grad_slope", view, SlopeTerm{},
+                    StoreSum<W, F>{static_cast<F*>(grad_slope), 1.0}, in, gy);
       });
     }
     if (grad_x == nullptr) return;

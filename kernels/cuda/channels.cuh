@@ -1,21 +1,16 @@
 #pragma once
-// What the kernels over rows of channels share: accesses of V channels at once, and a launch with a row to a few
-// neighbouring threads.
+// What the kernels over rows of channels share: accesses of V channels at once, and a launch with a row to a
+// few neighbouring threads.
 #include <array>
 #include <initializer_list>
 
-#include "kernels/cuda/scalar.h"
-#include "kernels/cuda/simt.h"
+#include "kernels/cuda/vectors.cuh"
 
 namespace voxot::cuda {
 
-/// Channels that 16 bytes hold.
-template <class T>
-inline constexpr int kWide = static_cast<int>(16 / sizeof(T));
-
 template <int V, class T>
 VOXOT_DEVICE void load_channels(const T* from, Compute<T> (&values)[V]) {
-  const auto stored = *reinterpret_cast<const simt::Vector<T, V>*>(from);
+  const auto stored = load_vector<V>(from);
   VOXOT_UNROLL
   for (int k = 0; k < V; ++k) values[k] = load(stored.values[k]);
 }
@@ -23,21 +18,22 @@ VOXOT_DEVICE void load_channels(const T* from, Compute<T> (&values)[V]) {
 template <Write W, int V, class T>
 VOXOT_DEVICE void put_channels(T* to, const Compute<T> (&values)[V]) {
   simt::Vector<T, V> result;
-  if constexpr (W == Write::accumulate) result = *reinterpret_cast<const simt::Vector<T, V>*>(to);
+  if constexpr (W == Write::accumulate) result = load_vector<V>(to);
   VOXOT_UNROLL
   for (int k = 0; k < V; ++k) put<W>(result.values[k], values[k]);
-  *reinterpret_cast<simt::Vector<T, V>*>(to) = result;
+  store_vector<V>(to, result);
 }
 
-/// Calls body.operator()<V>() with the channels of one access: kWide<T> where it divides every count of `counts` (null
-/// offsets and pitches included) and 16 bytes divide every address of `addresses`, else 1.
+/// Calls body.operator()<V>() with the channels of one access: a whole vector where it divides all
+/// of `counts` (channels, pitches, offsets) and all of `addresses` are aligned to it, else 1.
 template <class T, class Body>
 void with_width(std::initializer_list<std::int64_t> counts, std::initializer_list<const void*> addresses,
                 Body&& body) {
+  constexpr int kWide = vector_size<T>();
   bool wide = true;
-  for (const std::int64_t count : counts) wide = wide && count % kWide<T> == 0;
-  for (const void* address : addresses) wide = wide && reinterpret_cast<std::uintptr_t>(address) % 16 == 0;
-  if (wide) return body.template operator()<kWide<T>>();
+  for (const std::int64_t count : counts) wide = wide && count % kWide == 0;
+  for (const void* address : addresses) wide = wide && aligned(address);
+  if (wide) return body.template operator()<kWide>();
   body.template operator()<1>();
 }
 
@@ -92,13 +88,15 @@ struct Extent {
   }
 };
 
-/// The row of this thread in a launch over rows; its channel vectors are thread_index().x, + block_extent().x, …
+/// The row of this thread in a launch over rows; its channel vectors are thread_index().x, +
+/// block_extent().x, …
 VOXOT_DEVICE std::int64_t row_of_thread() {
   return static_cast<std::int64_t>(simt::block_index().x) * simt::block_extent().y + simt::thread_index().y;
 }
 
-/// Launches kernel(rows, arguments…) with 256 threads a block: 1 to 32 of them, a power of two, take the `vectors` of
-/// a row, so that a warp's accesses are neighbours and the row is decoded once for several of them.
+/// Launches kernel(rows, arguments…) with 256 threads a block: 1 to 32 of them, a power of two, take the
+/// `vectors` of a row, so that a warp's accesses are neighbours and the row is decoded once for several of
+/// them.
 template <class... P, class... A>
 void launch_rows(const char* name, const Stream& stream, std::int64_t rows, std::int64_t vectors,
                  void (*kernel)(int, P...), const A&... arguments) {
@@ -107,8 +105,8 @@ void launch_rows(const char* name, const Stream& stream, std::int64_t rows, std:
   unsigned across = 1;
   while (across < 32 && across < vectors) across *= 2;
   const unsigned down = 256 / across;
-  simt::launch({name, {simt::blocks_for(rows, down)}, {across, down}, 0, stream}, kernel, static_cast<int>(rows),
-               arguments...);
+  simt::launch({name, {simt::blocks_for(rows, down)}, {across, down}, 0, stream}, kernel,
+               static_cast<int>(rows), arguments...);
 }
 
 }  // namespace voxot::cuda

@@ -1,9 +1,8 @@
 // kernels/conv3d.h on the device: which variant runs a call.
 #include "kernels/conv3d.h"
 
-#include <algorithm>
-
-#include "kernels/cuda/conv3d_variants.h"
+#include "kernels/cuda/conv3d_autotune.h"
+#include "kernels/features.h"
 
 namespace voxot::cuda {
 namespace {
@@ -12,6 +11,8 @@ bool always(const ConvCall&) { return true; }
 
 const ConvVariant kGather[] = {
     {"naive", always, conv3d_naive},
+    {"tiled_64x64", takes_tiled, conv3d_tiled_64x64},
+    {"tiled_128x64", takes_tiled, conv3d_tiled_128x64},
     {"implicit_gemm_64x64", takes_implicit_gemm, conv3d_implicit_gemm_64x64},
     {"implicit_gemm_128x16", takes_implicit_gemm, conv3d_implicit_gemm_128x16},
     {"implicit_gemm_128x32", takes_implicit_gemm, conv3d_implicit_gemm_128x32},
@@ -20,6 +21,8 @@ const ConvVariant kGather[] = {
 };
 const ConvVariant kGradWeight[] = {
     {"naive", always, conv3d_naive},
+    {"tiled_64x64", takes_tiled, conv3d_tiled_64x64},
+    {"tiled_128x64", takes_tiled, conv3d_tiled_128x64},
     {"implicit_gemm_32x128", takes_implicit_gemm, conv3d_weight_gemm_32x128},
     {"implicit_gemm_64x128", takes_implicit_gemm, conv3d_weight_gemm_64x128},
     {"implicit_gemm_128x128", takes_large_implicit_gemm, conv3d_weight_gemm_128x128},
@@ -49,9 +52,8 @@ const ConvVariant& variant_named(const std::string& name, const ConvCall& call) 
 void force_variant(const std::string& name) { forced() = name; }
 
 void run(const Stream& stream, const ConvCall& call) {
-  if (!forced().empty()) return variant_named(forced(), call).run(stream, call);
-  const auto all = variants(call.pass);
-  std::find_if(all.rbegin(), all.rend(), [&](const ConvVariant& v) { return v.takes(call); })->run(stream, call);
+  const ConvVariant& v = forced().empty() ? choose(stream, call) : variant_named(forced(), call);
+  v.run(stream, call);
 }
 
 }  // namespace voxot::cuda
@@ -60,27 +62,30 @@ namespace voxot::kernels {
 namespace {
 
 using cuda::ConvCall;
+using cuda::ConvMath;
 using cuda::ConvPass;
+
+ConvMath math() { return tf32() ? ConvMath::tf32 : ConvMath::exact; }
 
 const Implement registered[] = {
     {conv3d_forward, Device::cuda,
      [](const Stream& stream, DType dtype, const Conv3dParams& params, const void* x, const void* weight,
         const Conv3dEpilogue& epilogue, void* y) {
-       cuda::run(stream, {ConvPass::forward, dtype, {}, params, x, weight, y, epilogue, Write::overwrite});
+       cuda::run(stream, {ConvPass::forward, dtype, math(), params, x, weight, y, epilogue, Write::overwrite});
      }},
     {conv3d_grad_input, Device::cuda,
      [](const Stream& stream, DType dtype, const Conv3dParams& params, const void* grad_y, const void* weight,
         float scale, void* grad_x, Write write) {
        Conv3dEpilogue epilogue;
        epilogue.scale = scale;
-       cuda::run(stream, {ConvPass::grad_input, dtype, {}, params, grad_y, weight, grad_x, epilogue, write});
+       cuda::run(stream, {ConvPass::grad_input, dtype, math(), params, grad_y, weight, grad_x, epilogue, write});
      }},
     {conv3d_grad_weight, Device::cuda,
      [](const Stream& stream, DType dtype, const Conv3dParams& params, const void* x, const void* grad_y, float scale,
         void* grad_weight, void* grad_bias, Write write) {
        Conv3dEpilogue epilogue;
        epilogue.scale = scale;
-       cuda::run(stream, {ConvPass::grad_weight, dtype, {}, params, x, grad_y, grad_weight, epilogue, write});
+       cuda::run(stream, {ConvPass::grad_weight, dtype, math(), params, x, grad_y, grad_weight, epilogue, write});
        if (grad_bias != nullptr) {
          cuda::conv3d_grad_bias(stream, dtype, params.batch * params.out_voxels(), params.out_channels, grad_y, scale,
                                 grad_bias, write);

@@ -6,24 +6,12 @@
 // voxels are split between blocks (split-K); each writes its own partial result to scratch memory and a second kernel
 // adds them in order, so the sum is the same every time. Channels that do not fill 16-byte chunks are gathered one by one.
 // Launch: grid.x = row tiles × column tiles, grid.z = split.
-#include <algorithm>
-
-#include "kernels/cuda/conv3d_gather.cuh"
-#include "kernels/cuda/simt_runtime.h"
+#include "kernels/cuda/conv3d_weight.cuh"
 
 namespace voxot::cuda {
 namespace {
 
 constexpr int kStages = 4;
-
-struct WeightPlan {
-  GatherClass g;  // rows are output voxels, the gathered tensor is x
-  int in_channels;
-  int out_channels;
-  int columns;          // taps × in_channels
-  int steps_per_split;  // each of a step's voxels
-  FastDivide channels, kernel_w, kernel_h;
-};
 
 template <class T, int Rows, int Columns, int WarpRows, int WarpColumns>
 struct Tile {
@@ -36,16 +24,6 @@ struct Tile {
   static constexpr int kAChunks = kARow / kChunkBytes;
   static constexpr int kBChunks = kBRow / kChunkBytes;
 };
-
-/// The kernel element of a column.
-VOXOT_DEVICE GatherPlace place_of(const WeightPlan& p, int column) {
-  GatherPlace place{0, {0, 0, 0}};
-  place.channel = p.channels.take(column);
-  place.tap[2] = p.kernel_w.take(column);
-  place.tap[1] = p.kernel_h.take(column);
-  place.tap[0] = column;
-  return place;
-}
 
 /// grad_y: rows of the stage are voxels, contiguous in memory.
 template <class L, class T, bool Chunked>
@@ -155,44 +133,17 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS((Tile<T, Rows, Columns, WarpRows, WarpColu
   }
 }
 
-template <Write W>
-VOXOT_KERNEL void add_partials(std::int64_t count, int splits, const float* partial, float scale, float* grad_weight) {
-  for (std::int64_t i = simt::global_thread(); i < count; i += simt::global_threads()) {
-    float sum = 0;
-    for (int s = 0; s < splits; ++s) sum += partial[s * count + i];
-    put<W>(grad_weight[i], scale * sum);
-  }
-}
-
 template <class T, int Rows, int Columns, int WarpRows, int WarpColumns>
 void run_typed(const Stream& stream, const ConvCall& c) {
   using L = Tile<T, Rows, Columns, WarpRows, WarpColumns>;
-  WeightPlan p;
-  p.g = forward_class(c.params);
-  p.in_channels = static_cast<int>(c.params.in_channels);
-  p.out_channels = static_cast<int>(c.params.out_channels);
-  p.columns = static_cast<int>(c.params.kernel_volume()) * p.in_channels;
-  p.channels = FastDivide(p.in_channels);
-  p.kernel_w = FastDivide(c.params.kernel[2]);
-  p.kernel_h = FastDivide(c.params.kernel[1]);
-
-  // Two waves of blocks, unless a share would fall under eight steps.
-  const int tiles = static_cast<int>(simt::blocks_for(p.out_channels, Rows) * simt::blocks_for(p.columns, Columns));
-  const int steps = (p.g.rows + L::kStep - 1) / L::kStep;
-  const int wanted = (4 * simt::device_properties().multiprocessors + tiles - 1) / tiles;
-  int splits = std::clamp(wanted, 1, std::max(1, steps / 8));
-  p.steps_per_split = (steps + splits - 1) / splits;
-  splits = (steps + p.steps_per_split - 1) / p.steps_per_split;
-
-  const std::int64_t count = c.params.weight_count();
-  auto* partial = static_cast<float*>(simt::scratch(static_cast<std::size_t>(splits * count) * sizeof(float)));
+  const WeightPlan p(c.params, Rows, Columns, L::kStep);
+  float* partial = weight_partials(p);
   const auto* x = static_cast<const T*>(c.input);
   const auto* grad_y = static_cast<const T*>(c.other);
   const bool chunked_input = p.in_channels % kChunk<T> == 0 && chunk_aligned(x);
   const bool chunked_gradient = p.out_channels % kChunk<T> == 0 && chunk_aligned(grad_y);
   const auto launch = [&]<bool Input, bool Gradient>() {
-    simt::launch({"conv3d_grad_weight implicit_gemm", {static_cast<unsigned>(tiles), 1, static_cast<unsigned>(splits)},
-                  {L::kThreads}, std::size_t{kStages} * L::kStageBytes, stream},
+    simt::launch({"conv3d_grad_weight implicit_gemm", p.grid(), {L::kThreads}, std::size_t{kStages} * L::kStageBytes, stream},
                  weight_gemm<T, Rows, Columns, WarpRows, WarpColumns, Input, Gradient>, p, x, grad_y, partial);
   };
   if (chunked_input && chunked_gradient) {
@@ -204,11 +155,7 @@ void run_typed(const Stream& stream, const ConvCall& c) {
       launch.template operator()<false, false>();
     }
   }
-  with_write(c.write, [&]<Write W>() {
-    const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(simt::blocks_for(count, 256), 4096));
-    simt::launch({"conv3d_grad_weight add_partials", {blocks}, {256}, 0, stream}, add_partials<W>, count, splits, partial,
-                 c.epilogue.scale, static_cast<float*>(c.output));
-  });
+  add_partials(stream, p, partial, c);
 }
 
 template <int Rows, int Columns, int WarpRows, int WarpColumns>

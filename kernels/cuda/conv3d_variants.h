@@ -51,7 +51,11 @@ void force_variant(const std::string& name);
 
 // The variants, each in a file of its own.
 void conv3d_naive(const Stream& stream, const ConvCall& call);
-// Forward and grad_input by tiles of rows × columns of the result.
+// All passes in fp32, by tiles of rows × columns of the result.
+bool takes_tiled(const ConvCall& call);
+void conv3d_tiled_64x64(const Stream& stream, const ConvCall& call);
+void conv3d_tiled_128x64(const Stream& stream, const ConvCall& call);
+// Forward and grad_input on tensor cores, by tiles of rows × columns of the result.
 bool takes_implicit_gemm(const ConvCall& call);
 bool takes_large_implicit_gemm(const ConvCall& call);
 void conv3d_implicit_gemm_128x128(const Stream& stream, const ConvCall& call);
@@ -59,7 +63,7 @@ void conv3d_implicit_gemm_128x64(const Stream& stream, const ConvCall& call);
 void conv3d_implicit_gemm_128x32(const Stream& stream, const ConvCall& call);
 void conv3d_implicit_gemm_128x16(const Stream& stream, const ConvCall& call);
 void conv3d_implicit_gemm_64x64(const Stream& stream, const ConvCall& call);
-// grad_weight by tiles of output channels × kernel elements.
+// grad_weight on tensor cores, by tiles of output channels × kernel elements.
 void conv3d_weight_gemm_128x128(const Stream& stream, const ConvCall& call);
 void conv3d_weight_gemm_64x128(const Stream& stream, const ConvCall& call);
 void conv3d_weight_gemm_32x128(const Stream& stream, const ConvCall& call);

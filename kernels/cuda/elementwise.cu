@@ -1,5 +1,5 @@
-// kernels/elementwise.h by elementwise_map.cuh, and the random fills: a thread for each Philox block, four consecutive
-// elements, up to 256 threads.
+// kernels/elementwise.h by elementwise_map.cuh, and the random fills: a thread for each Philox block, four
+// consecutive elements, up to 256 threads.
 #include "kernels/elementwise.h"
 
 #include "kernels/cuda/elementwise_map.cuh"
@@ -65,7 +65,8 @@ struct Normal {
   VOXOT_DEVICE simt::Vector<float, 4> operator()(const PhiloxCounter& w) const {
     const std::array<float, 2> p = normal_from(w[0], w[1]);
     const std::array<float, 2> q = normal_from(w[2], w[3]);
-    return {{mean + deviation * p[0], mean + deviation * p[1], mean + deviation * q[0], mean + deviation * q[1]}};
+    return {
+        {mean + deviation * p[0], mean + deviation * p[1], mean + deviation * q[0], mean + deviation * q[1]}};
   }
 };
 
@@ -75,7 +76,9 @@ struct Uniform {
   VOXOT_DEVICE simt::Vector<float, 4> operator()(const PhiloxCounter& w) const {
     simt::Vector<float, 4> v;
     VOXOT_UNROLL
-    for (int j = 0; j < 4; ++j) v.values[j] = low + extent * uniform_from(w[static_cast<std::size_t>(j)]);
+    for (int j = 0; j < 4; ++j) {
+      v.values[j] = std::fma(extent, uniform_from(w[static_cast<std::size_t>(j)]), low);
+    }
     return v;
   }
 };
@@ -107,28 +110,29 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
 }
 
 template <class Transform>
-void fill_random(const Stream& stream, const char* name, DType dtype, std::int64_t count, RandomState state, void* y,
-                 Transform transform) {
+void fill_random(const Stream& stream, const char* name, DType dtype, std::int64_t count, RandomState state,
+                 void* y, Transform transform) {
   VOXOT_CHECK(count <= (std::int64_t{1} << 34), "{}: {} elements exceed one stream's 2^34", name, count);
   if (count == 0) return;
   with_type(dtype, [&]<class T>() {
     void (*kernel)(std::int64_t, RandomState, Transform, T*) =
         aligned(y) ? random_kernel<true, T, Transform> : random_kernel<false, T, Transform>;
     const unsigned threads = threads_for((count + 3) / 4, kThreads);
-    simt::launch({name, {simt::blocks_for(count, std::int64_t{threads} * 4)}, {threads}, 0, stream}, kernel, count,
-                 state, transform, static_cast<T*>(y));
+    simt::launch({name, {simt::blocks_for(count, std::int64_t{threads} * 4)}, {threads}, 0, stream}, kernel,
+                 count, state, transform, static_cast<T*>(y));
   });
 }
 
 void fill_cuda(const Stream& stream, DType dtype, std::int64_t count, double value, void* y) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    map<Write::overwrite>(stream, "fill", count, Flat{}, Constant<F>{static_cast<F>(value)}, static_cast<T*>(y));
+    map<Write::overwrite>(stream, "fill", count, Flat{}, Constant<F>{static_cast<F>(value)},
+                          static_cast<T*>(y));
   });
 }
 
-void linear_combination_cuda(const Stream& stream, DType dtype, std::int64_t count, double a, const void* x, double b,
-                             const void* y, void* z) {
+void linear_combination_cuda(const Stream& stream, DType dtype, std::int64_t count, double a, const void* x,
+                             double b, const void* y, void* z) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
     const auto fa = static_cast<F>(a);
@@ -137,13 +141,14 @@ void linear_combination_cuda(const Stream& stream, DType dtype, std::int64_t cou
     if (b == 0) {
       map<Write::overwrite>(stream, "scale", count, Flat{}, Scale<F>{fa}, pz, px);
     } else {
-      map<Write::overwrite>(stream, "linear_combination", count, Flat{}, Combine<F>{fa, static_cast<F>(b)}, pz, px,
-                            static_cast<const T*>(y));
+      map<Write::overwrite>(stream, "linear_combination", count, Flat{}, Combine<F>{fa, static_cast<F>(b)},
+                            pz, px, static_cast<const T*>(y));
     }
   });
 }
 
-void axpby_cuda(const Stream& stream, DType dtype, std::int64_t count, double a, const void* x, double b, void* y) {
+void axpby_cuda(const Stream& stream, DType dtype, std::int64_t count, double a, const void* x, double b,
+                void* y) {
   linear_combination_cuda(stream, dtype, count, a, x, b, y, y);
 }
 
@@ -165,8 +170,8 @@ void multiply_cuda(const Stream& stream, DType dtype, std::int64_t count, const 
   });
 }
 
-void add_bias_cuda(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels, const void* bias,
-                   void* y) {
+void add_bias_cuda(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
+                   const void* bias, void* y) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
     map<Write::accumulate>(stream, "add_bias", rows * channels, Matrix{channels},
@@ -174,7 +179,8 @@ void add_bias_cuda(const Stream& stream, DType dtype, std::int64_t rows, std::in
   });
 }
 
-void cast_cuda(const Stream& stream, DType from, DType to, std::int64_t count, const void* x, void* y, Write write) {
+void cast_cuda(const Stream& stream, DType from, DType to, std::int64_t count, const void* x, void* y,
+               Write write) {
   with_type(from, [&]<class From>() {
     with_type(to, [&]<class To>() {
       with_write(write, [&]<Write W>() {

@@ -1,9 +1,10 @@
 #pragma once
 // y[i] ← or += f(x₀[i], x₁[i], …) over flat arrays, each with its own storage type; y may be one of the x.
-// Functors are structs with a VOXOT_DEVICE operator() that takes values in Compute<X>, and before them, when the map
-// has an index, the element's place.
-// Launch: up to 256 threads; a thread takes V consecutive elements, which fill 16 bytes of the widest type where every
-// pointer is aligned to that, else 1. The last thread takes the rest that fills no vector.
+// Functors are structs with a VOXOT_DEVICE operator() that takes values in Compute<X>, and before them, when
+// the map has an index, the element's place.
+//
+// Launch: up to 256 threads. A thread takes V consecutive elements, which fill 16 bytes of the widest type
+// where every pointer is aligned to that, else one; the last takes the rest that fills no vector.
 #include "kernels/cuda/vectors.cuh"
 
 namespace voxot::cuda {
@@ -93,11 +94,12 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kMapThreads, 1)
 }
 
 template <int V, Write W, class Index, class F, class Y, class... X>
-void launch_map(const Stream& stream, const char* name, std::int64_t count, Index index, F f, Y* y, const X*... x) {
+void launch_map(const Stream& stream, const char* name, std::int64_t count, Index index, F f, Y* y,
+                const X*... x) {
   void (*kernel)(std::int64_t, Index, F, Y*, const X*...) = map_kernel<V, W, Index, F, Y, X...>;
   const unsigned threads = threads_for((count + V - 1) / V, kMapThreads);
-  simt::launch({name, {simt::blocks_for(count, std::int64_t{threads} * V)}, {threads}, 0, stream}, kernel, count, index,
-               f, y, x...);
+  simt::launch({name, {simt::blocks_for(count, std::int64_t{threads} * V)}, {threads}, 0, stream}, kernel,
+               count, index, f, y, x...);
 }
 
 template <Write W, class Index, class F, class Y, class... X>

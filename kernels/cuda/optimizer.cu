@@ -1,6 +1,8 @@
-// kernels/optimizer.h. The update is one pass over the flat buffers, 16 bytes at a time where all are aligned; the
-// numbers that depend on the step are worked out in double once for each block, of which there are few. Launch: at most
-// 2,048 blocks of up to 256 threads, which stride over the parameters. The norm of the gradient is by ordered_sum.cuh.
+// kernels/optimizer.h. The update is one pass over the flat buffers, 16 bytes at a time where all are
+// aligned; what depends on the step is worked out in double once for each block, of which there are few. The
+// gradient's norm is by ordered_sum.cuh.
+//
+// Launch: at most 2,048 blocks of up to 256 threads, which stride over the parameters.
 #include "kernels/optimizer.h"
 
 #include <cmath>
@@ -17,14 +19,14 @@ template <class F>
 struct Factors {
   F rate;
   F clip;
-  F decay;    // of L2
-  F keep;     // of AdamW
+  F decay;  // L2's
+  F keep;   // 1 − AdamW's decay
   F momentum;
-  F beta1;    // or alpha
+  F beta1;  // or alpha
   F beta2;
   F rest1;
   F rest2;
-  F root;     // 1/√(1 − β₂ᵗ)
+  F root;  // 1/√(1 − β₂ᵗ)
   F epsilon;
   bool first_step;
 };
@@ -98,20 +100,21 @@ struct Adam {
   }
 };
 
+/// Elements i to i + V − 1. A state that the rule leaves alone may be null.
 template <int V, class Rule, class F>
-VOXOT_DEVICE void step_vector(Rule rule, const Factors<F>& factors, const F* gradient, F* parameter, F* first,
-                              F* second) {
-  const simt::Vector<F, V> g = load_vector<V>(gradient);
-  simt::Vector<F, V> p = load_vector<V>(parameter);
+VOXOT_DEVICE void step_vector(Rule rule, const Factors<F>& factors, std::int64_t i, const F* gradient,
+                              F* parameter, F* first, F* second) {
+  const simt::Vector<F, V> g = load_vector<V>(gradient + i);
+  simt::Vector<F, V> p = load_vector<V>(parameter + i);
   simt::Vector<F, V> m{};
   simt::Vector<F, V> v{};
-  if constexpr (Rule::kFirst) m = load_vector<V>(first);
-  if constexpr (Rule::kSecond) v = load_vector<V>(second);
+  if constexpr (Rule::kFirst) m = load_vector<V>(first + i);
+  if constexpr (Rule::kSecond) v = load_vector<V>(second + i);
   VOXOT_UNROLL
   for (int k = 0; k < V; ++k) rule(factors, g.values[k], p.values[k], m.values[k], v.values[k]);
-  store_vector<V>(parameter, p);
-  if constexpr (Rule::kFirst) store_vector<V>(first, m);
-  if constexpr (Rule::kSecond) store_vector<V>(second, v);
+  store_vector<V>(parameter + i, p);
+  if constexpr (Rule::kFirst) store_vector<V>(first + i, m);
+  if constexpr (Rule::kSecond) store_vector<V>(second + i, v);
 }
 
 constexpr int kThreads = 256;
@@ -119,8 +122,8 @@ constexpr std::int64_t kMostBlocks = 2048;
 
 template <int V, class Rule, class F>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
-    step_kernel(OptimizerParams params, const OptimizerScalars* scalars, std::int64_t count, const F* gradient,
-                F* parameter, F* first, F* second) {
+    step_kernel(OptimizerParams params, const OptimizerScalars* scalars, std::int64_t count,
+                const F* gradient, F* parameter, F* first, F* second) {
   VOXOT_SHARED(shared, Factors<F>);
   if (simt::thread_index().x == 0) shared = factors_of<F>(params, *scalars);
   simt::sync_block();
@@ -128,10 +131,10 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
   const std::int64_t stride = simt::global_threads() * V;
   for (std::int64_t i = simt::global_thread() * V; i < count; i += stride) {
     if (i + V <= count) {
-      step_vector<V>(Rule{}, factors, gradient + i, parameter + i, first + i, second + i);
+      step_vector<V>(Rule{}, factors, i, gradient, parameter, first, second);
     } else {
       for (std::int64_t k = i; k < count; ++k) {
-        step_vector<1>(Rule{}, factors, gradient + k, parameter + k, first + k, second + k);
+        step_vector<1>(Rule{}, factors, k, gradient, parameter, first, second);
       }
     }
   }
@@ -171,8 +174,9 @@ void step_typed(const Stream& stream, const OptimizerParams& params, const Optim
   });
 }
 
-void step_cuda(const Stream& stream, DType dtype, const OptimizerParams& params, const OptimizerScalars* scalars,
-               std::int64_t count, const void* gradient, void* parameter, void* first, void* second) {
+void step_cuda(const Stream& stream, DType dtype, const OptimizerParams& params,
+               const OptimizerScalars* scalars, std::int64_t count, const void* gradient, void* parameter,
+               void* first, void* second) {
   VOXOT_CHECK(dtype != DType::bf16, "optimizer_step: master weights are fp32 or fp64");
   if (count == 0) return;
   const auto run = [&]<class F>() {

@@ -1,14 +1,16 @@
 #pragma once
-// Sums over the middle axis of outer × axis × inner, in double and in an order that only shapes and alignment decide:
+// Sums over the middle axis of outer × axis × inner:
 //   finish(chunk, r, Σ over the axis of term(r, x₀, x₁, …)),  r = o·inner + c
-// Functors are structs with a VOXOT_DEVICE operator(); term takes values in Compute<X>. Double costs nothing: the
-// additions hide behind the memory.
-// Layouts, each with accesses of 16 bytes where alignment allows them:
-//   short    a thread for each result (V neighbouring results), for an axis up to 32
-//   rows     inner 1: a block for each chunk of a row
-//   columns  inner > 1: a block for each chunk of the axis and tile of columns, its threads a grid of rows × columns
-// Chunks share out a long axis when there are few results; their partial sums go through scratch memory and are summed
-// by columns once more.
+// They are in double, as on the CPU, and in an order that only shapes and alignment decide. Functors are
+// structs with a VOXOT_DEVICE operator(); term takes values in Compute<X>.
+//
+// Launches, each with accesses of 16 bytes where alignment allows them:
+//   short    a thread for each result, or for V neighbours; an axis up to 32
+//   rows     a block for each chunk of a row; inner 1
+//   columns  a block for each chunk of the axis and tile of columns; its threads stand in rows and columns
+//
+// Chunks share out a long axis when there are few results; their partial sums go through scratch memory and
+// are summed by columns once more.
 #include <algorithm>
 #include <bit>
 
@@ -26,7 +28,8 @@ struct SumView {
 
 inline constexpr int kSumThreads = 256;
 inline constexpr std::int64_t kShortAxis = 32;
-inline constexpr std::int64_t kSumBlocks = 1024;  // what fills any device; fixed, so that devices agree in every bit
+/// Blocks that fill any device. A constant, so that every device sums in the same order.
+inline constexpr std::int64_t kSumBlocks = 1024;
 
 /// y[r] ← or += scale·sum
 template <Write W, class T>
@@ -55,7 +58,8 @@ struct Itself {
 
 /// sums[k] += the term of element k, which belongs to result r + k·Step.
 template <int V, int Step, class Term, class... X>
-VOXOT_DEVICE void add_terms(const Term& term, std::int64_t r, double (&sums)[V], const simt::Vector<X, V>&... x) {
+VOXOT_DEVICE void add_terms(const Term& term, std::int64_t r, double (&sums)[V],
+                            const simt::Vector<X, V>&... x) {
   VOXOT_UNROLL
   for (int k = 0; k < V; ++k) sums[k] += term(r + k * Step, load(x.values[k])...);
 }
@@ -76,12 +80,14 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kSumThreads, 4)
 
 template <int V, class Term, class Finish, class... X>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kSumThreads, 4)
-    sum_rows(SumView view, std::int64_t chunks, std::int64_t length, Term term, Finish finish, const X*... x) {
+    sum_rows(SumView view, std::int64_t chunks, std::int64_t length, Term term, Finish finish,
+             const X*... x) {
   VOXOT_SHARED(of_warps, double[kSumThreads / simt::kWarp]);
   const std::int64_t r = simt::block_index().x / chunks;
   const std::int64_t chunk = simt::block_index().x % chunks;
   const std::int64_t begin = r * view.axis + chunk * length;
-  const std::int64_t end = r * view.axis + (view.axis < (chunk + 1) * length ? view.axis : (chunk + 1) * length);
+  const std::int64_t end =
+      r * view.axis + (view.axis < (chunk + 1) * length ? view.axis : (chunk + 1) * length);
   const unsigned t = simt::thread_index().x;
   double sums[V] = {};
   for (std::int64_t i = begin + t * V; i + V <= end; i += simt::block_extent().x * V) {
@@ -104,7 +110,7 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kSumThreads, 4)
   finish(chunk, r, sum);
 }
 
-/// Vectors of columns are shared out in tiles of `width`; threads beyond the last whole row of a tile stand idle.
+/// Columns, counted in vectors, come in tiles of `width`; threads beyond a block's last whole row stand idle.
 struct ColumnTiles {
   std::int64_t tiles;
   std::int64_t chunks;
@@ -167,10 +173,10 @@ inline SumPlan plan_sum(const SumView& view, int vector, bool aligned, std::int6
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   SumPlan p;
   p.view = view;
-  p.vectors = aligned && (view.inner % vector == 0 ||
-                          (view.inner == 1 && view.axis > kShortAxis && (view.outer == 1 || view.axis % vector == 0)));
+  p.vectors = aligned && (view.inner % vector == 0 || (view.inner == 1 && view.axis > kShortAxis &&
+                                                       (view.outer == 1 || view.axis % vector == 0)));
   const int v = p.vectors ? vector : 1;
-  if (view.axis <= kShortAxis) return p;
+  if (view.axis <= kShortAxis || view.results() == 0) return p;
   ColumnTiles& g = p.grid;
   std::int64_t step = 0;  // the axis elements that a block takes at once
   if (view.inner == 1 && most_chunks > 1) {
@@ -199,7 +205,8 @@ SumPlan plan_sum(const SumView& view, const X*... x) {
 }
 
 template <int V, class Term, class Finish, class... X>
-void launch_sum(const Stream& stream, const char* name, const SumPlan& p, Term term, Finish finish, const X*... x) {
+void launch_sum(const Stream& stream, const char* name, const SumPlan& p, Term term, Finish finish,
+                const X*... x) {
   const ColumnTiles& g = p.grid;
   if (p.layout == SumLayout::short_axis) {
     if constexpr (!std::is_same_v<Finish, StorePartial>) {  // a short axis is never shared out
@@ -209,9 +216,11 @@ void launch_sum(const Stream& stream, const char* name, const SumPlan& p, Term t
       simt::launch({name, {blocks}, {threads}, 0, stream}, kernel, p.view, term, finish, x...);
     }
   } else if (p.layout == SumLayout::rows) {
-    void (*kernel)(SumView, std::int64_t, std::int64_t, Term, Finish, const X*...) = sum_rows<V, Term, Finish, X...>;
+    void (*kernel)(SumView, std::int64_t, std::int64_t, Term, Finish, const X*...) =
+        sum_rows<V, Term, Finish, X...>;
     const unsigned blocks = simt::blocks_for(p.view.outer * g.chunks, 1);
-    simt::launch({name, {blocks}, {p.threads}, 0, stream}, kernel, p.view, g.chunks, g.length, term, finish, x...);
+    simt::launch({name, {blocks}, {p.threads}, 0, stream}, kernel, p.view, g.chunks, g.length, term, finish,
+                 x...);
   } else {
     void (*kernel)(SumView, ColumnTiles, Term, Finish, const X*...) = sum_columns<V, Term, Finish, X...>;
     const unsigned blocks = simt::blocks_for(p.view.outer * g.chunks * g.tiles, 1);
@@ -221,8 +230,8 @@ void launch_sum(const Stream& stream, const char* name, const SumPlan& p, Term t
 
 /// `partial` holds p.partials() doubles.
 template <class Term, class Finish, class... X>
-void ordered_sum(const Stream& stream, const char* name, const SumPlan& p, double* partial, Term term, Finish finish,
-                 const X*... x) {
+void ordered_sum(const Stream& stream, const char* name, const SumPlan& p, double* partial, Term term,
+                 Finish finish, const X*... x) {
   if (p.view.results() == 0) return;
   const auto run = [&](auto to) {
     if (p.vectors) {

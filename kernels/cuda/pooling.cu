@@ -1,8 +1,8 @@
-// Max and average pooling. Forward, a thread takes an output voxel's channels, V at a time, and walks its window;
-// backward, an input voxel's, and walks the windows that cover it, in the order of the outputs: any overlap is summed
-// without atomics, and rounded once.
-// Layout: N×D×H×W×C, winner bytes like the output. Launch: launch_rows (channels.cuh), a row is a voxel.
-// Source: kernels/pooling.h; the semantics of ties and NaN are those of kernels/cpu/pooling.cpp.
+// Max and average pooling. Forward, a thread takes an output voxel's channels, V at a time, and walks its
+// window; backward, an input voxel's, and walks the windows that cover it, in the order of the outputs: any
+// overlap is summed without atomics, and rounded once. Layout: N×D×H×W×C, winner bytes like the output.
+// Launch: launch_rows (channels.cuh), a row is a voxel. Source: kernels/pooling.h; the semantics of ties and
+// NaN are those of kernels/cpu/pooling.cpp.
 #include "kernels/pooling.h"
 
 #include <limits>
@@ -65,7 +65,7 @@ VOXOT_DEVICE void store_bytes(std::uint8_t* to, const int (&values)[V]) {
   simt::Vector<std::uint8_t, V> bytes;
   VOXOT_UNROLL
   for (int k = 0; k < V; ++k) bytes.values[k] = static_cast<std::uint8_t>(values[k]);
-  *reinterpret_cast<simt::Vector<std::uint8_t, V>*>(to) = bytes;
+  store_vector<V>(to, bytes);
 }
 
 template <class T, int V>
@@ -145,10 +145,10 @@ struct MaxShare {
 
   VOXOT_DEVICE void add(const Pool& p, const Voxel& at, int od, int oh, int ow, std::int64_t offset,
                         const Compute<T> (&g)[V], Compute<T> (&sum)[V]) const {
-    const int position = ((at.d - window_of(p, 0, od).low) * p.kernel[1] + at.h - window_of(p, 1, oh).low) *
-                             p.kernel[2] +
-                         at.w - window_of(p, 2, ow).low;
-    const auto bytes = *reinterpret_cast<const simt::Vector<std::uint8_t, V>*>(winner + offset);
+    const int position =
+        ((at.d - window_of(p, 0, od).low) * p.kernel[1] + at.h - window_of(p, 1, oh).low) * p.kernel[2] +
+        at.w - window_of(p, 2, ow).low;
+    const auto bytes = load_vector<V>(winner + offset);
     VOXOT_UNROLL
     for (int k = 0; k < V; ++k) sum[k] += bytes.values[k] == position ? g[k] : 0;
   }
@@ -222,8 +222,8 @@ template <class T, int V, class Share>
 void launch_backward(const char* name, const Stream& stream, const PoolParams& p, const Share& share,
                      const void* grad_y, void* grad_x, Write write) {
   with_write(write, [&]<Write W>() {
-    launch_rows(name, stream, p.batch * volume(p.in_extent), p.channels / V, backward_kernel<T, V, W, Share>, Pool(p),
-                share, static_cast<const T*>(grad_y), static_cast<T*>(grad_x));
+    launch_rows(name, stream, p.batch * volume(p.in_extent), p.channels / V, backward_kernel<T, V, W, Share>,
+                Pool(p), share, static_cast<const T*>(grad_y), static_cast<T*>(grad_x));
   });
 }
 
@@ -236,8 +236,8 @@ void max_backward(const Stream& stream, DType dtype, const PoolParams& p, const 
   });
 }
 
-void average_backward(const Stream& stream, DType dtype, const PoolParams& p, const void* grad_y, void* grad_x,
-                      Write write) {
+void average_backward(const Stream& stream, DType dtype, const PoolParams& p, const void* grad_y,
+                      void* grad_x, Write write) {
   with_type(dtype, [&]<class T>() {
     with_width<T>({p.channels}, {grad_y, grad_x}, [&]<int V>() {
       launch_backward<T, V>("average_pool_backward", stream, p, AverageShare<T, V>{}, grad_y, grad_x, write);

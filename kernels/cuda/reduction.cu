@@ -1,6 +1,7 @@
 // kernels/reduction.h. Sums by ordered_sum.cuh, in double; gradients by elementwise_map.cuh.
 //   variance       two passes: the means, then Σ(x − x̄)²/(axis − 1)
-//   cross entropy  a warp for each row: probabilities, and log Σ exp(x − max) + max − x[label]; then the rows' mean
+//   cross entropy  a warp for each row: probabilities, and log Σ exp(x − max) + max − x[label];
+//                  then the mean over the rows
 #include "kernels/reduction.h"
 
 #include <cmath>
@@ -72,8 +73,8 @@ constexpr int kRowThreads = 128;
 
 template <class T>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kRowThreads, 1)
-    softmax_rows(std::int64_t rows, std::int64_t classes, const T* x, const std::int32_t* labels, T* probabilities,
-                 double* losses) {
+    softmax_rows(std::int64_t rows, std::int64_t classes, const T* x, const std::int32_t* labels,
+                 T* probabilities, double* losses) {
   using F = Compute<T>;
   const std::int64_t row = simt::global_thread() / simt::kWarp;
   if (row >= rows) return;
@@ -119,7 +120,8 @@ void forward(const Stream& stream, DType dtype, const ReductionParams& p, const 
     double* mean = sum_scratch(view.results() + plan.partials());
     double* partial = mean + view.results();
     means(stream, plan, partial, in, mean);
-    ordered_sum(stream, "reduce_variance", plan, partial, SquaredDeviation{mean}, Store{out, 1 / (n - 1)}, in);
+    ordered_sum(stream, "reduce_variance", plan, partial, SquaredDeviation{mean}, Store{out, 1 / (n - 1)},
+                in);
   });
 }
 
@@ -169,8 +171,8 @@ void squared_backward(const Stream& stream, DType dtype, std::int64_t count, con
   });
 }
 
-void entropy_forward(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t classes, const void* x,
-                     const std::int32_t* labels, void* probabilities, void* loss) {
+void entropy_forward(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t classes,
+                     const void* x, const std::int32_t* labels, void* probabilities, void* loss) {
   with_type(dtype, [&]<class T>() {
     const SumView view{1, rows, 1};
     const SumPlan plan = plan_sum(view, static_cast<const double*>(nullptr));
@@ -185,8 +187,8 @@ void entropy_forward(const Stream& stream, DType dtype, std::int64_t rows, std::
 }
 
 void entropy_backward(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t classes,
-                      const void* probabilities, const std::int32_t* labels, const void* grad_loss, void* grad_x,
-                      Write write) {
+                      const void* probabilities, const std::int32_t* labels, const void* grad_loss,
+                      void* grad_x, Write write) {
   with_type(dtype, [&]<class T>() {
     const EntropyGradient<T> f{labels, static_cast<const T*>(grad_loss),
                                static_cast<Compute<T>>(1 / static_cast<double>(rows))};

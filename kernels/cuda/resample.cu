@@ -1,9 +1,9 @@
-// Upsampling and copies of channels. Forward, a thread takes an output voxel's channels, V at a time; backward, an input
-// voxel's, and gathers the outputs it went into, in their order: no atomics, one rounding.
-// Trilinear, output o of an axis lies at max(0, (2o + 1 − f)/(2f)) between input voxels: a whole number and a rest over
-// 2f, so that integers give the place, and the weight to one rounding.
-// Layout: N×D×H×W×C, the output's rows `pitch` wide. Launch: launch_rows (channels.cuh), a row is a voxel.
-// Source: kernels/resample.h.
+// Upsampling and copies of channels. Forward, a thread takes an output voxel's channels, V at a time;
+// backward, an input voxel's, and gathers the outputs it went into, in their order: no atomics, one rounding.
+// Trilinear, output o of an axis lies at max(0, (2o + 1 − f)/(2f)) between input voxels: a whole number and a
+// rest over 2f, so that integers give the place, and the weight to one rounding. Layout: N×D×H×W×C, the
+// output's rows `pitch` wide. Launch: launch_rows (channels.cuh), a row is a voxel. Source:
+// kernels/resample.h.
 #include "kernels/resample.h"
 
 #include "kernels/cuda/channels.cuh"
@@ -87,8 +87,8 @@ VOXOT_KERNEL void trilinear_forward_kernel(int rows, Upsample u, const T* x, T* 
       const bool w1 = (corner & 1) != 0;
       const F weight = (d1 ? td.weight : 1 - td.weight) * (h1 ? th.weight : 1 - th.weight) *
                        (w1 ? tw.weight : 1 - tw.weight);
-      const std::int64_t from = u.in.row(at.n, d1 ? td.second : td.first, h1 ? th.second : th.first,
-                                         w1 ? tw.second : tw.first);
+      const std::int64_t from =
+          u.in.row(at.n, d1 ? td.second : td.first, h1 ? th.second : th.first, w1 ? tw.second : tw.first);
       F v[V];
       load_channels<V>(x + from * u.channels + c, v);
       VOXOT_UNROLL
@@ -102,7 +102,9 @@ VOXOT_KERNEL void trilinear_forward_kernel(int rows, Upsample u, const T* x, T* 
 template <class F>
 struct Nearest {
   VOXOT_DEVICE int first(const Upsample& u, int axis, int i) const { return i * u.factor.size[axis]; }
-  VOXOT_DEVICE int last(const Upsample& u, int axis, int i) const { return (i + 1) * u.factor.size[axis] - 1; }
+  VOXOT_DEVICE int last(const Upsample& u, int axis, int i) const {
+    return (i + 1) * u.factor.size[axis] - 1;
+  }
   VOXOT_DEVICE F weight(const Upsample&, int, int, int) const { return 1; }
 };
 template <class F>
@@ -185,8 +187,8 @@ void backward(const Stream& stream, DType dtype, const UpsampleParams& p, const 
               Write write) {
   const std::int64_t rows = p.batch * p.in_extent[0] * p.in_extent[1] * p.in_extent[2];
   const auto launch = [&]<class T, int V, Write W, class Outputs>(Outputs outputs) {
-    launch_rows("upsample_backward", stream, rows, p.channels / V, backward_kernel<T, V, W, Outputs>, Upsample(p),
-                outputs, static_cast<const T*>(grad_y), static_cast<T*>(grad_x));
+    launch_rows("upsample_backward", stream, rows, p.channels / V, backward_kernel<T, V, W, Outputs>,
+                Upsample(p), outputs, static_cast<const T*>(grad_y), static_cast<T*>(grad_x));
   };
   with_type(dtype, [&]<class T>() {
     with_width<T>({p.channels, p.row(), p.offset}, {grad_y, grad_x}, [&]<int V>() {
@@ -199,15 +201,15 @@ void backward(const Stream& stream, DType dtype, const UpsampleParams& p, const 
 }
 
 void copy(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t width, const void* from,
-          std::int64_t from_pitch, std::int64_t from_offset, void* to, std::int64_t to_pitch, std::int64_t to_offset,
-          Write write) {
+          std::int64_t from_pitch, std::int64_t from_offset, void* to, std::int64_t to_pitch,
+          std::int64_t to_offset, Write write) {
   with_type(dtype, [&]<class T>() {
     const T* a = static_cast<const T*>(from) + from_offset;
     T* b = static_cast<T*>(to) + to_offset;
     with_width<T>({width, from_pitch, to_pitch}, {a, b}, [&]<int V>() {
       with_write(write, [&]<Write W>() {
-        launch_rows("copy_channels", stream, rows, width / V, copy_channels_kernel<T, V, W>, static_cast<int>(width),
-                    a, from_pitch, b, to_pitch);
+        launch_rows("copy_channels", stream, rows, width / V, copy_channels_kernel<T, V, W>,
+                    static_cast<int>(width), a, from_pitch, b, to_pitch);
       });
     });
   });

@@ -59,10 +59,12 @@ void fiber_main(context::transfer_t from) {
 
 void resume(BlockState& b, Fiber& f) {
   b.current = &f;
+  running = &b;
   before_switch(&b.scheduler_fake_stack, f.stack, kStackBytes);
   f.context = context::jump_fcontext(f.context, nullptr).fctx;
   after_switch(b.scheduler_fake_stack, nullptr, nullptr);
   b.current = nullptr;
+  running = nullptr;
   b.quiet = false;
 }
 
@@ -181,6 +183,8 @@ Target& target() {
   return target;
 }
 
+constinit thread_local BlockState* running = nullptr;
+
 BlockState& block_state() {
   static thread_local BlockState state;
   return state;
@@ -220,7 +224,9 @@ void run_now(const Launch& l, const Call& call) {
   Run run;
   run.launch = &l;
   run.call = &call;
-#pragma omp parallel num_threads(kernels::threads())
+  const std::uint64_t blocks = std::uint64_t{l.grid.x} * l.grid.y * l.grid.z;
+  const int cores = static_cast<int>(std::min<std::uint64_t>(blocks, static_cast<std::uint64_t>(kernels::threads())));
+#pragma omp parallel num_threads(cores) if (cores > 1)
   run_blocks(run);
   if (run.failed) throw Error(run.fault);
 }

@@ -60,8 +60,11 @@ struct Run {
 
 inline constexpr std::uint16_t kSeveral = 0xFFFF;
 
-/// Last accesses to one byte of shared memory.
-struct SharedByte {
+/// Shared memory is watched in granules of two bytes, the least that a kernel stores there.
+inline constexpr std::size_t kGranule = 2;
+
+/// Last accesses to one granule.
+struct SharedGranule {
   std::uint32_t write_epoch = 0;  // block epoch of the last write; below the block's first: nothing wrote it
   std::uint32_t write_warp_epoch = 0;
   std::uint32_t read_epoch = 0;
@@ -90,7 +93,7 @@ struct BlockState {
   std::vector<WarpState> warps;
   // Shared memory: the dynamic part, then static variables as threads meet them, each with a gap after it.
   std::byte* shared = nullptr;  // kSharedBytes, aligned to kSharedAlignment
-  std::vector<SharedByte> shadow;
+  std::vector<SharedGranule> shadow;
   std::size_t shared_used = 0;   // with gaps
   std::size_t shared_asked = 0;  // without
   struct Static {
@@ -109,6 +112,8 @@ inline constexpr std::size_t kSharedBytes = std::size_t{1} << 18;
 
 /// This core's block; its `current` is null outside kernels.
 BlockState& block_state();
+/// The same while blocks run on this core, else null: what the hooks ask first.
+extern constinit thread_local BlockState* running;
 
 /// While it lives, accesses go unchecked: the linker may have merged an inline function of the emulation with an
 /// instrumented one.

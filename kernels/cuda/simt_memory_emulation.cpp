@@ -2,7 +2,7 @@
 //
 // Kernels are compiled with -fsanitize=thread, which puts a call before each load and store; the functions it calls,
 // __tsan_*, are defined here in place of that sanitizer's library, so nothing of it is linked. One byte of shadow for
-// each byte of device memory says: not allocated, allocated, written. Each byte of shared memory remembers who wrote
+// each byte of device memory says: not allocated, allocated, written. Each granule of shared memory remembers who wrote
 // and who read it last, and in which interval between barriers.
 #include <sys/mman.h>
 
@@ -159,8 +159,18 @@ struct Access {
   }
 };
 
+/// N bytes of shadow that all say `written`.
+template <class Word>
+bool all_written(const std::uint8_t* shadow) {
+  Word word;
+  std::memcpy(&word, shadow, sizeof word);
+  return word == static_cast<Word>(0x0202020202020202U);
+}
+
 void check_global(const Access& a) {
   std::uint8_t* shadow = arena().shadow(a.address);
+  if (a.bytes == 4 && all_written<std::uint32_t>(shadow)) return;  // nearly always
+  if (a.bytes == 16 && all_written<std::uint64_t>(shadow) && all_written<std::uint64_t>(shadow + 8)) return;
   for (std::size_t i = 0; i < a.bytes; ++i) {
     if (shadow[i] == outside) {
       fault(fmt::format("{}: out of bounds, {}", a.text(), arena().describe(a.address + i)));
@@ -183,10 +193,10 @@ struct SharedCheck {
     return epoch < b.epoch || other == me || (other / kWarp == me / kWarp && other_warp_epoch < warp_epoch);
   }
 
-  [[nodiscard]] bool readers_ordered(const SharedByte& s) const {
+  [[nodiscard]] bool readers_ordered(const SharedGranule& s) const {
     if (s.read_epoch < b.epoch) return true;
-    if (s.readers == SharedByte::one) return ordered(s.reader, s.read_epoch, s.read_warp_epoch);
-    return s.readers == SharedByte::one_warp && s.reader / kWarp == me / kWarp && s.read_warp_epoch < warp_epoch;
+    if (s.readers == SharedGranule::one) return ordered(s.reader, s.read_epoch, s.read_warp_epoch);
+    return s.readers == SharedGranule::one_warp && s.reader / kWarp == me / kWarp && s.read_warp_epoch < warp_epoch;
   }
 
   [[noreturn]] void race(const char* kind, std::uint16_t other) const {
@@ -196,7 +206,7 @@ struct SharedCheck {
                       a.address - b.shared, kind, t.x, t.y, t.z));
   }
 
-  void operator()(SharedByte& s) const {
+  void operator()(SharedGranule& s) const {
     if (!s.allocated) {
       fault(fmt::format("{}: out of bounds of shared memory, at offset {} of {} bytes", a.text(), a.address - b.shared,
                         b.shared_asked));
@@ -224,10 +234,10 @@ struct SharedCheck {
       return;
     }
     if (s.read_epoch < b.epoch) {
-      s.readers = SharedByte::one;
+      s.readers = SharedGranule::one;
     } else if (s.reader != me) {
-      const bool same = s.reader / kWarp == me / kWarp && s.readers != SharedByte::several_warps;
-      s.readers = same ? SharedByte::one_warp : SharedByte::several_warps;
+      const bool same = s.reader / kWarp == me / kWarp && s.readers != SharedGranule::several_warps;
+      s.readers = same ? SharedGranule::one_warp : SharedGranule::several_warps;
     }
     s.read_epoch = b.epoch;
     s.read_warp_epoch = warp_epoch;
@@ -238,8 +248,8 @@ struct SharedCheck {
 void check_shared(BlockState& b, const Access& a) {
   const Fiber& f = *b.current;
   const SharedCheck check{b, a, static_cast<std::uint16_t>(f.index), b.warps[f.index / kWarp].epoch};
-  SharedByte* shadow = b.shadow.data() + (a.address - b.shared);
-  for (std::size_t i = 0; i < a.bytes; ++i) check(shadow[i]);
+  const std::size_t first = static_cast<std::size_t>(a.address - b.shared);
+  for (std::size_t i = first / kGranule; i * kGranule < first + a.bytes; ++i) check(b.shadow[i]);
 }
 
 bool within(const void* address, std::size_t bytes, const void* start, std::size_t size) {
@@ -270,8 +280,8 @@ void check_access(const void* address, std::size_t bytes, bool write, bool atomi
 
 void mark_in_flight(const void* shared, std::size_t bytes, bool in_flight) {
   BlockState& b = block_state();
-  SharedByte* shadow = b.shadow.data() + (static_cast<const std::byte*>(shared) - b.shared);
-  for (std::size_t i = 0; i < bytes; ++i) shadow[i].in_flight = in_flight;
+  const std::size_t first = static_cast<std::size_t>(static_cast<const std::byte*>(shared) - b.shared);
+  for (std::size_t i = first / kGranule; i * kGranule < first + bytes; ++i) b.shadow[i].in_flight = in_flight;
 }
 
 std::byte* allocate_shared(BlockState& b, std::size_t bytes, std::size_t alignment) {
@@ -281,7 +291,7 @@ std::byte* allocate_shared(BlockState& b, std::size_t bytes, std::size_t alignme
     fault(fmt::format("{} bytes of shared memory in a block; the target has {}", b.shared_asked,
                       target().shared_per_block));
   }
-  for (std::size_t i = start; i < start + bytes; ++i) b.shadow[i].allocated = true;
+  for (std::size_t i = start / kGranule; i * kGranule < start + bytes; ++i) b.shadow[i].allocated = true;
   b.shared_used = start + bytes + kSharedGap;
   return b.shared + start;
 }
@@ -338,9 +348,9 @@ void clear_memory(void* block, std::size_t bytes) {
 
 namespace {
 void hook(const void* address, std::size_t bytes, bool write, bool aligned, const void* pc) {
-  auto& b = voxot::simt::emulation::block_state();
-  if (b.current == nullptr || b.quiet) return;
-  const voxot::simt::emulation::Quiet quiet(b);
+  auto* b = voxot::simt::emulation::running;
+  if (b == nullptr || b->quiet) return;
+  const voxot::simt::emulation::Quiet quiet(*b);
   voxot::simt::emulation::check_access(address, bytes, write, false, aligned, pc);
 }
 }  // namespace

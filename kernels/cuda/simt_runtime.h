@@ -57,6 +57,9 @@ void destroy_stream(void* handle);
 /// Waits for everything queued in the stream.
 void synchronize(Stream stream);
 
+/// Whether the stream's work is being recorded.
+bool capturing(Stream stream);
+
 /// A point in a stream's work.
 class Event {
  public:

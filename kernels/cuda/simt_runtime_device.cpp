@@ -98,6 +98,12 @@ void* create_stream() {
 void destroy_stream(void* handle) { cudaStreamDestroy(static_cast<cudaStream_t>(handle)); }
 void synchronize(Stream stream) { check(cudaStreamSynchronize(stream_of(stream)), "synchronize"); }
 
+bool capturing(Stream stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(stream_of(stream), &status), "query capture");
+  return status != cudaStreamCaptureStatusNone;
+}
+
 Event::Event() : handle_(nullptr) {
   cudaEvent_t event = nullptr;
   check(cudaEventCreate(&event), "create event");

@@ -87,6 +87,8 @@ void synchronize(Stream stream) {
   VOXOT_CHECK(recording_of(stream) == nullptr, "cuda: the stream is being captured: the host cannot wait for it");
 }
 
+bool capturing(Stream stream) { return recording_of(stream) != nullptr; }
+
 Event::Event() : handle_(new Clock::time_point) {}
 Event::~Event() { delete static_cast<Clock::time_point*>(handle_); }
 void Event::record(Stream) { *static_cast<Clock::time_point*>(handle_) = Clock::now(); }

@@ -16,11 +16,14 @@ constexpr int vector_size() {
   return static_cast<int>(kVectorBytes / widest);
 }
 
-inline bool aligned(const void* address) { return reinterpret_cast<std::uintptr_t>(address) % kVectorBytes == 0; }
+inline bool aligned(const void* address) {
+  return reinterpret_cast<std::uintptr_t>(address) % kVectorBytes == 0;
+}
 
 /// Threads of a block when `count` are wanted in all: whole warps, no more than `most`.
 inline unsigned threads_for(std::int64_t count, unsigned most) {
-  return static_cast<unsigned>(std::min<std::int64_t>((count + simt::kWarp - 1) / simt::kWarp * simt::kWarp, most));
+  return static_cast<unsigned>(
+      std::min<std::int64_t>((count + simt::kWarp - 1) / simt::kWarp * simt::kWarp, most));
 }
 
 template <int V, class T>

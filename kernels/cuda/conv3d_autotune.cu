@@ -1,0 +1,223 @@
+// The autotuner of the convolutions. A line of its file: the call, a tab, the variant, a tab, the microseconds.
+#include "kernels/cuda/conv3d_autotune.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <sstream>
+
+#include "kernels/cuda/simt.h"
+#include "kernels/cuda/simt_runtime.h"
+
+namespace voxot::cuda {
+namespace {
+
+constexpr int kRepetitions = 5;
+constexpr const char* kFormat = "voxot-conv3d-1";  // rises when variants change their meaning
+
+struct Decision {
+  std::string variant;
+  double microseconds = 0;  // 0: not measured
+};
+
+struct State {
+  std::mutex mutex;
+  kernels::AutotuneOptions options;
+  bool loaded = false;
+  bool own_file = false;  // a file that the caller named
+  std::map<std::string, Decision> decisions;
+};
+
+State& state() {
+  static State& state = *new State;
+  return state;
+}
+
+std::filesystem::path default_file() {
+  std::filesystem::path folder;
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
+    folder = cache;
+  } else if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') {
+    folder = std::filesystem::path(home) / ".cache";
+  } else {
+    return {};
+  }
+  const simt::DeviceProperties& p = simt::device_properties();
+  std::string name = fmt::format("{}-{}-sm_{}{}-{}.tsv", kFormat, p.name, p.major, p.minor, p.multiprocessors);
+  std::replace(name.begin(), name.end(), ' ', '_');
+  std::replace(name.begin(), name.end(), '/', '_');
+  return folder / "voxot" / name;
+}
+
+/// Reads the file; lines that make no sense fail a pinned file and are passed over in a cache.
+void load(State& s) {
+  if (s.loaded) return;
+  s.loaded = true;
+  if (s.options.mode == kernels::Autotune::off) return;
+  if (s.options.file.empty()) s.options.file = default_file();
+  const bool pinned = s.options.mode == kernels::Autotune::pinned;
+  std::ifstream file(s.options.file);
+  VOXOT_CHECK(file || !pinned, "autotune: cannot read {}", s.options.file.string());
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream fields(line);
+    std::string call;
+    Decision d;
+    const bool whole = static_cast<bool>(std::getline(fields, call, '\t') && std::getline(fields, d.variant, '\t') &&
+                                         fields >> d.microseconds);
+    VOXOT_CHECK(whole || !pinned, "autotune: {}: no choice in the line '{}'", s.options.file.string(), line);
+    if (whole) s.decisions[call] = d;
+  }
+}
+
+/// Appends a line in one write, so that processes that tune at the same time leave whole lines.
+void remember(const State& s, const std::string& call, const Decision& d) {
+  if (s.options.file.empty()) return;
+  std::error_code ignored;  // a cache that cannot be written is only slower
+  std::filesystem::create_directories(s.options.file.parent_path(), ignored);
+  std::ofstream file(s.options.file, std::ios::app);
+  file << fmt::format("{}\t{}\t{:.3f}\n", call, d.variant, d.microseconds) << std::flush;
+}
+
+std::size_t output_bytes(const ConvCall& c) {
+  const Conv3dParams& p = c.params;
+  if (c.pass == ConvPass::grad_weight) return static_cast<std::size_t>(p.weight_count()) * (c.dtype == DType::f64 ? 8 : 4);
+  const std::int64_t count = c.pass == ConvPass::forward ? p.batch * p.out_voxels() * p.out_channels
+                                                         : p.batch * p.in_voxels() * p.in_channels;
+  return static_cast<std::size_t>(count) * size_of(c.dtype);
+}
+
+/// The fastest of the variants that take the call, by the least of some runs into memory of their own.
+Decision measure(const Stream& stream, ConvCall call) {
+  void* output = simt::allocate(output_bytes(call));
+  if (output == nullptr) return {};
+  simt::clear(stream, output, output_bytes(call));  // an accumulating call reads it
+  call.output = output;
+  Decision best;
+  for (const ConvVariant& v : variants(call.pass)) {
+    if (!v.takes(call) || v.name == std::string_view("naive")) continue;
+    v.run(stream, call);
+    double least = 0;
+    for (int i = 0; i < kRepetitions; ++i) {
+      simt::Event start;
+      simt::Event stop;
+      start.record(stream);
+      v.run(stream, call);
+      stop.record(stream);
+      stop.wait();
+      const double seconds = stop.seconds_since(start);
+      if (i == 0 || seconds < least) least = seconds;
+    }
+    if (best.variant.empty() || least * 1e6 < best.microseconds) best = {v.name, least * 1e6};
+  }
+  simt::synchronize(stream);
+  simt::free(output);
+  return best;
+}
+
+const ConvVariant* find(const ConvCall& call, std::string_view name) {
+  for (const ConvVariant& v : variants(call.pass)) {
+    if (name == v.name && v.takes(call)) return &v;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::string describe(const ConvCall& c) {
+  const auto triple = [](const std::array<std::int64_t, 3>& t) { return fmt::format("{}x{}x{}", t[0], t[1], t[2]); };
+  const Conv3dParams& p = c.params;
+  const char* type = c.dtype == DType::f32 && c.math == ConvMath::tf32 ? "tf32" : name_of(c.dtype);
+  return fmt::format("{} {} N{} {} C{}-{} k{} s{} p{} d{}", name_of(c.pass), type, p.batch, triple(p.in_extent),
+                     p.in_channels, p.out_channels, triple(p.kernel), triple(p.stride), triple(p.padding),
+                     triple(p.dilation));
+}
+
+const ConvVariant& rule_of_thumb(const ConvCall& c) {
+  const Conv3dParams& p = c.params;
+  const bool weight = c.pass == ConvPass::grad_weight;
+  const std::int64_t width = c.pass == ConvPass::grad_input ? p.in_channels : p.out_channels;
+  const std::int64_t rows = p.batch * (c.pass == ConvPass::grad_input ? p.in_voxels() : p.out_voxels());
+  std::vector<const char*> order;
+  if (weight) {
+    if (width > 64) order.push_back("implicit_gemm_128x128");
+    order.push_back(width > 32 ? "implicit_gemm_64x128" : "implicit_gemm_32x128");
+  } else {
+    const std::int64_t blocks = (rows + 127) / 128 * ((width + 127) / 128);
+    if (width > 64 && blocks >= simt::device_properties().multiprocessors) order.push_back("implicit_gemm_128x128");
+    if (width > 32) order.push_back(blocks < simt::device_properties().multiprocessors ? "implicit_gemm_64x64" : "implicit_gemm_128x64");
+    order.push_back(width > 16 ? "implicit_gemm_128x32" : "implicit_gemm_128x16");
+  }
+  order.push_back(rows > 4096 ? "tiled_128x64" : "tiled_64x64");
+  for (const char* name : order) {
+    if (const ConvVariant* v = find(c, name)) return *v;
+  }
+  return variants(c.pass)[0];
+}
+
+const ConvVariant& choose(const Stream& stream, const ConvCall& call) {
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  load(s);
+  const std::string key = describe(call);
+  auto found = s.decisions.find(key);
+  if (found == s.decisions.end()) {
+    Decision d;
+    // An emulated device's times mean nothing: only a test asks for them, and for no cache.
+    const bool possible = (!simt::device_properties().emulated || s.own_file) && !simt::capturing(stream);
+    if (s.options.mode == kernels::Autotune::measure && possible) {
+      d = measure(stream, call);
+      if (!d.variant.empty()) remember(s, key, d);
+    }
+    if (d.variant.empty()) d.variant = rule_of_thumb(call).name;
+    found = s.decisions.emplace(key, d).first;
+  }
+  // A remembered variant may not take this call: an address less aligned than the measured one's.
+  const ConvVariant* v = find(call, found->second.variant);
+  return v != nullptr ? *v : rule_of_thumb(call);
+}
+
+void configure(const kernels::AutotuneOptions& options) {
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  s.options = options;
+  s.own_file = !options.file.empty();
+  s.decisions.clear();
+  s.loaded = false;
+  load(s);
+  for (const auto& [call, d] : s.decisions) {
+    const auto known = [&](ConvPass pass) {
+      const auto all = variants(pass);
+      return std::any_of(all.begin(), all.end(), [&](const ConvVariant& v) { return d.variant == v.name; });
+    };
+    VOXOT_CHECK(options.mode != kernels::Autotune::pinned || known(ConvPass::forward) || known(ConvPass::grad_weight),
+                "autotune: {}: no variant {} (for {})", options.file.string(), d.variant, call);
+  }
+}
+
+std::vector<kernels::KernelChoice> choices() {
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  load(s);
+  std::vector<kernels::KernelChoice> list;
+  for (const auto& [call, d] : s.decisions) {
+    list.push_back({call, d.variant,
+                    d.microseconds > 0 ? fmt::format("measured {:.1f} us", d.microseconds) : "rule of thumb"});
+  }
+  return list;
+}
+
+}  // namespace voxot::cuda
+
+namespace voxot::kernels {
+namespace {
+
+const Implement registered[] = {
+    {configure_autotune, Device::cuda, [](const Stream&, const AutotuneOptions& o) { cuda::configure(o); }},
+    {list_choices, Device::cuda,
+     [](const Stream&, std::vector<KernelChoice>* list) { *list = cuda::choices(); }},
+};
+
+}  // namespace
+}  // namespace voxot::kernels
