@@ -254,7 +254,9 @@ TEST_CASE("command: a device that is not there is refused in one line", "[comman
                                   ? "device cuda: this build has no CUDA (configure with -DVOXOT_CUDA=on)\n"
                                   : "device cuda: no usable GPU was found\n";
   for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"train", "tiny.toml"}, {"evaluate", "run"}, {"info"},
+       {std::vector<std::string>{"train", "tiny.toml"},
+        {"evaluate", "run"},
+        {"info"},
         {"map", "run", "--input", "x.npy", "--output", "y.npy"}}) {
     std::vector<std::string> all = arguments;
     all.insert(all.end(), {"--device", "cuda"});
@@ -270,10 +272,10 @@ std::vector<std::string> small_train(const std::string& device, bool resume = fa
   std::vector<std::string> all{"train", "tiny.toml", "--out", "run", "--device", device};
   if (resume) all.emplace_back("--resume");
   for (const char* setting :
-       {"solver.steps=6", "solver.form=weak", "solver.noise_samples=2", "solver.gamma_steps=4", "transport.model=mlp",
-        "potential.model=mlp", "transport.hidden=[8]", "potential.hidden=[8]", "source.resolution=4",
-        "target.resolution=4", "source.extrude=[1,3]", "target.extrude=[1,3]", "log.checkpoint_every=1",
-        "log.keep_checkpoints=6"}) {
+       {"solver.steps=6", "solver.form=weak", "solver.noise_samples=2", "solver.gamma_steps=4",
+        "transport.model=mlp", "potential.model=mlp", "transport.hidden=[8]", "potential.hidden=[8]",
+        "source.resolution=4", "target.resolution=4", "source.extrude=[1,3]", "target.extrude=[1,3]",
+        "log.checkpoint_every=1", "log.keep_checkpoints=6"}) {
     all.insert(all.end(), {"--set", setting});
   }
   return all;
@@ -299,8 +301,8 @@ TEST_CASE("command: on a device, a killed run resumes to the same bits, and move
     command.wait();
   }
   REQUIRE(Command(killed, small_train("cuda", true)).wait() == 0);
-  for (const char* file : {"run/metrics.jsonl", "run/checkpoints/step-0000006.safetensors",
-                           "run/transport.safetensors"}) {
+  for (const char* file :
+       {"run/metrics.jsonl", "run/checkpoints/step-0000006.safetensors", "run/transport.safetensors"}) {
     INFO(file);
     CHECK(text_of(whole / file) == text_of(killed / file));
   }
