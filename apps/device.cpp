@@ -20,7 +20,8 @@ std::string choose_precision(const std::string& word, Device device) {
   if (precision == "bf16" && !cuda && !kernels::cpu_has_bf16()) {
     fail_usage("precision: bf16 needs a processor with AVX512-BF16 or AMX; this one takes fp32");
   }
-  if (precision == "tf32" && !cuda) fail_usage("precision: tf32 needs --device cuda; the processor takes fp32");
+  if (precision == "tf32" && !cuda)
+    fail_usage("precision: tf32 needs --device cuda; the processor takes fp32");
   kernels::set_tf32(precision == "tf32");
   return precision;
 }
@@ -38,7 +39,9 @@ void add_device_option(CLI::App& command, std::string& device) {
 }
 
 void add_precision_option(CLI::App& command, std::string& precision) {
-  command.add_option("--precision", precision, "arithmetic of the networks: auto, fp32, tf32 (cuda only) or bf16")
+  command
+      .add_option("--precision", precision,
+                  "arithmetic of the networks: auto, fp32, tf32 (cuda only) or bf16")
       ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16"}))
       ->capture_default_str();
 }

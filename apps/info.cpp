@@ -41,7 +41,8 @@ void print_json(const Options& options, Device device) {
   json["cpu"] = kernels::describe_cpu();
   json["cuda"] = kernels::cuda_devices() > 0;
   json["cuda_build"] = kernels::cuda_build();
-  json["cuda_device"] = kernels::cuda_devices() > 0 ? nlohmann::ordered_json(kernels::describe_cuda()) : nullptr;
+  json["cuda_device"] =
+      kernels::cuda_devices() > 0 ? nlohmann::ordered_json(kernels::describe_cuda()) : nullptr;
   json["device"] = name_of(device);
   json["precision"] = precisions(device);
   json["libraries"] = kernels::describe_libraries();
@@ -59,8 +60,8 @@ void info(const Options& options) {
   const auto directory = find_data_directory(options.data);
   fmt::print("voxot      0.1.0\n");
   fmt::print("cpu        {}\n", kernels::describe_cpu());
-  fmt::print("cuda       {} (build: {})\n", kernels::cuda_devices() > 0 ? kernels::describe_cuda() : "no device",
-             kernels::cuda_build());
+  fmt::print("cuda       {} (build: {})\n",
+             kernels::cuda_devices() > 0 ? kernels::describe_cuda() : "no device", kernels::cuda_build());
   fmt::print("device     {}{}\n", name_of(device), options.device == "auto" ? " (chosen by auto)" : "");
   fmt::print("precision  {}\n", precisions(device));
   fmt::print("libraries  {}\n", kernels::describe_libraries());

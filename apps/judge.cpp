@@ -79,7 +79,8 @@ void Judge::train(const DatasetConfig& kind, const std::filesystem::path& data_d
         draw_batch(*data, {kSeed, Purpose::classifier, static_cast<std::uint64_t>(step)}, kBatch);
     std::transform(batch.labels.begin(), batch.labels.end(), labels.begin(),
                    [](const auto& l) { return l.digit; });
-    const Tensor loss = ops::cross_entropy(tape, classifier_->forward(tape, batch.volumes.to(device_)).logits, labels);
+    const Tensor loss =
+        ops::cross_entropy(tape, classifier_->forward(tape, batch.volumes.to(device_)).logits, labels);
     tape.backward(loss);
     optimizer.step();
     if (progress != nullptr) {

@@ -133,10 +133,9 @@ void map_file(Options options) {
       Tensor noise;
       if (loaded.map->noise_channels() > 0) {
         const auto step = static_cast<std::uint64_t>(z * n + first);
-        noise =
-            Tensor::normal({count, s[2], s[3], s[4], loaded.map->noise_channels()},
-                           {static_cast<std::uint64_t>(options.seed), Purpose::noise, step}, 0, deviation, DType::f32,
-                           device);
+        noise = Tensor::normal({count, s[2], s[3], s[4], loaded.map->noise_channels()},
+                               {static_cast<std::uint64_t>(options.seed), Purpose::noise, step}, 0, deviation,
+                               DType::f32, device);
       }
       const std::vector<float> y = loaded.map->forward(tape, x, noise).to_floats();
       transpose(y.data(), to.data() + (z * n + first) * each, count, voxels, channels);

@@ -26,7 +26,8 @@ struct LabelledBatch {
 };
 LabelledBatch draw_batch(Dataset& dataset, const RandomState& state, std::int64_t count);
 
-/// Networks and solver of one config on one device, and its training data. What is saved does not depend on the device.
+/// Networks and solver of one config on one device, and its training data. What is saved does not depend on
+/// the device.
 class Session {
  public:
   Session(const RunConfig& config, const std::filesystem::path& data_directory, Device device);

@@ -69,7 +69,8 @@ HostArray to_file(const Tensor& t) {
 /// One training run.
 class Training {
  public:
-  Training(const RunConfig& config, RunFolder folder, const std::filesystem::path& data, Device device, bool quiet)
+  Training(const RunConfig& config, RunFolder folder, const std::filesystem::path& data, Device device,
+           bool quiet)
       : session_(config, data, device), folder_(std::move(folder)), data_(data), quiet_(quiet) {
     std::filesystem::create_directories(folder_.path() / "checkpoints");
     std::filesystem::create_directories(folder_.path() / "samples");
@@ -153,8 +154,8 @@ class Training {
     shown_ = draw_batch(*source, {seed, Purpose::evaluation, 12}, kPictureColumns);
     shown_target_ = draw_batch(*target, {seed, Purpose::evaluation, 13}, kPictureColumns);
     if (c.log.validate_every > 0 && can_be_judged(c)) {
-      judge_ = std::make_unique<Judge>(c.target, data_, folder_.path() / "judge.safetensors", session_.device(),
-                                       quiet_);
+      judge_ = std::make_unique<Judge>(c.target, data_, folder_.path() / "judge.safetensors",
+                                       session_.device(), quiet_);
     }
   }
 
@@ -279,11 +280,12 @@ void train(const Options& options) {
                folder.path().string(), *newest);
   }
   // A run goes on in what it was made in, also where `auto` means something else.
-  if (newest && config.solver.precision == "auto") config.solver.precision = folder.load_config().solver.precision;
+  if (newest && config.solver.precision == "auto")
+    config.solver.precision = folder.load_config().solver.precision;
   config.solver.precision = choose_precision(config.solver.precision, device);
   if (newest) check_same_training(folder.load_config(), config, folder.path());
-  fmt::print(stderr, "voxot: {} on {} ({}), {} → {}\n", config.log.out, describe(device), config.solver.precision,
-             config.source.dataset, config.target.dataset);
+  fmt::print(stderr, "voxot: {} on {} ({}), {} → {}\n", config.log.out, describe(device),
+             config.solver.precision, config.source.dataset, config.target.dataset);
   Training training(config, folder, data, device, options.quiet);
   if (newest) {
     training.resume(*newest);

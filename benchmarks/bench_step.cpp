@@ -1,5 +1,6 @@
 // Outer iterations of strong neural OT per second: UNet3D(base) and ResNet3D(nf) on 3×16³ volumes.
-//   bench_step --base 8 --nf 16 --batch 16 --inner 10 --precision fp32 --iterations 5 [--json] [--profile]
+//   bench_step --base 8 --nf 16 --batch 16 --inner 10 --device auto --precision fp32 --iterations 5 [--json]
+//   [--profile]
 // Exits non-zero when a loss is not finite.
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -10,6 +11,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "apps/device.h"
 #include "engine/allocator.h"
 #include "kernels/features.h"
 #include "models/resnet3d.h"
@@ -33,12 +35,13 @@ std::map<std::string, Line>& lines() {
 struct Options {
   std::int64_t base = 8, nf = 16, batch = 16, inner = 10, iterations = 5;
   int threads = 0;
+  std::string device = "auto";
   std::string precision = "fp32";
   bool json = false, profile = false;
 };
 
-std::vector<double> measure(const Options& o) {
-  const DType compute = o.precision == "bf16" ? DType::bf16 : DType::f32;
+std::vector<double> measure(const Options& o, Device device) {
+  const DType compute = compute_dtype(o.precision);
   UNet3DOptions u;
   u.base = o.base;
   u.residual = true;
@@ -52,8 +55,8 @@ std::vector<double> measure(const Options& o) {
   Initialiser second(Initialisation::pytorch_default, 1, 1);
   map.initialise(first);
   f.initialise(second);
-  Parameters map_parameters(map);
-  Parameters f_parameters(f);
+  Parameters map_parameters(map, DType::f32, device);
+  Parameters f_parameters(f, DType::f32, device);
   const QuadraticCost cost;
   NeuralOtOptions options;
   options.inner_steps = o.inner;
@@ -62,28 +65,28 @@ std::vector<double> measure(const Options& o) {
   adam.learning_rate = 1e-4;
   adam.params.beta1 = 0.5;
   adam.params.weight_decay = 1e-10;
-  const auto sampler = [](Purpose purpose) {
-    return [purpose](std::uint64_t draw, std::int64_t count) {
-      return Tensor::normal({count, 16, 16, 16, 3}, {1, purpose, draw}, 0, 0.5);
+  const auto sampler = [device](Purpose purpose) {
+    return [purpose, device](std::uint64_t draw, std::int64_t count) {
+      return Tensor::normal({count, 16, 16, 16, 3}, {1, purpose, draw}, 0, 0.5, DType::f32, device);
     };
   };
   NeuralOt solver(options, map_parameters, f_parameters, map, f, cost, adam, adam,
                   sampler(Purpose::source_samples), sampler(Purpose::target_samples));
-  solver.step();
+  for (int i = 0; i < 2; ++i) solver.step();  // a GPU warms up, and then records
   if (o.profile) {
     kernels::profile_hook = [](const char* name, double seconds) {
       lines()[name].seconds += seconds;
       ++lines()[name].calls;
     };
   }
-  const auto before = allocator_statistics(Device::cpu).system_allocations;
+  const auto before = allocator_statistics(device).system_allocations;
   std::vector<double> seconds;
   for (std::int64_t i = 0; i < o.iterations; ++i) {
     const auto start = Clock::now();
     solver.step();
     seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
   }
-  const auto after = allocator_statistics(Device::cpu).system_allocations;
+  const auto after = allocator_statistics(device).system_allocations;
   if (after != before)
     throw Error(fmt::format("bench_step: {} allocations in the steady state", after - before));
   return seconds;
@@ -103,9 +106,11 @@ void print_profile(double total) {
              100 * (total - sum) / total);
 }
 
-int bench(const Options& o) {
+int bench(Options o) {
   kernels::set_threads(o.threads);
-  const std::vector<double> seconds = measure(o);
+  const Device device = choose_device(o.device);
+  o.precision = choose_precision(o.precision, device);
+  const std::vector<double> seconds = measure(o, device);
   std::vector<double> sorted = seconds;
   std::sort(sorted.begin(), sorted.end());
   const double median = sorted[sorted.size() / 2];
@@ -121,7 +126,7 @@ int bench(const Options& o) {
                                       {"nf", o.nf},
                                       {"batch", o.batch},
                                       {"inner_steps", o.inner},
-                                      {"device", kernels::describe_cpu()},
+                                      {"device", describe(device)},
                                       {"libraries", kernels::describe_libraries()}};
     fmt::print("{}\n", json.dump());
     return 0;
@@ -148,7 +153,8 @@ int main(int argc, char** argv) {
   app.add_option("--inner", o.inner, "transport steps in an outer iteration")->capture_default_str();
   app.add_option("--iterations", o.iterations)->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--threads", o.threads)->capture_default_str();
-  app.add_option("--precision", o.precision)->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
+  add_device_option(app, o.device);
+  add_precision_option(app, o.precision);
   app.add_flag("--json", o.json);
   app.add_flag("--profile", o.profile, "time of each kernel");
   CLI11_PARSE(app, argc, argv);

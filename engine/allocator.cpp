@@ -98,8 +98,9 @@ using CacheRef = std::shared_ptr<BlockCache>;
 
 /// Never destroyed: tensors with static lifetime may outlive any order of destruction.
 const CacheRef& cache(Device device) {
-  static const CacheRef* const caches[kDeviceCount] = {new CacheRef(std::make_shared<BlockCache>(Device::cpu)),
-                                                       new CacheRef(std::make_shared<BlockCache>(Device::cuda))};
+  static const CacheRef* const caches[kDeviceCount] = {
+      new CacheRef(std::make_shared<BlockCache>(Device::cpu)),
+      new CacheRef(std::make_shared<BlockCache>(Device::cuda))};
   return *caches[static_cast<std::size_t>(device)];
 }
 
@@ -118,7 +119,8 @@ MemoryPool::MemoryPool(Device device) : cache_(std::make_shared<BlockCache>(devi
 AllocatorStatistics MemoryPool::statistics() const { return cache_->statistics(); }
 
 PoolScope::PoolScope(const MemoryPool& pool)
-    : before_(std::exchange(pool_in_use(pool.cache_->device()), pool.cache_)), device_(pool.cache_->device()) {}
+    : before_(std::exchange(pool_in_use(pool.cache_->device()), pool.cache_)),
+      device_(pool.cache_->device()) {}
 PoolScope::~PoolScope() { pool_in_use(device_) = std::move(before_); }
 
 Storage::Storage(std::size_t bytes, Device device)

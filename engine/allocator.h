@@ -23,8 +23,8 @@ void release_cached_memory(Device device);
 
 class BlockCache;
 
-/// Memory of its own for work that will be replayed: a replay writes the blocks again, so nobody else may have them
-/// while the pool lives. Blocks that are still in use when it dies keep their memory.
+/// Memory of its own for work that will be replayed: a replay writes the blocks again, so nobody else may
+/// have them while the pool lives. Blocks that are still in use when it dies keep their memory.
 class MemoryPool {
  public:
   explicit MemoryPool(Device device);

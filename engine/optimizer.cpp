@@ -66,7 +66,8 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options)
   const OptimizerParams& p = options.params;
   const bool adaptive = p.kind == OptimizerKind::adam || p.kind == OptimizerKind::adamw;
   if (adaptive || p.momentum != 0) first_ = Tensor::full({parameters.count()}, 0, dtype, device);
-  if (adaptive || p.kind == OptimizerKind::rmsprop) second_ = Tensor::full({parameters.count()}, 0, dtype, device);
+  if (adaptive || p.kind == OptimizerKind::rmsprop)
+    second_ = Tensor::full({parameters.count()}, 0, dtype, device);
   scalars_ = Tensor::empty({sizeof(OptimizerScalars) / sizeof(double)}, DType::f64, device);
 }
 
@@ -88,7 +89,8 @@ void Optimizer::update(OptimizerScalars* scalars) {
   const Tensor& gradients = parameters_.gradients();
   const Stream stream = values.stream();
   if (options_.clip_norm > 0) {
-    kernels::clip_factor(stream, values.dtype(), values.count(), gradients.data(), options_.clip_norm, scalars);
+    kernels::clip_factor(stream, values.dtype(), values.count(), gradients.data(), options_.clip_norm,
+                         scalars);
   }
   kernels::optimizer_step(stream, values.dtype(), options_.params, scalars, values.count(), gradients.data(),
                           values.data(), first_.defined() ? first_.data() : nullptr,
@@ -133,7 +135,8 @@ void MovingAverage::update() {
 
 void MovingAverage::update(const double* factors) {
   const auto blend = [factors](const Tensor& from, const Tensor& to) {
-    kernels::linear_combination_at(to.stream(), to.dtype(), to.count(), factors, from.data(), to.data(), to.data());
+    kernels::linear_combination_at(to.stream(), to.dtype(), to.count(), factors, from.data(), to.data(),
+                                   to.data());
   };
   blend(parameters_.values(), average_);
   std::size_t i = 0;

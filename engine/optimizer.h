@@ -38,8 +38,8 @@ class Optimizer {
   Optimizer(Parameters& parameters, const OptimizerOptions& options);
   /// One update from the gathered gradients, which are then cleared.
   void step();
-  /// A step in two halves, for static steps: next() counts an update and says its numbers, update() queues it with
-  /// numbers that lie in the device's memory.
+  /// A step in two halves, for static steps: next() counts an update and says its numbers, update() queues it
+  /// with numbers that lie in the device's memory.
   OptimizerScalars next();
   void update(OptimizerScalars* scalars);
   /// Updates counted so far.
@@ -64,7 +64,8 @@ class MovingAverage {
  public:
   MovingAverage(Parameters& parameters, double decay);
   void update();
-  /// An update in two halves, as Optimizer's: the factors of the weights and of the average, and the queued work.
+  /// An update in two halves, as Optimizer's: the factors of the weights and of the average, and the queued
+  /// work.
   std::array<double, 2> next();
   void update(const double* factors);
   [[nodiscard]] bool ready() const { return updates_ > 0; }

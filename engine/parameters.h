@@ -12,9 +12,9 @@ namespace voxot {
 
 class Parameters {
  public:
-  /// Moves the module's parameters into one buffer of `dtype` (f32, or f64 to check gradients) on `device`, its other
-  /// tensors there too, and gives each parameter a gradient slot. The module must outlive this object; only one
-  /// Parameters may hold a module.
+  /// Moves the module's parameters into one buffer of `dtype` (f32, or f64 to check gradients) on `device`,
+  /// its other tensors there too, and gives each parameter a gradient slot. The module must outlive this
+  /// object; only one Parameters may hold a module.
   explicit Parameters(Module& module, DType dtype = DType::f32, Device device = Device::cpu);
 
   [[nodiscard]] std::int64_t count() const { return values_.count(); }

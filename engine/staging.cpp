@@ -45,8 +45,9 @@ void StaticInputs::set(std::size_t input, const Tensor& value) {
     return;
   }
   if (!place.defined()) place = Tensor::empty(value.shape(), value.dtype(), device_);
-  VOXOT_CHECK(place.shape() == value.shape() && place.dtype() == value.dtype(), "staging: {} {} in the place of {} {}",
-              value.shape().text(), name_of(value.dtype()), place.shape().text(), name_of(place.dtype()));
+  VOXOT_CHECK(place.shape() == value.shape() && place.dtype() == value.dtype(),
+              "staging: {} {} in the place of {} {}", value.shape().text(), name_of(value.dtype()),
+              place.shape().text(), name_of(place.dtype()));
   if (value.device() == device_) return place.copy_from(value);
   const std::size_t bytes = static_cast<std::size_t>(value.count()) * size_of(value.dtype());
   // One slot for each input: while the device works on one set, the host fills the next.

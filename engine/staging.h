@@ -1,14 +1,14 @@
 #pragma once
-// The border between host and device, crossed without waiting: page-locked memory in a ring, and tensors whose place
-// stays while their values change.
+// The border between host and device, crossed without waiting: page-locked memory in a ring, and tensors
+// whose place stays while their values change.
 #include <vector>
 
 #include "engine/tensor.h"
 
 namespace voxot {
 
-/// Slots of page-locked host memory, handed out in turn. A slot is handed out again when the device has done the work
-/// that was queued at its mark().
+/// Slots of page-locked host memory, handed out in turn. A slot is handed out again when the device has done
+/// the work that was queued at its mark().
 class PinnedRing {
  public:
   /// Throws Error when there is no memory.
@@ -38,13 +38,13 @@ class PinnedRing {
   std::vector<Slot> slots_;
 };
 
-/// Inputs of a static step: set() queues new values into the same memory. On the CPU, where nothing is recorded, an input
-/// is simply the tensor that was set.
+/// Inputs of a static step: set() queues new values into the same memory. On the CPU, where nothing is
+/// recorded, an input is simply the tensor that was set.
 class StaticInputs {
  public:
   StaticInputs(Device device, std::size_t count) : device_(device), inputs_(count) {}
-  /// From the host through page-locked memory, from the device directly. Throws Error when the shape is not that of the
-  /// first time.
+  /// From the host through page-locked memory, from the device directly. Throws Error when the shape is not
+  /// that of the first time.
   void set(std::size_t input, const Tensor& value);
   [[nodiscard]] const Tensor& operator[](std::size_t input) const { return inputs_[input]; }
 

@@ -15,8 +15,8 @@ inline constinit Kernel<void(DType, std::int64_t, double, const void*, double, v
 inline constinit Kernel<void(DType, std::int64_t, double, const void*, double, const void*, void*)>
     linear_combination{"linear_combination"};
 
-/// The same with a and b read from the device's memory (dtype, count, factors = {a, b}, x, y, z): factors that change
-/// between the replays of a graph. y does not count when b is 0.
+/// The same with a and b read from the device's memory (dtype, count, factors = {a, b}, x, y, z): factors
+/// that change between the replays of a graph. y does not count when b is 0.
 inline constinit Kernel<void(DType, std::int64_t, const double*, const void*, const void*, void*)>
     linear_combination_at{"linear_combination_at"};
 

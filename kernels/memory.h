@@ -7,8 +7,8 @@ namespace voxot::kernels {
 /// Bytes aligned to 64 (bytes, where to put the address; null when there is no memory).
 inline constinit Kernel<void(std::size_t, void**)> allocate{"allocate"};
 inline constinit Kernel<void(void*)> deallocate{"deallocate"};
-/// A block that a cache hands out again: its first bytes are undefined now, the rest out of bounds (block, bytes,
-/// capacity). Tells checkers; costs nothing without one.
+/// A block that a cache hands out again: its first bytes are undefined now, the rest out of bounds (block,
+/// bytes, capacity). Tells checkers; costs nothing without one.
 inline constinit Kernel<void(void*, std::size_t, std::size_t)> recycle{"recycle"};
 
 /// to ← from, queued in the stream; on cuda either side may be host memory (to, from, bytes).
@@ -18,7 +18,8 @@ inline constinit Kernel<void()> synchronize{"synchronize"};
 /// The stream in which the engine queues its work (where to put the handle).
 inline constinit Kernel<void(void**)> main_stream{"main_stream"};
 
-/// Host memory that the device reaches without a wait (bytes, where to put the address; null when there is none).
+/// Host memory that the device reaches without a wait (bytes, where to put the address; null when there is
+/// none).
 inline constinit Kernel<void(std::size_t, void**)> allocate_pinned{"allocate_pinned"};
 inline constinit Kernel<void(void*)> free_pinned{"free_pinned"};
 
@@ -29,8 +30,8 @@ inline constinit Kernel<void(void*)> record_event{"record_event"};
 /// Returns when everything queued before the event's last record is done; at once when there was none.
 inline constinit Kernel<void(void*)> wait_event{"wait_event"};
 
-/// Graphs: what is queued in the stream between begin and end is recorded, not run (where to put the handle). Addresses
-/// and plain arguments are those of the recording.
+/// Graphs: what is queued in the stream between begin and end is recorded, not run (where to put the handle).
+/// Addresses and plain arguments are those of the recording.
 inline constinit Kernel<void()> begin_capture{"begin_capture"};
 inline constinit Kernel<void(void**)> end_capture{"end_capture"};
 inline constinit Kernel<void(void*)> launch_graph{"launch_graph"};

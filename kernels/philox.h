@@ -41,13 +41,14 @@ enum class Purpose : std::uint32_t {
   test,
 };
 
-/// Names one draw: the key is the seed; the counter is (block, step + *offset, the same's upper half, purpose).
+/// Names one draw: the key is the seed; the counter is (block, step + *offset, the same's upper half,
+/// purpose).
 struct RandomState {
   std::uint64_t seed = 0;
   Purpose purpose = Purpose::test;
   std::uint64_t step = 0;
-  /// In the memory of the device that draws; null counts as 0. A captured graph repeats its arguments, so what
-  /// must differ between replays is read from memory.
+  /// In the memory of the device that draws; null counts as 0. A captured graph repeats its arguments, so
+  /// what must differ between replays is read from memory.
   const std::uint64_t* offset = nullptr;
 
   VOXOT_HOST_DEVICE constexpr PhiloxCounter block(std::uint32_t index) const {

@@ -7,7 +7,8 @@ namespace voxot {
 
 Tensor Cost::operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const {
   const CostFactors values = factors(gamma, mapped.count() / x.count());
-  return evaluate(tape, x, mapped, Tensor::from({3}, std::span<const double>(values), DType::f64, x.device()));
+  return evaluate(tape, x, mapped,
+                  Tensor::from({3}, std::span<const double>(values), DType::f64, x.device()));
 }
 
 Tensor QuadraticCost::evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor&) const {
@@ -18,7 +19,8 @@ CostFactors WeakQuadraticCost::factors(double gamma, std::int64_t copies) const 
   return {1, 1 - gamma - 1 / static_cast<double>(copies), 0};
 }
 
-Tensor WeakQuadraticCost::evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor& factors) const {
+Tensor WeakQuadraticCost::evaluate(Tape& tape, const Tensor& x, const Tensor& mapped,
+                                   const Tensor& factors) const {
   const std::int64_t copies = mapped.count() / x.count();
   VOXOT_CHECK(copies >= 2 && copies * x.count() == mapped.count(),
               "weak cost: {} mapped values for {} source values, expected at least two whole copies",

@@ -12,7 +12,8 @@ using CostFactors = std::array<double, 3>;
 class Cost {
  public:
   virtual ~Cost() = default;
-  /// x: N samples. mapped: Z·N samples, copy by copy ([T(x_1, z_1)…T(x_N, z_1), T(x_1, z_2)…]). Returns one element.
+  /// x: N samples. mapped: Z·N samples, copy by copy ([T(x_1, z_1)…T(x_N, z_1), T(x_1, z_2)…]). Returns one
+  /// element.
   Tensor operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const;
   /// The same with factors() of γ and Z in x's device, fp64, shape {3}.
   virtual Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor& factors) const = 0;

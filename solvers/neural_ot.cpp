@@ -12,7 +12,8 @@
 namespace voxot {
 namespace {
 
-// Uploads on their way at once, and iterations whose losses may wait to be read: how far the host may run ahead.
+// Uploads on their way at once, and iterations whose losses may wait to be read: how far the host may run
+// ahead.
 constexpr std::size_t kScalarSlots = 4;
 constexpr std::size_t kLossSlots = 8;
 
@@ -39,9 +40,11 @@ NeuralOt::NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parame
       potential_optimizer_(potential, potential_optimizer),
       source_(std::move(source)),
       target_(std::move(target)),
-      scalars_(Tensor::empty({(options.inner_steps + 1) * static_cast<std::int64_t>(sizeof(StepScalars) / sizeof(double))},
-                             DType::f64, device())),
-      scalar_ring_(device(), static_cast<std::size_t>(options.inner_steps + 1) * sizeof(StepScalars), kScalarSlots),
+      scalars_(Tensor::empty(
+          {(options.inner_steps + 1) * static_cast<std::int64_t>(sizeof(StepScalars) / sizeof(double))},
+          DType::f64, device())),
+      scalar_ring_(device(), static_cast<std::size_t>(options.inner_steps + 1) * sizeof(StepScalars),
+                   kScalarSlots),
       batches_(device(), static_cast<std::size_t>(options.inner_steps + 2)),
       step_losses_(Tensor::full({2 * options.inner_steps + 1}, 0, DType::f64, device())),
       loss_ring_(device(), static_cast<std::size_t>(step_losses_.count()) * sizeof(double), kLossSlots),

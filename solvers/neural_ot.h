@@ -4,8 +4,9 @@
 // One outer iteration: K_T transport steps, each on a fresh batch, then one potential step. T(X) is computed
 // once in a transport step; no weight gradient of a frozen network is computed; T(X) is detached in the
 // potential step. The solver knows neither the networks' architecture nor the data set.
-// An outer iteration is a static step: it reads its batches and every number that changes from fixed places in the
-// device's memory, so that a GPU records it once as a graph; the host only fills those places, and runs ahead.
+// An outer iteration is a static step: it reads its batches and every number that changes from fixed places
+// in the device's memory, so that a GPU records it once as a graph; the host only fills those places, and
+// runs ahead.
 #include <deque>
 #include <functional>
 #include <map>
@@ -33,8 +34,8 @@ struct NeuralOtOptions {
   bool graph = true;  // record the iteration where the device can
 };
 
-/// A batch of `count` samples, N×D×H×W×C fp32, on the host or on the networks' device: a pure function of the draw's
-/// number.
+/// A batch of `count` samples, N×D×H×W×C fp32, on the host or on the networks' device: a pure function of the
+/// draw's number.
 using Sampler = std::function<Tensor(std::uint64_t draw, std::int64_t count)>;
 
 /// Losses of one outer iteration; transport figures are means over its inner steps.
@@ -55,10 +56,11 @@ class NeuralOt {
     advance();
     return losses();
   }
-  /// Queues one outer iteration; the host waits only where it has run too far ahead. May throw what losses() does.
+  /// Queues one outer iteration; the host waits only where it has run too far ahead. May throw what losses()
+  /// does.
   void advance();
-  /// Waits for what is queued; the losses of the last iteration. Throws Error naming the first step whose loss is not
-  /// finite.
+  /// Waits for what is queued; the losses of the last iteration. Throws Error naming the first step whose
+  /// loss is not finite.
   NeuralOtLosses losses();
   /// Outer iterations queued.
   [[nodiscard]] std::int64_t steps() const { return step_; }

@@ -13,6 +13,7 @@
 
 #include "engine/npy.h"
 #include "engine/safetensors.h"
+#include "kernels/features.h"
 #include "kernels/philox.h"
 #include "tests/temp_directory.h"
 
@@ -180,7 +181,7 @@ TEST_CASE("command: wrong use is refused in one line", "[command]") {
   check_fails(folder, {"train", "tiny.toml", "--set", "solver.step=3"}, 2, "steps");
   check_fails(folder, {"train", "tiny.toml", "--set", "solver.steps=-3"}, 2, "steps");
   check_fails(folder, {"train", "tiny.toml", "--set", "source.dataset=nothing"}, 2, "nothing");
-  check_fails(folder, {"train", "tiny.toml", "--device", "cuda"}, 1, "built without CUDA");
+  check_fails(folder, {"train", "tiny.toml", "--device", "cpu", "--precision", "tf32"}, 2, "--device cuda");
   check_fails(folder, {"trian", "tiny.toml"}, 2, "trian");
   check_fails(folder, {"evaluate", "nowhere"}, 1, "config.toml");
   check_fails(folder, {"map", "nowhere.safetensors", "--input", "x.npy", "--output", "y.npy"}, 1, "x.npy");
@@ -234,5 +235,95 @@ TEST_CASE("command: help and info", "[command]") {
   }
   const Command info(folder, {"info", "--json"});
   CHECK(info.wait() == 0);
-  CHECK(info.out().find("\"cuda\": false") != std::string::npos);
+  const std::string cuda = kernels::cuda_devices() > 0 ? "true" : "false";
+  CHECK(info.out().find("\"cuda\": " + cuda) != std::string::npos);
+  CHECK(info.out().find("\"cuda_build\": \"" + kernels::cuda_build() + "\"") != std::string::npos);
+  const Command listed(folder, {"info", "--kernels"});
+  CHECK(listed.wait() == 0);
+  CHECK(listed.out().find("conv3d_forward ") != std::string::npos);
+}
+
+TEST_CASE("command: a device that is not there is refused in one line", "[command][cuda]") {
+  if (kernels::cuda_devices() > 0) {
+    WARN("there is a CUDA device here: its absence is not tested");
+    return;
+  }
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  const std::string message = kernels::cuda_build() == "off"
+                                  ? "device cuda: this build has no CUDA (configure with -DVOXOT_CUDA=on)\n"
+                                  : "device cuda: no usable GPU was found\n";
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"train", "tiny.toml"},
+        {"evaluate", "run"},
+        {"info"},
+        {"map", "run", "--input", "x.npy", "--output", "y.npy"}}) {
+    std::vector<std::string> all = arguments;
+    all.insert(all.end(), {"--device", "cuda"});
+    check_fails(folder, all, 2, "voxot: error: " + message);
+  }
+  CHECK_FALSE(fs::exists(folder / "runs"));
+}
+
+namespace {
+
+/// A training that an emulated device does in seconds.
+std::vector<std::string> small_train(const std::string& device, bool resume = false) {
+  std::vector<std::string> all{"train", "tiny.toml", "--out", "run", "--device", device};
+  if (resume) all.emplace_back("--resume");
+  for (const char* setting :
+       {"solver.steps=6", "solver.form=weak", "solver.noise_samples=2", "solver.gamma_steps=4",
+        "transport.model=mlp", "potential.model=mlp", "transport.hidden=[8]", "potential.hidden=[8]",
+        "source.resolution=4", "target.resolution=4", "source.extrude=[1,3]", "target.extrude=[1,3]",
+        "log.checkpoint_every=1", "log.keep_checkpoints=6"}) {
+    all.insert(all.end(), {"--set", setting});
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("command: on a device, a killed run resumes to the same bits, and moves to the CPU and back",
+          "[command][cuda]") {
+  if (kernels::cuda_devices() == 0) {
+    WARN("no CUDA device here, not tested");
+    return;
+  }
+  const test::TempDirectory directory;
+  const fs::path whole = tiny_folder(directory, "whole");
+  REQUIRE(Command(whole, small_train("cuda")).wait() == 0);
+  const fs::path killed = tiny_folder(directory, "killed");
+  {
+    const Command command(killed, small_train("cuda"));
+    for (int i = 0; i < 4000 && !fs::exists(killed / "run/checkpoints/step-0000002.safetensors"); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    command.send(SIGKILL);
+    command.wait();
+  }
+  REQUIRE(Command(killed, small_train("cuda", true)).wait() == 0);
+  for (const char* file :
+       {"run/metrics.jsonl", "run/checkpoints/step-0000006.safetensors", "run/transport.safetensors"}) {
+    INFO(file);
+    CHECK(text_of(whole / file) == text_of(killed / file));
+  }
+  // The same checkpoint goes on anywhere; a device's own map is what the CPU makes of it, but for rounding.
+  for (int step = 3; step <= 6; ++step)
+    fs::remove(killed / fmt::format("run/checkpoints/step-{:07}.safetensors", step));
+  REQUIRE(Command(killed, small_train("cpu", true)).wait() == 0);
+  const auto a = read_safetensors(whole / "run/transport.safetensors").tensors;
+  const auto b = read_safetensors(killed / "run/transport.safetensors").tensors;
+  for (const auto& [name, array] : a) {
+    const std::vector<float> x = array.to_floats();
+    const std::vector<float> y = b.at(name).to_floats();
+    for (std::size_t i = 0; i < x.size(); ++i) CHECK(x[i] == Approx(y[i]).epsilon(1e-3).margin(1e-3));
+  }
+  const HostArray input = HostArray::from_floats({2, 3, 4, 4, 4}, std::vector<float>(384, 0.25F));
+  write_npy(whole / "x.npy", input);
+  std::vector<std::vector<float>> mapped;
+  for (const char* device : {"cpu", "cuda"}) {
+    const Command command(whole, {"map", "run", "--input", "x.npy", "--output", "y.npy", "--device", device});
+    REQUIRE(command.wait() == 0);
+    mapped.push_back(read_npy(whole / "y.npy").to_floats());
+  }
+  for (std::size_t i = 0; i < mapped[0].size(); ++i) CHECK(mapped[0][i] == Approx(mapped[1][i]).margin(1e-4));
 }

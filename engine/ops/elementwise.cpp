@@ -38,8 +38,8 @@ struct ScaleAddAtNode : Node {
     add_scaled(x_slot, 1, grad);
     if (y_slot == nullptr) return;
     Tensor scaled = Tensor::empty(grad.shape(), grad.dtype(), grad.device());
-    kernels::linear_combination_at(grad.stream(), grad.dtype(), grad.count(), factors.as<double>() + 1, grad.data(),
-                                   grad.data(), scaled.data());
+    kernels::linear_combination_at(grad.stream(), grad.dtype(), grad.count(), factors.as<double>() + 1,
+                                   grad.data(), grad.data(), scaled.data());
     y_slot->give(std::move(scaled));
   }
 };
@@ -100,7 +100,8 @@ Tensor scale_add_at(Tape& tape, const Tensor& x, const Tensor& factors, const Te
               "scale_add_at: factors {} {} on {}, expected three of fp64 on {}", factors.shape().text(),
               name_of(factors.dtype()), name_of(factors.device()), name_of(x.device()));
   Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
-  kernels::linear_combination_at(x.stream(), x.dtype(), x.count(), factors.as<double>(), x.data(), y.data(), z.data());
+  kernels::linear_combination_at(x.stream(), x.dtype(), x.count(), factors.as<double>(), x.data(), y.data(),
+                                 z.data());
   if (tape.records(x, y)) {
     ScaleAddAtNode node;
     node.factors = factors;

@@ -5,8 +5,8 @@ namespace voxot::ops {
 
 /// a·x + b·y of equal shapes; add, sub and the residual scale-and-add are cases of it.
 Tensor linear_combination(Tape& tape, double a, const Tensor& x, double b, const Tensor& y);
-/// x + b·y with b in the device's memory, for static steps: `factors` holds 1, b, 0 in fp64. The forward pass reads the
-/// first two, the gradient of y, which is b·grad + 0, the last two.
+/// x + b·y with b in the device's memory, for static steps: `factors` holds 1, b, 0 in fp64. The forward pass
+/// reads the first two, the gradient of y, which is b·grad + 0, the last two.
 Tensor scale_add_at(Tape& tape, const Tensor& x, const Tensor& factors, const Tensor& y);
 inline Tensor add(Tape& tape, const Tensor& x, const Tensor& y) {
   return linear_combination(tape, 1, x, 1, y);
