@@ -21,9 +21,9 @@ struct AutotuneOptions {
 
 /// One decision, for people to read.
 struct KernelChoice {
-  std::string call;     // "forward bf16 N64 16x16x16 C32-64 k3x3x3 s1x1x1 p1x1x1 d1x1x1"
+  std::string call;  // "forward bf16 N64 16x16x16 C32-64 k3x3x3 s1x1x1 p1x1x1 d1x1x1"
   std::string variant;
-  std::string reason;   // "measured 0.123 ms", "rule of thumb", "forced"
+  std::string reason;  // "measured 0.123 ms", "rule of thumb", "forced"
 };
 
 /// Throws Error when a pinned file cannot be read or names an unknown variant.

@@ -1,5 +1,6 @@
 #pragma once
-// From values known at run time to template arguments: storage type, way of writing, activation. Every backend's.
+// From values known at run time to template arguments: storage type, way of writing, activation. Every
+// backend's.
 #include <type_traits>
 #include <utility>
 

@@ -32,9 +32,9 @@ inline constinit Kernel<void(DType, std::int64_t, const void*, const void*, cons
                              Write)>
     mean_squared_error_backward{"mean_squared_error_backward"};
 
-/// loss ← mean over rows of −log softmax(x)[label]; probabilities [rows, classes] are saved; labels lie in the
-/// device's memory and in [0, classes), which is not checked
-/// (dtype, rows, classes, x, labels, probabilities, loss).
+/// loss ← mean over rows of −log softmax(x)[label]; probabilities [rows, classes] are saved; labels lie in
+/// the device's memory and in [0, classes), which is not checked (dtype, rows, classes, x, labels,
+/// probabilities, loss).
 inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, const std::int32_t*, void*,
                              void*)>
     cross_entropy_forward{"cross_entropy_forward"};

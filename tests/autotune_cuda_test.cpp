@@ -97,10 +97,12 @@ TEST_CASE("autotune: bad files", "[cuda][autotune]") {
   const std::filesystem::path file = folder.path() / "kernels.tsv";
   CHECK_THROWS_WITH(cuda::configure({kernels::Autotune::pinned, file}), Catch::Contains("cannot read"));
   std::ofstream(file) << "not a choice\n";
-  CHECK_THROWS_WITH(cuda::configure({kernels::Autotune::pinned, file}), Catch::Contains("no choice in the line"));
+  CHECK_THROWS_WITH(cuda::configure({kernels::Autotune::pinned, file}),
+                    Catch::Contains("no choice in the line"));
   CHECK_NOTHROW(cuda::configure({kernels::Autotune::measure, file}));  // a damaged cache is passed over
   std::ofstream(file) << "forward fp32 x\tquantum\t1.0\n";
-  CHECK_THROWS_WITH(cuda::configure({kernels::Autotune::pinned, file}), Catch::Contains("no variant quantum"));
+  CHECK_THROWS_WITH(cuda::configure({kernels::Autotune::pinned, file}),
+                    Catch::Contains("no variant quantum"));
 }
 
 TEST_CASE("autotune: a variant that does not take the call is not run", "[cuda][autotune]") {

@@ -17,7 +17,8 @@ struct Geometry {
 
 Conv3dParams params(std::int64_t n, std::int64_t in, std::int64_t out, std::array<std::int64_t, 3> extent,
                     std::array<std::int64_t, 3> kernel, std::array<std::int64_t, 3> stride = {1, 1, 1},
-                    std::array<std::int64_t, 3> padding = {0, 0, 0}, std::array<std::int64_t, 3> dilation = {1, 1, 1}) {
+                    std::array<std::int64_t, 3> padding = {0, 0, 0},
+                    std::array<std::int64_t, 3> dilation = {1, 1, 1}) {
   return {n, in, out, extent, kernel, stride, padding, dilation};
 }
 
@@ -82,9 +83,11 @@ struct Buffer {
   std::vector<double> exact;
 };
 
-/// Relative L2 against double. fp32: some thousand products. tf32: 11 bits of each factor, errors of either sign.
-/// bf16: one rounding of the result and of a scale's product.
-double limit(DType dtype, bool tf32) { return dtype == DType::f64 ? 1e-14 : dtype == DType::bf16 ? 6e-3 : tf32 ? 1e-3 : 5e-6; }
+/// Relative L2 against double. fp32: some thousand products. tf32: 11 bits of each factor, errors of either
+/// sign. bf16: one rounding of the result and of a scale's product.
+double limit(DType dtype, bool tf32) {
+  return dtype == DType::f64 ? 1e-14 : dtype == DType::bf16 ? 6e-3 : tf32 ? 1e-3 : 5e-6;
+}
 
 void run_variant(const cuda::ConvVariant& variant, const cuda::ConvCall& call, const Buffer& out,
                  const std::vector<double>& expected) {
@@ -110,11 +113,12 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
       if (p.out_channels > 16 && &e != kEpilogues) break;  // the first has it all; small cases try the others
       INFO(e.name);
       const Buffer y(std::vector<double>(gy.exact.size(), 1), call.dtype, kSentinel);
-      call.epilogue = {e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale, e.activation};
+      call.epilogue = {e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale,
+                       e.activation};
       call.output = y.data();
       std::vector<double> expected(gy.exact.size());
-      const Conv3dEpilogue exact{e.bias ? bias.exact.data() : nullptr, e.residual ? residual.exact.data() : nullptr,
-                                 e.scale, e.activation};
+      const Conv3dEpilogue exact{e.bias ? bias.exact.data() : nullptr,
+                                 e.residual ? residual.exact.data() : nullptr, e.scale, e.activation};
       cpu::conv3d_forward_naive(p, x.exact.data(), w.exact.data(), exact, expected.data());
       run_variant(variant, call, y, expected);
     }
@@ -123,7 +127,8 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
   const bool of_input = call.pass == cuda::ConvPass::grad_input;
   call.input = of_input ? gy.data() : x.data();
   call.other = of_input ? w.data() : gy.data();
-  for (const auto& [scale, write] : {std::pair{1.0F, Write::overwrite}, std::pair{0.125F, Write::accumulate}}) {
+  for (const auto& [scale, write] :
+       {std::pair{1.0F, Write::overwrite}, std::pair{0.125F, Write::accumulate}}) {
     INFO("scale " << scale << ", " << text(write));
     const std::int64_t count = of_input ? p.batch * p.in_voxels() * p.in_channels : p.weight_count();
     const Buffer out(test_values(count, Values::normal, 6), of_input ? call.dtype : parameter, kSentinel);
@@ -135,8 +140,8 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
     if (of_input) {
       cpu::conv3d_grad_input_naive(p, gy.exact.data(), w.exact.data(), exact_scale, expected.data(), write);
     } else {
-      cpu::conv3d_grad_weight_naive<double>(p, x.exact.data(), gy.exact.data(), exact_scale, expected.data(), nullptr,
-                                            write);
+      cpu::conv3d_grad_weight_naive<double>(p, x.exact.data(), gy.exact.data(), exact_scale, expected.data(),
+                                            nullptr, write);
     }
     run_variant(variant, call, out, expected);
   }
@@ -149,7 +154,8 @@ TEST_CASE("cuda convolution: every variant against the naive one in double", "[c
     WARN("skipped: no CUDA device");
     return;
   }
-  const auto pass = GENERATE(cuda::ConvPass::forward, cuda::ConvPass::grad_input, cuda::ConvPass::grad_weight);
+  const auto pass =
+      GENERATE(cuda::ConvPass::forward, cuda::ConvPass::grad_input, cuda::ConvPass::grad_weight);
   const auto& geometry = GENERATE(from_range(std::begin(kGeometries), std::end(kGeometries)));
   geometry.params.validate();
   for (const cuda::ConvVariant& variant : cuda::variants(pass)) {

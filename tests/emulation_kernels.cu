@@ -13,7 +13,8 @@ using simt::thread_index;
 /// Device memory for a test, with or without contents.
 template <class T>
 struct Buffer {
-  explicit Buffer(std::size_t count) : size(count), data(static_cast<T*>(simt::allocate(count * sizeof(T)))) {}
+  explicit Buffer(std::size_t count)
+      : size(count), data(static_cast<T*>(simt::allocate(count * sizeof(T)))) {}
   explicit Buffer(std::span<const T> values) : Buffer(values.size()) {
     simt::copy({Device::cuda, nullptr}, data, values.data(), values.size_bytes());
   }
@@ -30,7 +31,8 @@ struct Buffer {
   T* data;
 };
 
-// --- planted faults -------------------------------------------------------------------------------------------------
+// --- planted faults
+// -------------------------------------------------------------------------------------------------
 
 VOXOT_KERNEL void read_at(const float* x, std::int64_t i, float* y) { y[0] = x[i]; }
 VOXOT_KERNEL void write_at(float* x, std::int64_t i) { x[i] = 1; }
@@ -205,7 +207,8 @@ std::vector<PlantedFault> planted_faults() {
   auto* u = reinterpret_cast<std::uint32_t*>(words.data);
   const float* null = nullptr;
   return {
-      {"read past the end", "out of bounds, 0 bytes past the end of a device allocation of 400", plant(1, 0, read_at, x.data, 100, y.data)},
+      {"read past the end", "out of bounds, 0 bytes past the end of a device allocation of 400",
+       plant(1, 0, read_at, x.data, 100, y.data)},
       {"write before the start", "bytes before a device allocation", plant(1, 0, write_at, x.data, -1)},
       {"vector read over the end", "out of bounds", plant(1, 0, read_vector_at, x.data, 100, y.data)},
       {"read after free", "out of bounds", freed},
@@ -225,23 +228,29 @@ std::vector<PlantedFault> planted_faults() {
       {"race of atomic and plain", "race", plant(64, 0, race_with_atomic, words.data)},
       {"barrier that some never reach", "never reaches", plant(64, 0, leave_before_barrier)},
       {"different barriers", "wait at different barriers", plant(64, 0, part_ways)},
-      {"shuffle with an ended lane", "lanes that never come", plant(32, 0, shuffle_with_ended_lane, words.data)},
-      {"shuffle from outside its mask", "is not in mask", plant(32, 0, shuffle_from_outside_mask, words.data)},
+      {"shuffle with an ended lane", "lanes that never come",
+       plant(32, 0, shuffle_with_ended_lane, words.data)},
+      {"shuffle from outside its mask", "is not in mask",
+       plant(32, 0, shuffle_from_outside_mask, words.data)},
       {"shuffle against barrier", "lanes that never come", plant(32, 0, shuffle_against_barrier, words.data)},
       {"too many threads", "blocks of 1025 threads", plant(1025, 0, nothing)},
       {"too much dynamic shared memory", "bytes of shared memory in a block", plant(32, 200 * 1024, nothing)},
       {"too much static shared memory", "bytes of static shared memory", plant(1, 0, large_static)},
-      {"read before a copy lands", "asynchronous copy still fills", plant(32, 0, read_before_copy_lands, wide.data, y.data)},
+      {"read before a copy lands", "asynchronous copy still fills",
+       plant(32, 0, read_before_copy_lands, wide.data, y.data)},
       {"copy of another without a barrier", "race", plant(32, 0, read_copy_of_other, wide.data, y.data)},
-      {"copy of another, landed, without a barrier", "race", plant(32, 0, read_landed_copy_of_other, wide.data, y.data)},
-      {"wait for too few copies", "asynchronous copy still fills", plant(32, 0, wait_for_too_few, wide.data, y.data)},
+      {"copy of another, landed, without a barrier", "race",
+       plant(32, 0, read_landed_copy_of_other, wide.data, y.data)},
+      {"wait for too few copies", "asynchronous copy still fills",
+       plant(32, 0, wait_for_too_few, wide.data, y.data)},
       {"copy over what others read", "race", plant(32, 0, copy_over_readers, wide.data, y.data)},
       {"copy from out of bounds", "out of bounds", plant(32, 0, copy_only, x.data)},
       {"ldmatrix off its row", "misaligned", plant(32, 0, load_matrix_off_row, u)},
   };
 }
 
-// --- correct kernels ------------------------------------------------------------------------------------------------
+// --- correct kernels
+// ------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -272,7 +281,8 @@ VOXOT_KERNEL void block_sum(std::int64_t n, const float* x, float* y) {
 
 VOXOT_KERNEL void histogram(std::int64_t n, const int* x, int count, int* y) {
   int* bins = simt::dynamic_shared<int>();
-  for (int i = static_cast<int>(thread_index().x); i < count; i += static_cast<int>(simt::block_extent().x)) bins[i] = 0;
+  for (int i = static_cast<int>(thread_index().x); i < count; i += static_cast<int>(simt::block_extent().x))
+    bins[i] = 0;
   simt::sync_block();
   const std::int64_t i = simt::global_thread();
   if (i < n) simt::atomic_add(&bins[x[i]], 1);
@@ -323,7 +333,9 @@ VOXOT_KERNEL void neighbour_exchange(const float* x, float* y) {
   y[t] = result;
 }
 
-VOXOT_KERNEL void match(const unsigned* x, unsigned* y) { y[simt::lane()] = simt::match_any(x[simt::lane()]); }
+VOXOT_KERNEL void match(const unsigned* x, unsigned* y) {
+  y[simt::lane()] = simt::match_any(x[simt::lane()]);
+}
 
 /// One warp: A in shared memory as 16 rows of k (or transposed, k rows of 16), B as 8 columns of k.
 template <class T, bool Transposed>
@@ -395,7 +407,8 @@ std::vector<float> run_transpose(std::span<const float> matrix, int n) {
 float run_block_sum(std::span<const float> values) {
   const Buffer<float> x(values);
   const Buffer<float> y(1);
-  simt::launch({"block_sum", {1}, {256}}, block_sum, static_cast<std::int64_t>(values.size()), x.data, y.data);
+  simt::launch({"block_sum", {1}, {256}}, block_sum, static_cast<std::int64_t>(values.size()), x.data,
+               y.data);
   return y.values()[0];
 }
 
@@ -404,8 +417,9 @@ std::vector<int> run_histogram(std::span<const int> bins, int count) {
   const Buffer<int> y(static_cast<std::size_t>(count));
   simt::clear({Device::cuda, nullptr}, y.data, y.size * sizeof(int));
   const auto n = static_cast<std::int64_t>(bins.size());
-  simt::launch({"histogram", {simt::blocks_for(n, 128)}, {128}, static_cast<std::size_t>(count) * sizeof(int)}, histogram,
-               n, x.data, count, y.data);
+  simt::launch(
+      {"histogram", {simt::blocks_for(n, 128)}, {128}, static_cast<std::size_t>(count) * sizeof(int)},
+      histogram, n, x.data, count, y.data);
   return y.values();
 }
 
@@ -413,14 +427,16 @@ std::vector<float> run_pipelined_copy(std::span<const float> values) {
   const Buffer<float> x(values);
   const Buffer<float> y(values.size());
   const auto n = static_cast<std::int64_t>(values.size());
-  simt::launch({"pipelined_copy", {1}, {64}}, pipelined_copy, static_cast<int>((n + 255) / 256), n, x.data, y.data);
+  simt::launch({"pipelined_copy", {1}, {64}}, pipelined_copy, static_cast<int>((n + 255) / 256), n, x.data,
+               y.data);
   return y.values();
 }
 
 std::vector<float> run_neighbour_exchange(std::span<const float> values) {
   const Buffer<float> x(values);
   const Buffer<float> y(values.size());
-  simt::launch({"neighbour_exchange", {1}, {static_cast<unsigned>(values.size())}}, neighbour_exchange, x.data, y.data);
+  simt::launch({"neighbour_exchange", {1}, {static_cast<unsigned>(values.size())}}, neighbour_exchange,
+               x.data, y.data);
   return y.values();
 }
 
@@ -431,7 +447,8 @@ std::vector<unsigned> run_match(std::span<const unsigned> words) {
   return y.values();
 }
 
-std::vector<float> run_mma(Mma kind, std::span<const float> a, std::span<const float> b, int k, bool transposed) {
+std::vector<float> run_mma(Mma kind, std::span<const float> a, std::span<const float> b, int k,
+                           bool transposed) {
   const Buffer<float> x(a);
   const Buffer<float> y(b);
   const Buffer<float> d(16 * 8);
@@ -456,7 +473,8 @@ std::vector<float> run_graph(std::span<const float> values, int launches) {
   simt::Graph::begin(stream);
   const auto n = static_cast<std::int64_t>(values.size());
   simt::launch({"raise", {1}, {1}, 0, stream}, raise, counter.data);
-  simt::launch({"add_counter", {simt::blocks_for(n, 32)}, {32}, 0, stream}, add_counter, n, counter.data, x.data);
+  simt::launch({"add_counter", {simt::blocks_for(n, 32)}, {32}, 0, stream}, add_counter, n, counter.data,
+               x.data);
   const simt::Graph graph = simt::Graph::end(stream);
   for (int i = 0; i < launches; ++i) graph.launch(stream);
   simt::synchronize(stream);

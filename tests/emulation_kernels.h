@@ -1,5 +1,6 @@
 #pragma once
-// Kernels for the emulation's own tests: each planted fault by name, and correct ones that use the same features.
+// Kernels for the emulation's own tests: each planted fault by name, and correct ones that use the same
+// features.
 #include <functional>
 #include <span>
 #include <string>
@@ -23,7 +24,8 @@ std::vector<float> run_neighbour_exchange(std::span<const float> values);
 std::vector<unsigned> run_match(std::span<const unsigned> words);
 enum class Mma { bf16, f16, tf32 };
 /// 16×n·n×8 through ldmatrix (16 bits) or plain loads; `transposed` reads A by the transposed ldmatrix.
-std::vector<float> run_mma(Mma kind, std::span<const float> a, std::span<const float> b, int k, bool transposed);
+std::vector<float> run_mma(Mma kind, std::span<const float> a, std::span<const float> b, int k,
+                           bool transposed);
 std::vector<float> run_graph(std::span<const float> values, int launches);
 
 }  // namespace voxot::testing

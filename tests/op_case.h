@@ -74,7 +74,8 @@ inline const std::vector<Device>& devices() {
 inline Tensor guarded(const Shape& shape, const std::vector<double>& values, DType dtype, double guard,
                       Device device = Device::cpu) {
   const Tensor all = Tensor::full({shape.count() + 2 * kGuard}, guard, dtype);
-  if (!values.empty()) all.window(kGuard, shape).copy_from(Tensor::from(shape, std::span<const double>(values)));
+  if (!values.empty())
+    all.window(kGuard, shape).copy_from(Tensor::from(shape, std::span<const double>(values)));
   return all.to(device).window(kGuard, shape);
 }
 
@@ -107,7 +108,8 @@ class OpDriver {
   [[nodiscard]] Tensor functional(DType dtype, std::uint64_t seed) const {
     return Tensor::from(
         output_shape_,
-        std::span<const double>(test_values(output_shape_.count(), Values::normal, 1000 + seed)), dtype, device_);
+        std::span<const double>(test_values(output_shape_.count(), Values::normal, 1000 + seed)), dtype,
+        device_);
   }
 
   /// Runs the op once for each seed on one tape, and Σ of the functionals backward.

@@ -1,4 +1,5 @@
-// The autotuner of the convolutions. A line of its file: the call, a tab, the variant, a tab, the microseconds.
+// The autotuner of the convolutions. A line of its file: the call, a tab, the variant, a tab, the
+// microseconds.
 #include "kernels/cuda/conv3d_autotune.h"
 
 #include <algorithm>
@@ -45,7 +46,8 @@ std::filesystem::path default_file() {
     return {};
   }
   const simt::DeviceProperties& p = simt::device_properties();
-  std::string name = fmt::format("{}-{}-sm_{}{}-{}.tsv", kFormat, p.name, p.major, p.minor, p.multiprocessors);
+  std::string name =
+      fmt::format("{}-{}-sm_{}{}-{}.tsv", kFormat, p.name, p.major, p.minor, p.multiprocessors);
   std::replace(name.begin(), name.end(), ' ', '_');
   std::replace(name.begin(), name.end(), '/', '_');
   return folder / "voxot" / name;
@@ -64,8 +66,8 @@ void load(State& s) {
     std::istringstream fields(line);
     std::string call;
     Decision d;
-    const bool whole = static_cast<bool>(std::getline(fields, call, '\t') && std::getline(fields, d.variant, '\t') &&
-                                         fields >> d.microseconds);
+    const bool whole = static_cast<bool>(std::getline(fields, call, '\t') &&
+                                         std::getline(fields, d.variant, '\t') && fields >> d.microseconds);
     VOXOT_CHECK(whole || !pinned, "autotune: {}: no choice in the line '{}'", s.options.file.string(), line);
     if (whole) s.decisions[call] = d;
   }
@@ -82,7 +84,8 @@ void remember(const State& s, const std::string& call, const Decision& d) {
 
 std::size_t output_bytes(const ConvCall& c) {
   const Conv3dParams& p = c.params;
-  if (c.pass == ConvPass::grad_weight) return static_cast<std::size_t>(p.weight_count()) * (c.dtype == DType::f64 ? 8 : 4);
+  if (c.pass == ConvPass::grad_weight)
+    return static_cast<std::size_t>(p.weight_count()) * (c.dtype == DType::f64 ? 8 : 4);
   const std::int64_t count = c.pass == ConvPass::forward ? p.batch * p.out_voxels() * p.out_channels
                                                          : p.batch * p.in_voxels() * p.in_channels;
   return static_cast<std::size_t>(count) * size_of(c.dtype);
@@ -126,12 +129,14 @@ const ConvVariant* find(const ConvCall& call, std::string_view name) {
 }  // namespace
 
 std::string describe(const ConvCall& c) {
-  const auto triple = [](const std::array<std::int64_t, 3>& t) { return fmt::format("{}x{}x{}", t[0], t[1], t[2]); };
+  const auto triple = [](const std::array<std::int64_t, 3>& t) {
+    return fmt::format("{}x{}x{}", t[0], t[1], t[2]);
+  };
   const Conv3dParams& p = c.params;
   const char* type = c.dtype == DType::f32 && c.math == ConvMath::tf32 ? "tf32" : name_of(c.dtype);
-  return fmt::format("{} {} N{} {} C{}-{} k{} s{} p{} d{}", name_of(c.pass), type, p.batch, triple(p.in_extent),
-                     p.in_channels, p.out_channels, triple(p.kernel), triple(p.stride), triple(p.padding),
-                     triple(p.dilation));
+  return fmt::format("{} {} N{} {} C{}-{} k{} s{} p{} d{}", name_of(c.pass), type, p.batch,
+                     triple(p.in_extent), p.in_channels, p.out_channels, triple(p.kernel), triple(p.stride),
+                     triple(p.padding), triple(p.dilation));
 }
 
 const ConvVariant& rule_of_thumb(const ConvCall& c) {
@@ -145,8 +150,11 @@ const ConvVariant& rule_of_thumb(const ConvCall& c) {
     order.push_back(width > 32 ? "implicit_gemm_64x128" : "implicit_gemm_32x128");
   } else {
     const std::int64_t blocks = (rows + 127) / 128 * ((width + 127) / 128);
-    if (width > 64 && blocks >= simt::device_properties().multiprocessors) order.push_back("implicit_gemm_128x128");
-    if (width > 32) order.push_back(blocks < simt::device_properties().multiprocessors ? "implicit_gemm_64x64" : "implicit_gemm_128x64");
+    if (width > 64 && blocks >= simt::device_properties().multiprocessors)
+      order.push_back("implicit_gemm_128x128");
+    if (width > 32)
+      order.push_back(blocks < simt::device_properties().multiprocessors ? "implicit_gemm_64x64"
+                                                                         : "implicit_gemm_128x64");
     order.push_back(width > 16 ? "implicit_gemm_128x32" : "implicit_gemm_128x16");
   }
   order.push_back(rows > 4096 ? "tiled_128x64" : "tiled_64x64");
@@ -191,8 +199,9 @@ void configure(const kernels::AutotuneOptions& options) {
       const auto all = variants(pass);
       return std::any_of(all.begin(), all.end(), [&](const ConvVariant& v) { return d.variant == v.name; });
     };
-    VOXOT_CHECK(options.mode != kernels::Autotune::pinned || known(ConvPass::forward) || known(ConvPass::grad_weight),
-                "autotune: {}: no variant {} (for {})", options.file.string(), d.variant, call);
+    VOXOT_CHECK(
+        options.mode != kernels::Autotune::pinned || known(ConvPass::forward) || known(ConvPass::grad_weight),
+        "autotune: {}: no variant {} (for {})", options.file.string(), d.variant, call);
   }
 }
 
@@ -202,8 +211,9 @@ std::vector<kernels::KernelChoice> choices() {
   load(s);
   std::vector<kernels::KernelChoice> list;
   for (const auto& [call, d] : s.decisions) {
-    list.push_back({call, d.variant,
-                    d.microseconds > 0 ? fmt::format("measured {:.1f} us", d.microseconds) : "rule of thumb"});
+    list.push_back(
+        {call, d.variant,
+         d.microseconds > 0 ? fmt::format("measured {:.1f} us", d.microseconds) : "rule of thumb"});
   }
   return list;
 }

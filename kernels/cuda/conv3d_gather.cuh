@@ -1,10 +1,10 @@
 #pragma once
-// Forward and grad_input seen as one product: row m of the result is a voxel, the summed axis runs over (tap, channel)
-// of the gathered tensor, which is x for forward and grad_y for grad_input.
+// Forward and grad_input seen as one product: row m of the result is a voxel, the summed axis runs over (tap,
+// channel) of the gathered tensor, which is x for forward and grad_y for grad_input.
 //
-// Along each axis the gathered position is  m·step + offset0 + tap·offset_step. grad_input of stride s falls into s³
-// classes of voxels: those of one residue mod s meet the same taps, every (s/gcd(s, dilation))th, so that each class
-// is a convolution of stride 1 with fewer taps and nothing is multiplied by an inserted zero.
+// Along each axis the gathered position is  m·step + offset0 + tap·offset_step. grad_input of stride s falls
+// into s³ classes of voxels: those of one residue mod s meet the same taps, every (s/gcd(s, dilation))th, so
+// that each class is a convolution of stride 1 with fewer taps and nothing is multiplied by an inserted zero.
 #include <numeric>
 
 #include "kernels/cuda/conv3d_variants.h"
@@ -33,7 +33,8 @@ struct GatherClass {
   GatherAxis axis[3];
 };
 
-inline constexpr int kMaxClasses = 8;  // stride up to 2 along each axis; larger strides are launched class by class
+inline constexpr int kMaxClasses =
+    8;  // stride up to 2 along each axis; larger strides are launched class by class
 
 struct GatherPlan {
   GatherClass classes[kMaxClasses];
@@ -81,7 +82,9 @@ inline GatherClass grad_input_class(const Conv3dParams& p, const std::array<std:
     // The first tap k with (residue + padding − k·dilation) divisible by the stride, if any.
     std::int64_t first = 0;
     while (first < tap_step && (residue[a] + p.padding[a] - first * d) % s != 0) ++first;
-    x.taps = first == tap_step || first >= p.kernel[a] ? 0 : static_cast<int>((p.kernel[a] - 1 - first) / tap_step + 1);
+    x.taps = first == tap_step || first >= p.kernel[a]
+                 ? 0
+                 : static_cast<int>((p.kernel[a] - 1 - first) / tap_step + 1);
     x.tap0 = static_cast<int>(first);
     x.tap_step = static_cast<int>(tap_step);
     x.offset0 = static_cast<int>((residue[a] + p.padding[a] - first * d) / s);
@@ -116,7 +119,9 @@ VOXOT_DEVICE std::int64_t result_row(const GatherClass& g, int row) {
   const int w = g.rows_w.take(row) * g.axis[2].out_step + g.axis[2].out_first;
   const int h = g.rows_h.take(row) * g.axis[1].out_step + g.axis[1].out_first;
   const int d = g.rows_d.take(row) * g.axis[0].out_step + g.axis[0].out_first;
-  return ((static_cast<std::int64_t>(row) * g.axis[0].out_extent + d) * g.axis[1].out_extent + h) * g.axis[2].out_extent + w;
+  return ((static_cast<std::int64_t>(row) * g.axis[0].out_extent + d) * g.axis[1].out_extent + h) *
+             g.axis[2].out_extent +
+         w;
 }
 
 /// A place on the summed axis: tap by tap, channels innermost. It moves forward only.
@@ -144,7 +149,9 @@ struct GatherPlace {
   }
 };
 
-VOXOT_DEVICE int summed_taps(const GatherClass& g) { return g.axis[0].taps * g.axis[1].taps * g.axis[2].taps; }
+VOXOT_DEVICE int summed_taps(const GatherClass& g) {
+  return g.axis[0].taps * g.axis[1].taps * g.axis[2].taps;
+}
 
 /// The gathered voxel of a row at a place, or −1 in the padding.
 VOXOT_DEVICE int gathered_voxel(const GatherClass& g, const GatherRow& row, const GatherPlace& place) {
@@ -188,8 +195,8 @@ GatherEpilogue<T> gather_epilogue(const ConvCall& c) {
 bool gather_fits(const Conv3dParams& p);
 /// Whether the channels of all that is gathered fill 16-byte chunks, aligned ones.
 bool takes_whole_chunks(const ConvCall& c);
-/// The weight as [columns, taps, channels] of the product in the storage type, in scratch memory unless it lies so
-/// already.
+/// The weight as [columns, taps, channels] of the product in the storage type, in scratch memory unless it
+/// lies so already.
 template <class T>
 const T* gather_weight(const Stream& stream, const ConvCall& call);
 

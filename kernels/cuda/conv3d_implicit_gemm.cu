@@ -1,10 +1,11 @@
 // Forward and grad_input as an implicit matrix product on tensor cores (conv3d_gather.cuh says which).
 //
-// A block computes Rows × Columns of the result in steps of 64 bytes along the summed axis (32 bf16 or 16 tf32 values).
-// The tiles of both factors come by cp.async through kStages buffers of swizzled shared memory; nothing of the im2col
-// matrix exists outside them. Channels that do not fill 16-byte chunks (3, 31, …) are gathered one by one.
-// Launch: grid.x = row tiles × column tiles (column tiles innermost, so that neighbours share the gathered rows in the
-// L2 cache), grid.z = class. Source: the structure of CUTLASS's implicit GEMM convolutions.
+// A block computes Rows × Columns of the result in steps of 64 bytes along the summed axis (32 bf16 or 16
+// tf32 values). The tiles of both factors come by cp.async through kStages buffers of swizzled shared memory;
+// nothing of the im2col matrix exists outside them. Channels that do not fill 16-byte chunks (3, 31, …) are
+// gathered one by one. Launch: grid.x = row tiles × column tiles (column tiles innermost, so that neighbours
+// share the gathered rows in the L2 cache), grid.z = class. Source: the structure of CUTLASS's implicit GEMM
+// convolutions.
 #include "kernels/cuda/conv3d_gather.cuh"
 #include "kernels/cuda/simt_runtime.h"
 
@@ -38,11 +39,13 @@ struct Loader {
   GatherRow rows[L::kRowPasses];
   GatherPlace place;
 
-  VOXOT_DEVICE Loader(const GatherPlan& p, const GatherClass& c, const T* in, const T* w, int first_row, int column)
+  VOXOT_DEVICE Loader(const GatherPlan& p, const GatherClass& c, const T* in, const T* w, int first_row,
+                      int column)
       : plan(p), g(c), input(in), weight(w), first_column(column), rows{}, place{0, {0, 0, 0}} {
     const int t = static_cast<int>(simt::thread_index().x);
     VOXOT_UNROLL
-    for (int i = 0; i < L::kRowPasses; ++i) rows[i] = gather_row(g, first_row + t / kChunksPerRow + i * L::kRowsPerPass);
+    for (int i = 0; i < L::kRowPasses; ++i)
+      rows[i] = gather_row(g, first_row + t / kChunksPerRow + i * L::kRowsPerPass);
     place.channel = t % kChunksPerRow * kChunk<T>;
     place.settle(g, plan.channels);
   }
@@ -53,7 +56,8 @@ struct Loader {
     VOXOT_UNROLL
     for (int e = 0; e < kChunk<T>; ++e) {
       const int voxel = at.inside(g) ? gathered_voxel(g, row, at) : -1;
-      chunk.values[e] = voxel < 0 ? stored<T>(0.0F) : input[static_cast<std::int64_t>(voxel) * plan.channels + at.channel];
+      chunk.values[e] =
+          voxel < 0 ? stored<T>(0.0F) : input[static_cast<std::int64_t>(voxel) * plan.channels + at.channel];
       ++at.channel;
       at.settle(g, plan.channels);
     }
@@ -71,7 +75,8 @@ struct Loader {
     return chunk;
   }
   VOXOT_DEVICE std::int64_t weight_index(int column, const GatherPlace& at) const {
-    return (static_cast<std::int64_t>(column) * plan.kernel_volume + at.kernel_tap(g)) * plan.channels + at.channel;
+    return (static_cast<std::int64_t>(column) * plan.kernel_volume + at.kernel_tap(g)) * plan.channels +
+           at.channel;
   }
 
   /// Brings the next step of both tiles into a stage and moves on.
@@ -84,7 +89,8 @@ struct Loader {
       std::byte* to = a + swizzled<kRowBytes>(t / kChunksPerRow + i * L::kRowsPerPass, chunk);
       if constexpr (Chunked) {
         const int voxel = inside ? gathered_voxel(g, rows[i], place) : -1;
-        const T* from = input + (voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * plan.channels + place.channel);
+        const T* from =
+            input + (voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * plan.channels + place.channel);
         simt::copy_async<kChunkBytes>(to, from, voxel >= 0);
       } else {
         *reinterpret_cast<Chunk<T>*>(to) = gather(rows[i], place);
@@ -109,10 +115,12 @@ struct Loader {
   }
 };
 
-/// Writes one lane's part of the result: of each 16×8 fragment rows l/4 and l/4 + 8, columns 2(l mod 4) and the next.
+/// Writes one lane's part of the result: of each 16×8 fragment rows l/4 and l/4 + 8, columns 2(l mod 4) and
+/// the next.
 template <class T, int WarpRows, int WarpColumns>
-VOXOT_DEVICE void write_result(const float (&acc)[WarpRows / 16][WarpColumns / 8][4], const GatherClass& g, int columns,
-                               int first_row, int first_column, const GatherEpilogue<T>& epilogue, T* output) {
+VOXOT_DEVICE void write_result(const float (&acc)[WarpRows / 16][WarpColumns / 8][4], const GatherClass& g,
+                               int columns, int first_row, int first_column,
+                               const GatherEpilogue<T>& epilogue, T* output) {
   const int lane = static_cast<int>(simt::lane());
   VOXOT_UNROLL
   for (int i = 0; i < WarpRows / 8; ++i) {
@@ -171,8 +179,8 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS((Tile<T, Rows, Columns, WarpRows, WarpColu
     const std::byte* stage = stages + step % kStages * L::kStageBytes;
     multiply_rows<T, WarpRows, WarpColumns>(acc, stage, warp_row, stage + L::kABytes, warp_column);
   }
-  write_result<T, WarpRows, WarpColumns>(acc, g, plan.columns, first_row + warp_row, first_column + warp_column, epilogue,
-                                         output);
+  write_result<T, WarpRows, WarpColumns>(acc, g, plan.columns, first_row + warp_row,
+                                         first_column + warp_column, epilogue, output);
 }
 
 template <class T, int Rows, int Columns, int WarpRows, int WarpColumns, bool Chunked>
@@ -182,16 +190,19 @@ void launch_tile(const Stream& stream, const ConvCall& c, const T* weight) {
     int rows = 0;
     for (int i = 0; i < classes; ++i) rows = plan.classes[i].rows > rows ? plan.classes[i].rows : rows;
     const unsigned tiles = simt::blocks_for(rows, Rows) * simt::blocks_for(plan.columns, Columns);
-    simt::launch({"conv3d implicit_gemm", {tiles, 1, static_cast<unsigned>(classes)}, {L::kThreads},
-                  std::size_t{kStages} * L::kStageBytes, stream},
-                 implicit_gemm<T, Rows, Columns, WarpRows, WarpColumns, Chunked>, plan, static_cast<const T*>(c.input), weight,
-                 gather_epilogue<T>(c), static_cast<T*>(c.output));
+    simt::launch({"conv3d implicit_gemm",
+                  {tiles, 1, static_cast<unsigned>(classes)},
+                  {L::kThreads},
+                  std::size_t{kStages} * L::kStageBytes,
+                  stream},
+                 implicit_gemm<T, Rows, Columns, WarpRows, WarpColumns, Chunked>, plan,
+                 static_cast<const T*>(c.input), weight, gather_epilogue<T>(c), static_cast<T*>(c.output));
   });
 }
 
 template <class T>
-VOXOT_KERNEL void arrange_weight(std::int64_t count, int taps, int in_channels, int out_channels, bool transposed,
-                                 const float* weight, T* to) {
+VOXOT_KERNEL void arrange_weight(std::int64_t count, int taps, int in_channels, int out_channels,
+                                 bool transposed, const float* weight, T* to) {
   for (std::int64_t i = simt::global_thread(); i < count; i += simt::global_threads()) {
     std::int64_t from = i;
     if (transposed) {
@@ -210,7 +221,8 @@ void run_tile(const Stream& stream, const ConvCall& c) {
     const T* weight = gather_weight<T>(stream, c);
     if (takes_whole_chunks(c)) {
       launch_tile<T, Rows, Columns, WarpRows, WarpColumns, true>(stream, c, weight);
-    } else if constexpr (Columns < 128) {  // the largest tile has no registers left for more; its variant takes no others
+    } else if constexpr (Columns < 128) {  // the largest tile has no registers left for more; its variant
+                                           // takes no others
       launch_tile<T, Rows, Columns, WarpRows, WarpColumns, false>(stream, c, weight);
     }
   };
@@ -233,13 +245,15 @@ bool gather_fits(const Conv3dParams& p) {
 template <class T>
 const T* gather_weight(const Stream& stream, const ConvCall& call) {
   const bool transposed = call.pass == ConvPass::grad_input;
-  if (std::is_same_v<T, float> && !transposed && chunk_aligned(call.other)) return static_cast<const T*>(call.other);
+  if (std::is_same_v<T, float> && !transposed && chunk_aligned(call.other))
+    return static_cast<const T*>(call.other);
   const std::int64_t count = call.params.weight_count();
   T* to = static_cast<T*>(simt::scratch(static_cast<std::size_t>(count) * sizeof(T)));
   const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(simt::blocks_for(count, 256), 4096));
   simt::launch({"conv3d arrange_weight", {blocks}, {256}, 0, stream}, arrange_weight<T>, count,
                static_cast<int>(call.params.kernel_volume()), static_cast<int>(call.params.in_channels),
-               static_cast<int>(call.params.out_channels), transposed, static_cast<const float*>(call.other), to);
+               static_cast<int>(call.params.out_channels), transposed, static_cast<const float*>(call.other),
+               to);
   return to;
 }
 template const Bf16* gather_weight<Bf16>(const Stream&, const ConvCall&);

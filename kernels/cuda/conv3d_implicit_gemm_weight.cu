@@ -1,11 +1,11 @@
-// grad_weight as an implicit matrix product on tensor cores: row q of the result is an output channel, column (tap, c)
-// an element of the kernel, and the summed axis runs over the voxels of the output.
+// grad_weight as an implicit matrix product on tensor cores: row q of the result is an output channel, column
+// (tap, c) an element of the kernel, and the summed axis runs over the voxels of the output.
 //
-// A block computes Rows × Columns of the result in steps of 64 / sizeof(T) voxels, brought by cp.async through kStages
-// buffers of swizzled shared memory whose rows run along the summed axis, so that fragments are read transposed. The
-// voxels are split between blocks (split-K); each writes its own partial result to scratch memory and a second kernel
-// adds them in order, so the sum is the same every time. Channels that do not fill 16-byte chunks are gathered one by one.
-// Launch: grid.x = row tiles × column tiles, grid.z = split.
+// A block computes Rows × Columns of the result in steps of 64 / sizeof(T) voxels, brought by cp.async
+// through kStages buffers of swizzled shared memory whose rows run along the summed axis, so that fragments
+// are read transposed. The voxels are split between blocks (split-K); each writes its own partial result to
+// scratch memory and a second kernel adds them in order, so the sum is the same every time. Channels that do
+// not fill 16-byte chunks are gathered one by one. Launch: grid.x = row tiles × column tiles, grid.z = split.
 #include "kernels/cuda/conv3d_weight.cuh"
 
 namespace voxot::cuda {
@@ -16,7 +16,7 @@ constexpr int kStages = 4;
 template <class T, int Rows, int Columns, int WarpRows, int WarpColumns>
 struct Tile {
   static constexpr int kThreads = Rows / WarpRows * (Columns / WarpColumns) * 32;
-  static constexpr int kStep = 64 / static_cast<int>(sizeof(T));  // voxels
+  static constexpr int kStep = 64 / static_cast<int>(sizeof(T));    // voxels
   static constexpr int kARow = Rows * static_cast<int>(sizeof(T));  // bytes
   static constexpr int kBRow = Columns * static_cast<int>(sizeof(T));
   static constexpr int kABytes = kStep * kARow;
@@ -27,7 +27,8 @@ struct Tile {
 
 /// grad_y: rows of the stage are voxels, contiguous in memory.
 template <class L, class T, bool Chunked>
-VOXOT_DEVICE void bring_gradient(const WeightPlan& p, const T* grad_y, int first_voxel, int first_row, std::byte* stage) {
+VOXOT_DEVICE void bring_gradient(const WeightPlan& p, const T* grad_y, int first_voxel, int first_row,
+                                 std::byte* stage) {
   VOXOT_UNROLL
   for (int i = static_cast<int>(simt::thread_index().x); i < L::kStep * L::kAChunks; i += L::kThreads) {
     const int row = i / L::kAChunks;
@@ -52,7 +53,8 @@ VOXOT_DEVICE void bring_gradient(const WeightPlan& p, const T* grad_y, int first
 
 /// x under each column's tap.
 template <class L, class T, bool Chunked>
-VOXOT_DEVICE void bring_input(const WeightPlan& p, const T* x, int first_voxel, int first_column, std::byte* stage) {
+VOXOT_DEVICE void bring_input(const WeightPlan& p, const T* x, int first_voxel, int first_column,
+                              std::byte* stage) {
   VOXOT_UNROLL
   for (int i = static_cast<int>(simt::thread_index().x); i < L::kStep * L::kBChunks; i += L::kThreads) {
     const int row = i / L::kBChunks;
@@ -63,7 +65,8 @@ VOXOT_DEVICE void bring_input(const WeightPlan& p, const T* x, int first_voxel, 
     if constexpr (Chunked) {
       const GatherPlace place = place_of(p, column);
       const int voxel = column < p.columns ? gathered_voxel(p.g, at, place) : -1;
-      const std::int64_t from = voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * p.in_channels + place.channel;
+      const std::int64_t from =
+          voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * p.in_channels + place.channel;
       simt::copy_async<kChunkBytes>(to, x + from, voxel >= 0);
     } else {
       Chunk<T> values;
@@ -80,7 +83,8 @@ VOXOT_DEVICE void bring_input(const WeightPlan& p, const T* x, int first_voxel, 
 }
 
 /// partial[split][q][column] ← this block's share of the sum.
-template <class T, int Rows, int Columns, int WarpRows, int WarpColumns, bool ChunkedInput, bool ChunkedGradient>
+template <class T, int Rows, int Columns, int WarpRows, int WarpColumns, bool ChunkedInput,
+          bool ChunkedGradient>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS((Tile<T, Rows, Columns, WarpRows, WarpColumns>::kThreads), 2)
     weight_gemm(WeightPlan p, const T* x, const T* grad_y, float* partial) {
   using L = Tile<T, Rows, Columns, WarpRows, WarpColumns>;
@@ -113,7 +117,8 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS((Tile<T, Rows, Columns, WarpRows, WarpColu
     simt::sync_block();
     bring(step + kStages - 1);
     const std::byte* stage = stages + step % kStages * L::kStageBytes;
-    multiply_columns<T, WarpRows, WarpColumns, L::kARow, L::kBRow>(acc, stage, warp_row, stage + L::kABytes, warp_column);
+    multiply_columns<T, WarpRows, WarpColumns, L::kARow, L::kBRow>(acc, stage, warp_row, stage + L::kABytes,
+                                                                   warp_column);
   }
 
   const int lane = static_cast<int>(simt::lane());
@@ -127,7 +132,8 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS((Tile<T, Rows, Columns, WarpRows, WarpColu
       VOXOT_UNROLL
       for (int e = 0; e < 2; ++e) {
         const int column = first_column + warp_column + 8 * j + 2 * (lane % 4) + e;
-        if (column < p.columns) to[static_cast<std::int64_t>(q) * p.columns + column] = acc[i / 2][j][2 * (i % 2) + e];
+        if (column < p.columns)
+          to[static_cast<std::int64_t>(q) * p.columns + column] = acc[i / 2][j][2 * (i % 2) + e];
       }
     }
   }
@@ -143,12 +149,18 @@ void run_typed(const Stream& stream, const ConvCall& c) {
   const bool chunked_input = p.in_channels % kChunk<T> == 0 && chunk_aligned(x);
   const bool chunked_gradient = p.out_channels % kChunk<T> == 0 && chunk_aligned(grad_y);
   const auto launch = [&]<bool Input, bool Gradient>() {
-    simt::launch({"conv3d_grad_weight implicit_gemm", p.grid(), {L::kThreads}, std::size_t{kStages} * L::kStageBytes, stream},
-                 weight_gemm<T, Rows, Columns, WarpRows, WarpColumns, Input, Gradient>, p, x, grad_y, partial);
+    simt::launch({"conv3d_grad_weight implicit_gemm",
+                  p.grid(),
+                  {L::kThreads},
+                  std::size_t{kStages} * L::kStageBytes,
+                  stream},
+                 weight_gemm<T, Rows, Columns, WarpRows, WarpColumns, Input, Gradient>, p, x, grad_y,
+                 partial);
   };
   if (chunked_input && chunked_gradient) {
     launch.template operator()<true, true>();
-  } else if constexpr (Rows < 128) {  // the largest tile has no registers left for more; its variant takes no others
+  } else if constexpr (Rows <
+                       128) {  // the largest tile has no registers left for more; its variant takes no others
     if (chunked_gradient) {
       launch.template operator()<false, true>();
     } else {

@@ -1,5 +1,6 @@
 // Direct convolution, the reference: one thread sums one output element in the contract's order of terms.
-// Volumes N×D×H×W×C, weights [C_out, kD, kH, kW, C_in]; the element index rides on grid.x. Any geometry, any type.
+// Volumes N×D×H×W×C, weights [C_out, kD, kH, kW, C_in]; the element index rides on grid.x. Any geometry, any
+// type.
 #include "kernels/cuda/conv3d_variants.h"
 #include "kernels/cuda/scalar.h"
 
@@ -28,7 +29,8 @@ struct Geometry {
   std::int64_t batch, in_channels, out_channels;
   std::int64_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
 
-  explicit Geometry(const Conv3dParams& p) : batch(p.batch), in_channels(p.in_channels), out_channels(p.out_channels) {
+  explicit Geometry(const Conv3dParams& p)
+      : batch(p.batch), in_channels(p.in_channels), out_channels(p.out_channels) {
     const auto o = p.out_extent();
     for (std::size_t a = 0; a < 3; ++a) {
       in[a] = p.in_extent[a];
@@ -41,7 +43,8 @@ struct Geometry {
   }
 };
 
-VOXOT_DEVICE std::int64_t row_of(std::int64_t n, const std::int64_t (&at)[3], const std::int64_t (&extent)[3]) {
+VOXOT_DEVICE std::int64_t row_of(std::int64_t n, const std::int64_t (&at)[3],
+                                 const std::int64_t (&extent)[3]) {
   return ((n * extent[0] + at[0]) * extent[1] + at[1]) * extent[2] + at[2];
 }
 
@@ -75,8 +78,8 @@ VOXOT_DEVICE F activated(ActivationKind kind, F slope, F v) {
 }
 
 template <class T>
-VOXOT_KERNEL void forward(Geometry g, const T* x, const Compute<T>* weight, const Compute<T>* bias, const T* residual,
-                          float scale, ActivationKind activation, float slope, T* y) {
+VOXOT_KERNEL void forward(Geometry g, const T* x, const Compute<T>* weight, const Compute<T>* bias,
+                          const T* residual, float scale, ActivationKind activation, float slope, T* y) {
   using F = Compute<T>;
   const std::int64_t i = simt::global_thread();
   if (i >= g.batch * g.out[0] * g.out[1] * g.out[2] * g.out_channels) return;
@@ -118,7 +121,8 @@ VOXOT_KERNEL void grad_input(Geometry g, const T* grad_y, const Compute<T>* weig
       for (tap[2] = 0; tap[2] < g.kernel[2]; ++tap[2], ++t) {
         if (!over_tap(g, v.at, tap, out)) continue;
         const T* row = grad_y + row_of(v.n, out, g.out) * g.out_channels;
-        for (std::int64_t q = 0; q < g.out_channels; ++q) sum += weight[(q * taps + t) * g.in_channels + c] * load(row[q]);
+        for (std::int64_t q = 0; q < g.out_channels; ++q)
+          sum += weight[(q * taps + t) * g.in_channels + c] * load(row[q]);
       }
     }
   }
@@ -152,9 +156,11 @@ VOXOT_KERNEL void grad_weight(Geometry g, const T* x, const T* grad_y, float sca
   put<W>(grad[i], static_cast<F>(scale) * sum);
 }
 
-/// A block sums 32 channels: warp t.y every 32nd row from t.y, then the 32 partial sums of each channel, in fixed order.
+/// A block sums 32 channels: warp t.y every 32nd row from t.y, then the 32 partial sums of each channel, in
+/// fixed order.
 template <class T, Write W>
-VOXOT_KERNEL void column_sum(std::int64_t rows, std::int64_t channels, const T* x, float scale, Compute<T>* y) {
+VOXOT_KERNEL void column_sum(std::int64_t rows, std::int64_t channels, const T* x, float scale,
+                             Compute<T>* y) {
   using F = Compute<T>;
   VOXOT_SHARED(partial, F[32][33]);
   const auto t = simt::thread_index();
@@ -174,10 +180,11 @@ template <class T>
 void run_forward(const Stream& stream, const ConvCall& c) {
   const Conv3dEpilogue& e = c.epilogue;
   const std::int64_t count = c.params.batch * c.params.out_voxels() * c.params.out_channels;
-  simt::launch({"conv3d_forward naive", {simt::blocks_for(count, kThreads)}, {kThreads}, 0, stream}, forward<T>,
-               Geometry(c.params), static_cast<const T*>(c.input), static_cast<const Compute<T>*>(c.other),
-               static_cast<const Compute<T>*>(e.bias), static_cast<const T*>(e.residual), e.scale, e.activation.kind,
-               e.activation.slope, static_cast<T*>(c.output));
+  simt::launch({"conv3d_forward naive", {simt::blocks_for(count, kThreads)}, {kThreads}, 0, stream},
+               forward<T>, Geometry(c.params), static_cast<const T*>(c.input),
+               static_cast<const Compute<T>*>(c.other), static_cast<const Compute<T>*>(e.bias),
+               static_cast<const T*>(e.residual), e.scale, e.activation.kind, e.activation.slope,
+               static_cast<T*>(c.output));
 }
 
 template <class T, Write W>
@@ -186,11 +193,16 @@ void run_gradient(const Stream& stream, const ConvCall& c) {
   const auto* input = static_cast<const T*>(c.input);
   if (c.pass == ConvPass::grad_input) {
     const std::int64_t count = c.params.batch * c.params.in_voxels() * c.params.in_channels;
-    return simt::launch({"conv3d_grad_input naive", {simt::blocks_for(count, kThreads)}, {kThreads}, 0, stream},
-                        grad_input<T, W>, g, input, static_cast<const Compute<T>*>(c.other), c.epilogue.scale,
-                        static_cast<T*>(c.output));
+    return simt::launch(
+        {"conv3d_grad_input naive", {simt::blocks_for(count, kThreads)}, {kThreads}, 0, stream},
+        grad_input<T, W>, g, input, static_cast<const Compute<T>*>(c.other), c.epilogue.scale,
+        static_cast<T*>(c.output));
   }
-  simt::launch({"conv3d_grad_weight naive", {simt::blocks_for(c.params.weight_count(), kThreads)}, {kThreads}, 0, stream},
+  simt::launch({"conv3d_grad_weight naive",
+                {simt::blocks_for(c.params.weight_count(), kThreads)},
+                {kThreads},
+                0,
+                stream},
                grad_weight<T, W>, g, input, static_cast<const T*>(c.other), c.epilogue.scale,
                static_cast<Compute<T>*>(c.output));
 }
@@ -204,12 +216,13 @@ void conv3d_naive(const Stream& stream, const ConvCall& call) {
   });
 }
 
-void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels, const void* grad_y,
-                      float scale, void* grad_bias, Write write) {
+void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
+                      const void* grad_y, float scale, void* grad_bias, Write write) {
   with_type(dtype, [&]<class T>() {
     with_write(write, [&]<Write W>() {
-      simt::launch({"conv3d_grad_bias", {simt::blocks_for(channels, 32)}, {32, 32}, 0, stream}, column_sum<T, W>, rows,
-                   channels, static_cast<const T*>(grad_y), scale, static_cast<Compute<T>*>(grad_bias));
+      simt::launch({"conv3d_grad_bias", {simt::blocks_for(channels, 32)}, {32, 32}, 0, stream},
+                   column_sum<T, W>, rows, channels, static_cast<const T*>(grad_y), scale,
+                   static_cast<Compute<T>*>(grad_bias));
     });
   });
 }

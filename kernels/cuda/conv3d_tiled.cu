@@ -1,10 +1,11 @@
-// All three passes in fp32 by tiles of shared memory, without tensor cores: every product and sum is an fp32 one.
+// All three passes in fp32 by tiles of shared memory, without tensor cores: every product and sum is an fp32
+// one.
 //
-// A block of 256 threads computes Rows × Columns of the product (conv3d_gather.cuh, conv3d_weight.cuh say which) in steps
-// of 16 along the summed axis; a thread holds 1/256 of it in registers. The next step's values are fetched into registers
-// while this step's are multiplied, and stored into the other of two buffers. Both tiles lie with the summed axis
-// outermost, so that a thread reads its rows and columns as 16-byte vectors.
-// Launch: grid.x = row tiles × column tiles, grid.z = class or split.
+// A block of 256 threads computes Rows × Columns of the product (conv3d_gather.cuh, conv3d_weight.cuh say
+// which) in steps of 16 along the summed axis; a thread holds 1/256 of it in registers. The next step's
+// values are fetched into registers while this step's are multiplied, and stored into the other of two
+// buffers. Both tiles lie with the summed axis outermost, so that a thread reads its rows and columns as
+// 16-byte vectors. Launch: grid.x = row tiles × column tiles, grid.z = class or split.
 #include "kernels/cuda/conv3d_weight.cuh"
 
 namespace voxot::cuda {
@@ -55,7 +56,9 @@ VOXOT_DEVICE Quad gather(const GatherPlan& p, const GatherClass& g, const float*
   Quad quad{};
   if constexpr (Chunked) {
     const int voxel = at.inside(g) ? gathered_voxel(g, row, at) : -1;
-    if (voxel >= 0) quad = *reinterpret_cast<const Quad*>(input + static_cast<std::int64_t>(voxel) * p.channels + at.channel);
+    if (voxel >= 0)
+      quad =
+          *reinterpret_cast<const Quad*>(input + static_cast<std::int64_t>(voxel) * p.channels + at.channel);
   } else {
     VOXOT_UNROLL
     for (int e = 0; e < kQuad; ++e) {
@@ -76,7 +79,8 @@ VOXOT_DEVICE Quad gather_weights(const GatherPlan& p, const GatherClass& g, cons
   VOXOT_UNROLL
   for (int e = 0; e < kQuad; ++e) {
     if (!at.inside(g)) break;
-    const std::int64_t from = (static_cast<std::int64_t>(column) * p.kernel_volume + at.kernel_tap(g)) * p.channels + at.channel;
+    const std::int64_t from =
+        (static_cast<std::int64_t>(column) * p.kernel_volume + at.kernel_tap(g)) * p.channels + at.channel;
     if constexpr (Chunked) return *reinterpret_cast<const Quad*>(weight + from);
     quad.values[e] = weight[from];
     ++at.channel;
@@ -87,7 +91,8 @@ VOXOT_DEVICE Quad gather_weights(const GatherPlan& p, const GatherClass& g, cons
 
 template <int Rows, int Columns, bool Chunked>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 2)
-    tiled_gather(GatherPlan plan, const float* input, const float* weight, GatherEpilogue<float> epilogue, float* output) {
+    tiled_gather(GatherPlan plan, const float* input, const float* weight, GatherEpilogue<float> epilogue,
+                 float* output) {
   constexpr int kOwnRows = Rows / 16;
   constexpr int kOwnColumns = Columns / 16;
   constexpr int kPasses = Rows * kDepth / kQuad / kThreads;
@@ -126,7 +131,8 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 2)
       VOXOT_UNROLL
       for (int i = 0; i < kPasses; ++i) tiles.a[buffer][place_in_step + e][t / 4 + 64 * i] = a[i].values[e];
       VOXOT_UNROLL
-      for (int i = 0; i < kColumnPasses; ++i) tiles.b[buffer][place_in_step + e][t / 4 + 64 * i] = b[i].values[e];
+      for (int i = 0; i < kColumnPasses; ++i)
+        tiles.b[buffer][place_in_step + e][t / 4 + 64 * i] = b[i].values[e];
     }
   };
 
@@ -177,7 +183,8 @@ VOXOT_DEVICE Quad gather_columns(const WeightPlan& p, const float* x, int voxel_
 }
 
 template <bool Chunked>
-VOXOT_DEVICE Quad gather_gradient(const WeightPlan& p, const float* grad_y, int voxel, int q, int last_voxel) {
+VOXOT_DEVICE Quad gather_gradient(const WeightPlan& p, const float* grad_y, int voxel, int q,
+                                  int last_voxel) {
   Quad quad{};
   if (voxel >= last_voxel || q >= p.out_channels) return quad;
   const float* from = grad_y + static_cast<std::int64_t>(voxel) * p.out_channels + q;
@@ -226,9 +233,11 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 2)
   };
   const auto store = [&](int buffer) {
     VOXOT_UNROLL
-    for (int i = 0; i < kRowQuads; ++i) *reinterpret_cast<Quad*>(&tiles.a[buffer][k][64 * i + t % 16 * kQuad]) = a[i];
+    for (int i = 0; i < kRowQuads; ++i)
+      *reinterpret_cast<Quad*>(&tiles.a[buffer][k][64 * i + t % 16 * kQuad]) = a[i];
     VOXOT_UNROLL
-    for (int i = 0; i < kColumnQuads; ++i) *reinterpret_cast<Quad*>(&tiles.b[buffer][k][64 * i + t % 16 * kQuad]) = b[i];
+    for (int i = 0; i < kColumnQuads; ++i)
+      *reinterpret_cast<Quad*>(&tiles.b[buffer][k][64 * i + t % 16 * kQuad]) = b[i];
   };
 
   float acc[kOwnRows][kOwnColumns] = {};
@@ -270,7 +279,8 @@ void run_gather(const Stream& stream, const ConvCall& c) {
     const unsigned tiles = simt::blocks_for(rows, Rows) * simt::blocks_for(plan.columns, Columns);
     simt::launch({"conv3d tiled", {tiles, 1, static_cast<unsigned>(classes)}, {kThreads}, 0, stream},
                  chunked ? tiled_gather<Rows, Columns, true> : tiled_gather<Rows, Columns, false>, plan,
-                 static_cast<const float*>(c.input), weight, gather_epilogue<float>(c), static_cast<float*>(c.output));
+                 static_cast<const float*>(c.input), weight, gather_epilogue<float>(c),
+                 static_cast<float*>(c.output));
   });
 }
 
@@ -279,8 +289,8 @@ void run_weight(const Stream& stream, const ConvCall& c) {
   const WeightPlan p(c.params, Rows, Columns, kDepth);
   float* partial = weight_partials(p);
   simt::launch({"conv3d_grad_weight tiled", p.grid(), {kThreads}, 0, stream},
-               takes_whole_chunks(c) ? tiled_weight<Rows, Columns, true> : tiled_weight<Rows, Columns, false>, p,
-               static_cast<const float*>(c.input), static_cast<const float*>(c.other), partial);
+               takes_whole_chunks(c) ? tiled_weight<Rows, Columns, true> : tiled_weight<Rows, Columns, false>,
+               p, static_cast<const float*>(c.input), static_cast<const float*>(c.other), partial);
   add_partials(stream, p, partial, c);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// The variants of each convolution pass, among which conv3d.cu chooses. A variant is named by its technique and
-// computes the whole pass: what the contract in kernels/conv3d.h says, epilogue included.
+// The variants of each convolution pass, among which conv3d.cu chooses. A variant is named by its technique
+// and computes the whole pass: what the contract in kernels/conv3d.h says, epilogue included.
 #include <span>
 #include <string>
 
@@ -16,8 +16,8 @@ constexpr const char* name_of(ConvPass pass) {
 /// How fp32 storage is multiplied: in fp32, or rounded to tf32 on tensor cores.
 enum class ConvMath : std::uint8_t { exact, tf32 };
 
-/// One call of a pass. `input` is x (forward, grad_weight) or grad_y (grad_input); `other` is the weight, or grad_y
-/// for grad_weight.
+/// One call of a pass. `input` is x (forward, grad_weight) or grad_y (grad_input); `other` is the weight, or
+/// grad_y for grad_weight.
 struct ConvCall {
   ConvPass pass = ConvPass::forward;
   DType dtype = DType::f32;
@@ -68,7 +68,7 @@ void conv3d_weight_gemm_128x128(const Stream& stream, const ConvCall& call);
 void conv3d_weight_gemm_64x128(const Stream& stream, const ConvCall& call);
 void conv3d_weight_gemm_32x128(const Stream& stream, const ConvCall& call);
 /// grad_bias[q] ← or += scale·Σ grad_y over rows × channels.
-void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels, const void* grad_y,
-                      float scale, void* grad_bias, Write write);
+void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
+                      const void* grad_y, float scale, void* grad_bias, Write write);
 
 }  // namespace voxot::cuda

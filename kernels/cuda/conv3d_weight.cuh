@@ -1,6 +1,6 @@
 #pragma once
-// grad_weight seen as a product: row q is an output channel, column (tap, c) an element of the kernel, and the summed
-// axis runs over the voxels of the output, which are split between blocks (split-K).
+// grad_weight seen as a product: row q is an output channel, column (tap, c) an element of the kernel, and
+// the summed axis runs over the voxels of the output, which are split between blocks (split-K).
 #include "kernels/cuda/conv3d_gather.cuh"
 
 namespace voxot::cuda {
@@ -17,7 +17,9 @@ struct WeightPlan {
 
   /// For tiles of rows × columns and steps of `step` voxels.
   WeightPlan(const Conv3dParams& p, int tile_rows, int tile_columns, int step);
-  [[nodiscard]] simt::Dim3 grid() const { return {static_cast<unsigned>(tiles), 1, static_cast<unsigned>(splits)}; }
+  [[nodiscard]] simt::Dim3 grid() const {
+    return {static_cast<unsigned>(tiles), 1, static_cast<unsigned>(splits)};
+  }
 };
 
 /// Scratch memory for splits × out_channels × columns.

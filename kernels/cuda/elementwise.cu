@@ -160,8 +160,8 @@ void linear_combination_at_cuda(const Stream& stream, DType dtype, std::int64_t 
   });
 }
 
-void multiply_cuda(const Stream& stream, DType dtype, std::int64_t count, const void* x, const void* y, void* z,
-                   Write write) {
+void multiply_cuda(const Stream& stream, DType dtype, std::int64_t count, const void* x, const void* y,
+                   void* z, Write write) {
   with_type(dtype, [&]<class T>() {
     with_write(write, [&]<Write W>() {
       map<W>(stream, "multiply", count, Flat{}, Multiply{}, static_cast<T*>(z), static_cast<const T*>(x),

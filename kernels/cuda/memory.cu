@@ -8,20 +8,27 @@ namespace voxot::kernels {
 namespace {
 
 const Implement registered[] = {
-    {allocate, Device::cuda, [](const Stream&, std::size_t bytes, void** block) { *block = simt::allocate(bytes); }},
+    {allocate, Device::cuda,
+     [](const Stream&, std::size_t bytes, void** block) { *block = simt::allocate(bytes); }},
     {deallocate, Device::cuda, [](const Stream&, void* block) { simt::free(block); }},
     {recycle, Device::cuda,
-     [](const Stream&, void* block, std::size_t bytes, std::size_t capacity) { simt::recycle(block, bytes, capacity); }},
+     [](const Stream&, void* block, std::size_t bytes, std::size_t capacity) {
+       simt::recycle(block, bytes, capacity);
+     }},
     {copy_bytes, Device::cuda,
-     [](const Stream& stream, void* to, const void* from, std::size_t bytes) { simt::copy(stream, to, from, bytes); }},
+     [](const Stream& stream, void* to, const void* from, std::size_t bytes) {
+       simt::copy(stream, to, from, bytes);
+     }},
     {synchronize, Device::cuda, [](const Stream& stream) { simt::synchronize(stream); }},
     {count_devices, Device::cuda, [](const Stream&, int* count) { *count = simt::device_count(); }},
-    {build_mode, Device::cuda, [](const Stream&, std::string* mode) { *mode = simt::emulated() ? "emulated" : "on"; }},
+    {build_mode, Device::cuda,
+     [](const Stream&, std::string* mode) { *mode = simt::emulated() ? "emulated" : "on"; }},
     {allocate_pinned, Device::cuda,
      [](const Stream&, std::size_t bytes, void** block) { *block = simt::allocate_pinned(bytes); }},
     {free_pinned, Device::cuda, [](const Stream&, void* block) { simt::free_pinned(block); }},
     {create_event, Device::cuda, [](const Stream&, void** event) { *event = new simt::Event; }},
-    {destroy_event, Device::cuda, [](const Stream&, void* event) { delete static_cast<simt::Event*>(event); }},
+    {destroy_event, Device::cuda,
+     [](const Stream&, void* event) { delete static_cast<simt::Event*>(event); }},
     {record_event, Device::cuda,
      [](const Stream& stream, void* event) { static_cast<simt::Event*>(event)->record(stream); }},
     {wait_event, Device::cuda, [](const Stream&, void* event) { static_cast<simt::Event*>(event)->wait(); }},
@@ -30,7 +37,8 @@ const Implement registered[] = {
      [](const Stream& stream, void** graph) { *graph = new simt::Graph(simt::Graph::end(stream)); }},
     {launch_graph, Device::cuda,
      [](const Stream& stream, void* graph) { static_cast<simt::Graph*>(graph)->launch(stream); }},
-    {destroy_graph, Device::cuda, [](const Stream&, void* graph) { delete static_cast<simt::Graph*>(graph); }},
+    {destroy_graph, Device::cuda,
+     [](const Stream&, void* graph) { delete static_cast<simt::Graph*>(graph); }},
     {kernels::describe_device, Device::cuda,
      [](const Stream&, std::string* text) { *text = simt::describe_device(); }},
     {main_stream, Device::cuda, [](const Stream&, void** handle) { *handle = simt::create_stream(); }},

@@ -1,7 +1,8 @@
 #pragma once
 // Everything that a kernel may use of a CUDA device, and nothing else of CUDA is used anywhere. The same .cu
-// files compile with nvcc (simt_device.h) and with the host's compiler (simt_emulation.h), where each thread of
-// a block is a fiber and every access is checked. Names follow the CUDA C++ Programming Guide and the PTX ISA.
+// files compile with nvcc (simt_device.h) and with the host's compiler (simt_emulation.h), where each thread
+// of a block is a fiber and every access is checked. Names follow the CUDA C++ Programming Guide and the PTX
+// ISA.
 //
 //   VOXOT_KERNEL void scale(std::int64_t n, float a, const float* x, float* y) {
 //     const std::int64_t i = simt::global_thread();
@@ -11,16 +12,16 @@
 //
 // In a kernel:
 //   VOXOT_KERNEL, VOXOT_DEVICE             a kernel, a function that kernels call
-//   VOXOT_LAUNCH_BOUNDS(threads, blocks)   after VOXOT_KERNEL: threads of a block, blocks wanted on a multiprocessor
-//   VOXOT_SHARED(name, Type);              static shared memory: VOXOT_SHARED(tile, float[32][33]);
-//   dynamic_shared<T>()                    the launch's dynamic shared memory, aligned to 128 bytes
-//   thread_index() block_index() block_extent() grid_extent() lane() warp() global_thread() global_threads()
-//   sync_block() sync_warp(mask)
-//   shuffle(v, lane) shuffle_xor(v, mask) shuffle_down(v, delta) ballot(p) any(p) all(p) match_any(word)
-//   atomic_add atomic_max atomic_exchange atomic_compare_exchange
-//   copy_async<Bytes>(shared, global, valid) commit_copies() wait_copies<N>()     cp.async; 4, 8 or 16 bytes
-//   load_matrix_x4(registers, row) load_matrix_x4_transposed(registers, row)      ldmatrix, 8×8 matrices of 16 bits
-//   mma_bf16 mma_f16 (m16n8k16), mma_tf32 (m16n8k8): d += a·b, row·col, fp32 accumulators
+//   VOXOT_LAUNCH_BOUNDS(threads, blocks)   after VOXOT_KERNEL: threads of a block, blocks wanted on a
+//   multiprocessor VOXOT_SHARED(name, Type);              static shared memory: VOXOT_SHARED(tile,
+//   float[32][33]); dynamic_shared<T>()                    the launch's dynamic shared memory, aligned to 128
+//   bytes thread_index() block_index() block_extent() grid_extent() lane() warp() global_thread()
+//   global_threads() sync_block() sync_warp(mask) shuffle(v, lane) shuffle_xor(v, mask) shuffle_down(v,
+//   delta) ballot(p) any(p) all(p) match_any(word) atomic_add atomic_max atomic_exchange
+//   atomic_compare_exchange copy_async<Bytes>(shared, global, valid) commit_copies() wait_copies<N>()
+//   cp.async; 4, 8 or 16 bytes load_matrix_x4(registers, row) load_matrix_x4_transposed(registers, row)
+//   ldmatrix, 8×8 matrices of 16 bits mma_bf16 mma_f16 (m16n8k16), mma_tf32 (m16n8k8): d += a·b, row·col,
+//   fp32 accumulators
 // Warp functions take every lane of the warp unless a mask says otherwise.
 #include <cstddef>
 #include <cstdint>

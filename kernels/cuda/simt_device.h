@@ -39,7 +39,9 @@ template <class T>
 VOXOT_DEVICE T shuffle_down(T value, unsigned delta, unsigned mask = 0xFFFFFFFFU) {
   return __shfl_down_sync(mask, value, delta);
 }
-VOXOT_DEVICE unsigned ballot(bool predicate, unsigned mask = 0xFFFFFFFFU) { return __ballot_sync(mask, predicate); }
+VOXOT_DEVICE unsigned ballot(bool predicate, unsigned mask = 0xFFFFFFFFU) {
+  return __ballot_sync(mask, predicate);
+}
 VOXOT_DEVICE bool any(bool predicate, unsigned mask = 0xFFFFFFFFU) { return __any_sync(mask, predicate); }
 VOXOT_DEVICE bool all(bool predicate, unsigned mask = 0xFFFFFFFFU) { return __all_sync(mask, predicate); }
 VOXOT_DEVICE unsigned match_any(std::uint32_t word, unsigned mask = 0xFFFFFFFFU) {
@@ -81,7 +83,8 @@ VOXOT_DEVICE void copy_async(void* shared, const void* global, bool valid = true
   static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16);
   const int size = valid ? Bytes : 0;
   if constexpr (Bytes == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(size)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
+                 "r"(size)
                  : "memory");
   } else {
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(shared)), "l"(global),
@@ -96,8 +99,8 @@ VOXOT_DEVICE void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
-/// Lane l names the address of row l mod 8 of matrix l div 8 (16 bytes, aligned); register i receives of matrix i
-/// the elements (l/4, 2·(l%4)) and (l/4, 2·(l%4) + 1).
+/// Lane l names the address of row l mod 8 of matrix l div 8 (16 bytes, aligned); register i receives of
+/// matrix i the elements (l/4, 2·(l%4)) and (l/4, 2·(l%4) + 1).
 VOXOT_DEVICE void load_matrix_x4(std::uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -114,23 +117,26 @@ VOXOT_DEVICE void load_matrix_x4_transposed(std::uint32_t (&r)[4], const void* r
 
 /// d += a·b over 16×8×16; fragments as PTX lays them out.
 VOXOT_DEVICE void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-               "{%0,%1,%2,%3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 VOXOT_DEVICE void mma_f16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-               "{%0,%1,%2,%3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 /// d += a·b over 16×8×8; the low 13 bits of every operand are ignored.
 VOXOT_DEVICE void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-               "{%0,%1,%2,%3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 inline void check(cudaError_t status, const char* what) {
@@ -142,8 +148,8 @@ template <class... P, class... A>
 void launch(const Launch& l, void (*kernel)(P...), A&&... arguments) {
   nvtxRangePushA(l.name);
   if (l.shared_bytes > 48 * 1024) {
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(l.shared_bytes)),
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                               cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(l.shared_bytes)),
           l.name);
   }
   kernel<<<dim3(l.grid.x, l.grid.y, l.grid.z), dim3(l.block.x, l.block.y, l.block.z), l.shared_bytes,

@@ -105,7 +105,9 @@ bool run_warp(BlockState& b, unsigned first, unsigned last) {
   return any;
 }
 
-std::string thread_text(const Fiber& f) { return fmt::format("({}, {}, {})", f.thread.x, f.thread.y, f.thread.z); }
+std::string thread_text(const Fiber& f) {
+  return fmt::format("({}, {}, {})", f.thread.x, f.thread.y, f.thread.z);
+}
 
 /// Called when no thread can go on: all done, all at one barrier, or a fault.
 bool release_barrier(BlockState& b) {
@@ -114,8 +116,8 @@ bool release_barrier(BlockState& b) {
   for (unsigned t = 0; t < b.threads; ++t) {
     Fiber& f = b.fibers[t];
     if (f.state == State::in_warp_function) {
-      block_fault(b, fmt::format("thread {} waits in the warp function at {} for lanes that never come", thread_text(f),
-                                 text(f.where)));
+      block_fault(b, fmt::format("thread {} waits in the warp function at {} for lanes that never come",
+                                 thread_text(f), text(f.where)));
       return false;
     }
     (f.state == State::at_barrier ? waiting : absent) = &f;
@@ -198,7 +200,8 @@ std::string text(const std::source_location& where) {
 void block_fault(BlockState& b, const std::string& what) {
   const std::lock_guard lock(b.run->mutex);
   if (!b.run->failed) {
-    b.run->fault = fmt::format("{}: block ({}, {}, {}): {}", b.run->launch->name, b.block.x, b.block.y, b.block.z, what);
+    b.run->fault =
+        fmt::format("{}: block ({}, {}, {}): {}", b.run->launch->name, b.block.x, b.block.y, b.block.z, what);
   }
   b.run->failed = true;
 }
@@ -214,39 +217,45 @@ void fault(const std::string& what) {
 
 void run_now(const Launch& l, const Call& call) {
   const std::uint64_t threads = std::uint64_t{l.block.x} * l.block.y * l.block.z;
-  VOXOT_CHECK(threads > 0 && threads <= target().threads_per_block, "{}: blocks of {} threads; the target takes 1 to {}",
-              l.name, threads, target().threads_per_block);
+  VOXOT_CHECK(threads > 0 && threads <= target().threads_per_block,
+              "{}: blocks of {} threads; the target takes 1 to {}", l.name, threads,
+              target().threads_per_block);
   VOXOT_CHECK(l.grid.x > 0 && l.grid.x <= 0x7FFFFFFFU && l.grid.y > 0 && l.grid.y <= 65535 && l.grid.z > 0 &&
                   l.grid.z <= 65535,
               "{}: a grid of {}×{}×{} blocks", l.name, l.grid.x, l.grid.y, l.grid.z);
-  VOXOT_CHECK(l.shared_bytes <= target().shared_per_block, "{}: {} bytes of shared memory in a block; the target has {}",
-              l.name, l.shared_bytes, target().shared_per_block);
+  VOXOT_CHECK(l.shared_bytes <= target().shared_per_block,
+              "{}: {} bytes of shared memory in a block; the target has {}", l.name, l.shared_bytes,
+              target().shared_per_block);
   Run run;
   run.launch = &l;
   run.call = &call;
   const std::uint64_t blocks = std::uint64_t{l.grid.x} * l.grid.y * l.grid.z;
-  const int cores = static_cast<int>(std::min<std::uint64_t>(blocks, static_cast<std::uint64_t>(kernels::threads())));
+  const int cores =
+      static_cast<int>(std::min<std::uint64_t>(blocks, static_cast<std::uint64_t>(kernels::threads())));
 #pragma omp parallel num_threads(cores) if (cores > 1)
   run_blocks(run);
   if (run.failed) throw Error(run.fault);
 }
 
-void meet(const char* name, unsigned mask, const std::source_location& where, void* arguments, Execute execute) {
+void meet(const char* name, unsigned mask, const std::source_location& where, void* arguments,
+          Execute execute) {
   BlockState& b = block_state();
   const Quiet quiet(b);
   Fiber& f = *b.current;
   const unsigned lane = f.index % kWarp;
   const unsigned first = f.index - lane;
   auto& meetings = b.warps[f.index / kWarp].meetings;
-  if ((mask >> lane & 1U) == 0) fault(fmt::format("{} at {}: mask {:#010x} leaves out its own lane", name, text(where), mask));
-  auto found = std::find_if(meetings.begin(), meetings.end(), [&](const Meeting& m) { return m.mask == mask; });
+  if ((mask >> lane & 1U) == 0)
+    fault(fmt::format("{} at {}: mask {:#010x} leaves out its own lane", name, text(where), mask));
+  auto found =
+      std::find_if(meetings.begin(), meetings.end(), [&](const Meeting& m) { return m.mask == mask; });
   if (found == meetings.end()) {
     meetings.push_back({mask, 0, name, where, {}});
     found = meetings.end() - 1;
   }
   if (found->where.line() != where.line() || found->name != name) {
-    fault(fmt::format("{} at {} while other lanes of its mask are in {} at {}", name, text(where), found->name,
-                      text(found->where)));
+    fault(fmt::format("{} at {} while other lanes of its mask are in {} at {}", name, text(where),
+                      found->name, text(found->where)));
   }
   found->arguments[lane] = arguments;
   found->arrived |= 1U << lane;
@@ -304,7 +313,8 @@ struct Vote {
 }  // namespace
 
 std::uint64_t shuffle(std::uint64_t value, unsigned from, unsigned mask, const Where& where) {
-  if ((mask >> from & 1U) == 0) fault(fmt::format("shuffle at {}: lane {} is not in mask {:#010x}", text(where), from, mask));
+  if ((mask >> from & 1U) == 0)
+    fault(fmt::format("shuffle at {}: lane {} is not in mask {:#010x}", text(where), from, mask));
   Shuffle mine{value, from, 0};
   meet("shuffle", mask, where, &mine, [](void* const* all, unsigned lanes) {
     for (unsigned i = 0; i < kWarp; ++i) {
@@ -362,7 +372,8 @@ unsigned match_any(std::uint32_t word, unsigned mask, const Where& where) {
       if ((lanes >> i & 1U) == 0) continue;
       auto* vote = static_cast<emulation::Vote*>(all[i]);
       for (unsigned j = 0; j < kWarp; ++j) {
-        if ((lanes >> j & 1U) != 0 && static_cast<emulation::Vote*>(all[j])->word == vote->word) vote->result |= 1U << j;
+        if ((lanes >> j & 1U) != 0 && static_cast<emulation::Vote*>(all[j])->word == vote->word)
+          vote->result |= 1U << j;
       }
     }
   });

@@ -1,7 +1,8 @@
 #pragma once
 // simt.h on the host: each thread of a block is a fiber, a block runs on one core, blocks spread over cores.
-// Files that include this are compiled with -fsanitize=thread, whose hooks (simt_memory_emulation.cpp) see every
-// access of a kernel; a fault stops the launch with an Error that names kernel, block and thread. Caught are:
+// Files that include this are compiled with -fsanitize=thread, whose hooks (simt_memory_emulation.cpp) see
+// every access of a kernel; a fault stops the launch with an Error that names kernel, block and thread.
+// Caught are:
 //   - accesses out of bounds, to host memory, misaligned
 //   - reads of shared or global memory that nothing wrote, or that a cp.async still fills
 //   - races on shared memory between barriers
@@ -18,8 +19,8 @@
 #define VOXOT_KERNEL
 #define VOXOT_DEVICE inline
 #define VOXOT_LAUNCH_BOUNDS(threads, blocks)
-#define VOXOT_SHARED(name, ...)                                                                         \
-  struct name##_tag {};                                                                                 \
+#define VOXOT_SHARED(name, ...)                                                                          \
+  struct name##_tag {};                                                                                  \
   auto& name = *static_cast<std::type_identity_t<__VA_ARGS__>*>(::voxot::simt::emulation::static_shared( \
       &::voxot::simt::emulation::key<name##_tag>, sizeof(__VA_ARGS__), alignof(__VA_ARGS__)))
 #define VOXOT_UNROLL
@@ -121,8 +122,8 @@ T shuffle(T value, int from, unsigned mask = 0xFFFFFFFFU, const Where& where = W
 }
 template <class T>
 T shuffle_xor(T value, int lanes, unsigned mask = 0xFFFFFFFFU, const Where& where = Where::current()) {
-  return emulation::from_word<T>(emulation::shuffle(emulation::to_word(value),
-                                                    linear_lane() ^ static_cast<unsigned>(lanes), mask, where));
+  return emulation::from_word<T>(emulation::shuffle(
+      emulation::to_word(value), linear_lane() ^ static_cast<unsigned>(lanes), mask, where));
 }
 template <class T>
 T shuffle_down(T value, unsigned delta, unsigned mask = 0xFFFFFFFFU, const Where& where = Where::current()) {
@@ -149,7 +150,8 @@ inline int atomic_max(int* address, int value) {
 inline std::uint32_t atomic_exchange(std::uint32_t* address, std::uint32_t value) {
   return emulation::atomic(emulation::AtomicOp::exchange, address, value);
 }
-inline std::uint32_t atomic_compare_exchange(std::uint32_t* address, std::uint32_t expected, std::uint32_t value) {
+inline std::uint32_t atomic_compare_exchange(std::uint32_t* address, std::uint32_t expected,
+                                             std::uint32_t value) {
   return emulation::atomic(emulation::AtomicOp::compare_exchange, address, value, expected);
 }
 

@@ -29,7 +29,7 @@ struct Fiber {
   unsigned index = 0;  // linear in the block
   Dim3 thread{};
   std::source_location where{};
-  std::vector<PendingCopy> open_copies;                  // not committed yet
+  std::vector<PendingCopy> open_copies;                    // not committed yet
   std::vector<std::vector<PendingCopy>> committed_copies;  // oldest first
 };
 
@@ -115,8 +115,8 @@ BlockState& block_state();
 /// The same while blocks run on this core, else null: what the hooks ask first.
 extern constinit thread_local BlockState* running;
 
-/// While it lives, accesses go unchecked: the linker may have merged an inline function of the emulation with an
-/// instrumented one.
+/// While it lives, accesses go unchecked: the linker may have merged an inline function of the emulation with
+/// an instrumented one.
 class Quiet {
  public:
   explicit Quiet(BlockState& b) : b_(b) { b_.quiet = true; }
@@ -134,11 +134,13 @@ class Quiet {
 void block_fault(BlockState& b, const std::string& what);
 
 /// Meets the lanes of the mask; the last to come carries it out for all.
-void meet(const char* name, unsigned mask, const std::source_location& where, void* arguments, Execute execute);
+void meet(const char* name, unsigned mask, const std::source_location& where, void* arguments,
+          Execute execute);
 std::string text(const std::source_location& where);
 
 /// Checks an access of the current thread and notes it. `pc` tells where. The caller is quiet.
-void check_access(const void* address, std::size_t bytes, bool write, bool atomic, bool aligned, const void* pc);
+void check_access(const void* address, std::size_t bytes, bool write, bool atomic, bool aligned,
+                  const void* pc);
 /// Marks the target of a cp.async as in flight (or landed).
 void mark_in_flight(const void* shared, std::size_t bytes, bool in_flight);
 /// From the shared arena of the block; a fault when the target has no more.

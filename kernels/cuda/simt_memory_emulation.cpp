@@ -1,9 +1,10 @@
 // The memories of the emulated device and the checks on every access to them.
 //
-// Kernels are compiled with -fsanitize=thread, which puts a call before each load and store; the functions it calls,
-// __tsan_*, are defined here in place of that sanitizer's library, so nothing of it is linked. One byte of shadow for
-// each byte of device memory says: not allocated, allocated, written. Each granule of shared memory remembers who wrote
-// and who read it last, and in which interval between barriers.
+// Kernels are compiled with -fsanitize=thread, which puts a call before each load and store; the functions it
+// calls,
+// __tsan_*, are defined here in place of that sanitizer's library, so nothing of it is linked. One byte of
+// shadow for each byte of device memory says: not allocated, allocated, written. Each granule of shared
+// memory remembers who wrote and who read it last, and in which interval between barriers.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -36,7 +37,8 @@ std::byte* reserve(std::size_t bytes) {
   return static_cast<std::byte*>(memory);
 }
 
-void poison([[maybe_unused]] const void* block, [[maybe_unused]] std::size_t bytes, [[maybe_unused]] bool on) {
+void poison([[maybe_unused]] const void* block, [[maybe_unused]] std::size_t bytes,
+            [[maybe_unused]] bool on) {
 #if defined(__SANITIZE_ADDRESS__)
   if (on) {
     __asan_poison_memory_region(block, bytes);
@@ -52,7 +54,8 @@ class Arena {
   Arena() : base_(reserve(kArenaBytes)), shadow_(reinterpret_cast<std::uint8_t*>(reserve(kArenaBytes))) {}
 
   [[nodiscard]] bool holds(const void* address) const {
-    return static_cast<const std::byte*>(address) >= base_ && static_cast<const std::byte*>(address) < base_ + kArenaBytes;
+    return static_cast<const std::byte*>(address) >= base_ &&
+           static_cast<const std::byte*>(address) < base_ + kArenaBytes;
   }
   [[nodiscard]] std::uint8_t* shadow(const void* address) const {
     return shadow_ + (static_cast<const std::byte*>(address) - base_);
@@ -60,7 +63,8 @@ class Arena {
 
   void* allocate(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
-    const std::size_t size = (std::max<std::size_t>(bytes, 1) + kGap + kAlignment - 1) / kAlignment * kAlignment;
+    const std::size_t size =
+        (std::max<std::size_t>(bytes, 1) + kGap + kAlignment - 1) / kAlignment * kAlignment;
     if (in_use_ + size > target().memory) return nullptr;
     std::size_t offset = top_;
     auto& list = free_[size];
@@ -109,9 +113,11 @@ class Arena {
     if (after != blocks_.begin()) {
       const auto& [start, block] = *std::prev(after);
       const std::size_t into = offset - start;
-      if (into < block.bytes) return fmt::format("at offset {} of a device allocation of {} bytes", into, block.bytes);
+      if (into < block.bytes)
+        return fmt::format("at offset {} of a device allocation of {} bytes", into, block.bytes);
       if (into - block.bytes <= ahead) {
-        return fmt::format("{} bytes past the end of a device allocation of {} bytes", into - block.bytes, block.bytes);
+        return fmt::format("{} bytes past the end of a device allocation of {} bytes", into - block.bytes,
+                           block.bytes);
       }
     }
     if (after == blocks_.end()) return "in no device allocation";
@@ -196,7 +202,8 @@ struct SharedCheck {
   [[nodiscard]] bool readers_ordered(const SharedGranule& s) const {
     if (s.read_epoch < b.epoch) return true;
     if (s.readers == SharedGranule::one) return ordered(s.reader, s.read_epoch, s.read_warp_epoch);
-    return s.readers == SharedGranule::one_warp && s.reader / kWarp == me / kWarp && s.read_warp_epoch < warp_epoch;
+    return s.readers == SharedGranule::one_warp && s.reader / kWarp == me / kWarp &&
+           s.read_warp_epoch < warp_epoch;
   }
 
   [[noreturn]] void race(const char* kind, std::uint16_t other) const {
@@ -208,8 +215,8 @@ struct SharedCheck {
 
   void operator()(SharedGranule& s) const {
     if (!s.allocated) {
-      fault(fmt::format("{}: out of bounds of shared memory, at offset {} of {} bytes", a.text(), a.address - b.shared,
-                        b.shared_asked));
+      fault(fmt::format("{}: out of bounds of shared memory, at offset {} of {} bytes", a.text(),
+                        a.address - b.shared, b.shared_asked));
     }
     const bool was_written = s.write_epoch >= b.first_epoch;
     if (s.in_flight && (!a.write || s.writer != me)) {
@@ -217,7 +224,8 @@ struct SharedCheck {
                         a.address - b.shared));
     }
     if ((!a.write || a.atomic) && !was_written && s.atomic_epoch < b.first_epoch) {
-      fault(fmt::format("{} from shared memory at offset {}: nothing wrote it", a.text(), a.address - b.shared));
+      fault(fmt::format("{} from shared memory at offset {}: nothing wrote it", a.text(),
+                        a.address - b.shared));
     }
     if (was_written && !ordered(s.writer, s.write_epoch, s.write_warp_epoch)) race("write", s.writer);
     if (!a.atomic && s.atomic_epoch == b.epoch && s.atomic_thread != me) race("atomic", s.atomic_thread);
@@ -260,20 +268,24 @@ bool within(const void* address, std::size_t bytes, const void* start, std::size
 
 }  // namespace
 
-void check_access(const void* address, std::size_t bytes, bool write, bool atomic, bool aligned, const void* pc) {
+void check_access(const void* address, std::size_t bytes, bool write, bool atomic, bool aligned,
+                  const void* pc) {
   BlockState& b = block_state();
   const Access a{static_cast<const std::byte*>(address), bytes, write, atomic, pc};
   const bool shared = within(address, 1, b.shared, kSharedBytes);
   const bool device = !shared && arena().holds(address);
   if (shared || device) {
     if (aligned && reinterpret_cast<std::uintptr_t>(address) % bytes != 0) {
-      fault(fmt::format("{}: misaligned, {} bytes off", a.text(), reinterpret_cast<std::uintptr_t>(address) % bytes));
+      fault(fmt::format("{}: misaligned, {} bytes off", a.text(),
+                        reinterpret_cast<std::uintptr_t>(address) % bytes));
     }
     return shared ? check_shared(b, a) : check_global(a);
   }
   if (within(address, bytes, b.current->stack, kStackBytes)) return;
   // Constants of the program, and the launch's own arguments.
-  if (!write && within(address, bytes, &__executable_start, static_cast<std::size_t>(&end - &__executable_start))) return;
+  if (!write &&
+      within(address, bytes, &__executable_start, static_cast<std::size_t>(&end - &__executable_start)))
+    return;
   if (!write && within(address, bytes, b.run->call, b.run->call->bytes())) return;
   fault(fmt::format("{}: {} is neither device memory nor shared memory", a.text(), address));
 }
@@ -313,7 +325,9 @@ void* allocate_device(std::size_t bytes) { return arena().allocate(bytes); }
 void free_device(void* block) {
   if (block != nullptr) arena().free(block);
 }
-void recycle_device(void* block, std::size_t bytes, std::size_t capacity) { arena().recycle(block, bytes, capacity); }
+void recycle_device(void* block, std::size_t bytes, std::size_t capacity) {
+  arena().recycle(block, bytes, capacity);
+}
 
 namespace {
 void check_host(const char* what, const void* address, std::size_t bytes) {
@@ -356,19 +370,11 @@ void hook(const void* address, std::size_t bytes, bool write, bool aligned, cons
 }  // namespace
 
 // What -fsanitize=thread calls.
-#define VOXOT_HOOK(size)                                                                                        \
-  void __tsan_read##size(void* p) {                                                                             \
-    hook(p, size, false, true, __builtin_return_address(0)); \
-  }                                                                                                             \
-  void __tsan_write##size(void* p) {                                                                            \
-    hook(p, size, true, true, __builtin_return_address(0)); \
-  }                                                                                                             \
-  void __tsan_unaligned_read##size(void* p) {                                                                   \
-    hook(p, size, false, false, __builtin_return_address(0)); \
-  }                                                                                                             \
-  void __tsan_unaligned_write##size(void* p) {                                                                  \
-    hook(p, size, true, false, __builtin_return_address(0)); \
-  }
+#define VOXOT_HOOK(size)                                                                                  \
+  void __tsan_read##size(void* p) { hook(p, size, false, true, __builtin_return_address(0)); }            \
+  void __tsan_write##size(void* p) { hook(p, size, true, true, __builtin_return_address(0)); }            \
+  void __tsan_unaligned_read##size(void* p) { hook(p, size, false, false, __builtin_return_address(0)); } \
+  void __tsan_unaligned_write##size(void* p) { hook(p, size, true, false, __builtin_return_address(0)); }
 
 extern "C" {
 VOXOT_HOOK(1)
@@ -388,5 +394,7 @@ void __tsan_func_exit() {}
 void __tsan_vptr_read(void**) {}
 void __tsan_vptr_update(void**, void*) {}
 // The guards of static variables in the launchers.
-unsigned char __tsan_atomic8_load(const volatile unsigned char* p, int) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+unsigned char __tsan_atomic8_load(const volatile unsigned char* p, int) {
+  return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+}
 }

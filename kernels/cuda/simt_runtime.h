@@ -1,6 +1,6 @@
 #pragma once
-// The host's side of a CUDA device: memory, streams, events, graphs. Implemented by simt_runtime_device.cpp on
-// the CUDA runtime and by simt_runtime_emulation.cpp on host memory. Every function throws Error with the
+// The host's side of a CUDA device: memory, streams, events, graphs. Implemented by simt_runtime_device.cpp
+// on the CUDA runtime and by simt_runtime_emulation.cpp on host memory. Every function throws Error with the
 // runtime's own words when it fails.
 #include <cstddef>
 #include <cstdint>
@@ -16,10 +16,10 @@ struct DeviceProperties {
   int major = 0;  // compute capability
   int minor = 0;
   int multiprocessors = 0;
-  std::size_t memory = 0;                    // bytes
-  std::size_t shared_per_block = 0;          // most that a block may ask for
+  std::size_t memory = 0;            // bytes
+  std::size_t shared_per_block = 0;  // most that a block may ask for
   std::size_t shared_per_multiprocessor = 0;
-  std::size_t level2 = 0;                    // bytes of the L2 cache
+  std::size_t level2 = 0;  // bytes of the L2 cache
   int clock_khz = 0;
   int memory_clock_khz = 0;
   int memory_bus_bits = 0;
@@ -40,12 +40,12 @@ void free(void* block);
 /// Page-locked host memory, which copies reach without waiting.
 void* allocate_pinned(std::size_t bytes);
 void free_pinned(void* block);
-/// A block handed out again by a cache: its first `bytes` are undefined, the rest up to `capacity` out of bounds.
-/// Does nothing on a real device.
+/// A block handed out again by a cache: its first `bytes` are undefined, the rest up to `capacity` out of
+/// bounds. Does nothing on a real device.
 void recycle(void* block, std::size_t bytes, std::size_t capacity);
 
-/// Memory for a kernel's own intermediate results, undefined, valid until the next call in stream order: one block
-/// for all kernels, which grows and never moves what a graph has recorded.
+/// Memory for a kernel's own intermediate results, undefined, valid until the next call in stream order: one
+/// block for all kernels, which grows and never moves what a graph has recorded.
 void* scratch(std::size_t bytes);
 
 /// Queued in the stream; either address may be of the host or of the device.

@@ -59,9 +59,9 @@ std::string describe_device() {
   int runtime = 0;
   check(cudaDriverGetVersion(&driver), "driver version");
   check(cudaRuntimeGetVersion(&runtime), "runtime version");
-  return fmt::format("{}, sm_{}{}, {} multiprocessors, {} MiB, driver {}.{}, runtime {}.{}", p.name, p.major, p.minor,
-                     p.multiprocessors, p.memory >> 20, driver / 1000, driver % 1000 / 10, runtime / 1000,
-                     runtime % 1000 / 10);
+  return fmt::format("{}, sm_{}{}, {} multiprocessors, {} MiB, driver {}.{}, runtime {}.{}", p.name, p.major,
+                     p.minor, p.multiprocessors, p.memory >> 20, driver / 1000, driver % 1000 / 10,
+                     runtime / 1000, runtime % 1000 / 10);
 }
 
 void* allocate(std::size_t bytes) {
@@ -110,11 +110,14 @@ Event::Event() : handle_(nullptr) {
   handle_ = event;
 }
 Event::~Event() { cudaEventDestroy(event_of(handle_)); }
-void Event::record(Stream stream) { check(cudaEventRecord(event_of(handle_), stream_of(stream)), "record event"); }
+void Event::record(Stream stream) {
+  check(cudaEventRecord(event_of(handle_), stream_of(stream)), "record event");
+}
 void Event::wait() const { check(cudaEventSynchronize(event_of(handle_)), "wait for event"); }
 double Event::seconds_since(const Event& earlier) const {
   float milliseconds = 0;
-  check(cudaEventElapsedTime(&milliseconds, event_of(earlier.handle_), event_of(handle_)), "time between events");
+  check(cudaEventElapsedTime(&milliseconds, event_of(earlier.handle_), event_of(handle_)),
+        "time between events");
   return static_cast<double>(milliseconds) / 1000;
 }
 

@@ -1,4 +1,5 @@
-// simt_runtime.h on host memory. Work runs as it is queued; while a stream is captured it is recorded instead.
+// simt_runtime.h on host memory. Work runs as it is queued; while a stream is captured it is recorded
+// instead.
 #include "kernels/cuda/simt_runtime.h"
 
 #include <chrono>
@@ -84,7 +85,8 @@ void clear(Stream stream, void* block, std::size_t bytes) {
 void* create_stream() { return new EmulatedStream; }
 void destroy_stream(void* handle) { delete static_cast<EmulatedStream*>(handle); }
 void synchronize(Stream stream) {
-  VOXOT_CHECK(recording_of(stream) == nullptr, "cuda: the stream is being captured: the host cannot wait for it");
+  VOXOT_CHECK(recording_of(stream) == nullptr,
+              "cuda: the stream is being captured: the host cannot wait for it");
 }
 
 bool capturing(Stream stream) { return recording_of(stream) != nullptr; }
@@ -96,7 +98,8 @@ void Event::wait() const {
   VOXOT_CHECK(captured == nullptr, "cuda: a stream is being captured: the host cannot wait for an event");
 }
 double Event::seconds_since(const Event& earlier) const {
-  const auto span = *static_cast<Clock::time_point*>(handle_) - *static_cast<Clock::time_point*>(earlier.handle_);
+  const auto span =
+      *static_cast<Clock::time_point*>(handle_) - *static_cast<Clock::time_point*>(earlier.handle_);
   return std::chrono::duration<double>(span).count();
 }
 

@@ -1,5 +1,5 @@
-// The one block of memory for intermediate results. Work is queued in one stream, so that a kernel's results are read
-// before the next kernel writes there.
+// The one block of memory for intermediate results. Work is queued in one stream, so that a kernel's results
+// are read before the next kernel writes there.
 #include <algorithm>
 #include <mutex>
 

@@ -1,5 +1,5 @@
-// Atomics, asynchronous copies, ldmatrix and mma.sync of the emulation, with the fragment layouts of the PTX ISA
-// (sections "Matrix Fragments for mma.m16n8k16", "... for mma.m16n8k8" and "ldmatrix").
+// Atomics, asynchronous copies, ldmatrix and mma.sync of the emulation, with the fragment layouts of the PTX
+// ISA (sections "Matrix Fragments for mma.m16n8k16", "... for mma.m16n8k8" and "ldmatrix").
 #include <bit>
 #include <cstring>
 
@@ -138,7 +138,8 @@ void multiply_16(void* const* all, unsigned) {
     const unsigned group = lane / 4;
     const unsigned t = lane % 4;
     for (unsigned e = 0; e < 2; ++e) {
-      for (unsigned i = 0; i < 4; ++i) a[group + 8 * (i % 2)][2 * t + 8 * (i / 2) + e] = half_of<Decode>(p->a[i], e);
+      for (unsigned i = 0; i < 4; ++i)
+        a[group + 8 * (i % 2)][2 * t + 8 * (i / 2) + e] = half_of<Decode>(p->a[i], e);
       for (unsigned i = 0; i < 2; ++i) b[2 * t + 8 * i + e][group] = half_of<Decode>(p->b[i], e);
     }
   }

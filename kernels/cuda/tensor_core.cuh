@@ -1,6 +1,6 @@
 #pragma once
-// What the tensor-core kernels share: divisions by invariants, swizzled tiles of shared memory, fragments, and the
-// product of two tiles by one warp. T is Bf16, or float, whose factors are rounded to tf32.
+// What the tensor-core kernels share: divisions by invariants, swizzled tiles of shared memory, fragments,
+// and the product of two tiles by one warp. T is Bf16, or float, whose factors are rounded to tf32.
 #include "kernels/cuda/scalar.h"
 
 namespace voxot::cuda {
@@ -14,7 +14,8 @@ struct FastDivide {
   FastDivide() = default;
   explicit FastDivide(std::int64_t d) : divisor(static_cast<std::uint32_t>(d)) {
     while ((std::uint64_t{1} << shift) < divisor) ++shift;
-    multiplier = static_cast<std::uint32_t>(((std::uint64_t{1} << 32) * ((std::uint64_t{1} << shift) - divisor)) / divisor + 1);
+    multiplier = static_cast<std::uint32_t>(
+        ((std::uint64_t{1} << 32) * ((std::uint64_t{1} << shift) - divisor)) / divisor + 1);
   }
   VOXOT_DEVICE int quotient(int n) const {
     const auto u = static_cast<std::uint32_t>(n);
@@ -38,8 +39,8 @@ inline constexpr int kChunk = kChunkBytes / static_cast<int>(sizeof(T));  // ele
 template <class T>
 using Chunk = simt::Vector<T, kChunk<T>>;
 
-/// Byte offset of a chunk in a tile whose rows are RowBytes long: chunks are permuted within a row so that eight rows
-/// of one column of chunks lie in different banks.
+/// Byte offset of a chunk in a tile whose rows are RowBytes long: chunks are permuted within a row so that
+/// eight rows of one column of chunks lie in different banks.
 template <int RowBytes>
 VOXOT_DEVICE int swizzled(int row, int chunk) {
   static_assert(RowBytes == 32 || RowBytes == 64 || RowBytes >= 128);
@@ -48,8 +49,8 @@ VOXOT_DEVICE int swizzled(int row, int chunk) {
   return row * RowBytes + ((chunk ^ (row & 7)) * kChunkBytes);
 }
 
-/// The same for tiles whose rows run along the summed axis. tf32 fragments are read word by word, four rows at a time,
-/// so there four rows of two columns of chunks must lie in different banks.
+/// The same for tiles whose rows run along the summed axis. tf32 fragments are read word by word, four rows
+/// at a time, so there four rows of two columns of chunks must lie in different banks.
 template <class T, int RowBytes>
 VOXOT_DEVICE int swizzled_columns(int row, int chunk) {
   if constexpr (std::is_same_v<T, float>) return row * RowBytes + ((chunk ^ ((row & 3) << 1)) * kChunkBytes);
@@ -76,11 +77,11 @@ VOXOT_DEVICE void round_factors(std::uint32_t (&r)[N]) {
   }
 }
 
-/// One warp: acc += A·Bᵀ over one stage. A has rows of `a` from a_row on, B rows of `b` from b_row on; rows hold
-/// 64 bytes along the summed axis, swizzled.
+/// One warp: acc += A·Bᵀ over one stage. A has rows of `a` from a_row on, B rows of `b` from b_row on; rows
+/// hold 64 bytes along the summed axis, swizzled.
 template <class T, int WarpRows, int WarpColumns>
-VOXOT_DEVICE void multiply_rows(float (&acc)[WarpRows / 16][WarpColumns / 8][4], const std::byte* a, int a_row,
-                                const std::byte* b, int b_row) {
+VOXOT_DEVICE void multiply_rows(float (&acc)[WarpRows / 16][WarpColumns / 8][4], const std::byte* a,
+                                int a_row, const std::byte* b, int b_row) {
   const int lane = static_cast<int>(simt::lane());
   VOXOT_UNROLL
   for (int step = 0; step < 2; ++step) {
@@ -109,11 +110,11 @@ VOXOT_DEVICE void multiply_rows(float (&acc)[WarpRows / 16][WarpColumns / 8][4],
   }
 }
 
-/// One warp: acc += Aᵀ·B over one stage whose rows run along the summed axis: 64 / sizeof(T) rows of `a` and `b`, of
-/// which the warp takes the columns from a_column and b_column on.
+/// One warp: acc += Aᵀ·B over one stage whose rows run along the summed axis: 64 / sizeof(T) rows of `a` and
+/// `b`, of which the warp takes the columns from a_column and b_column on.
 template <class T, int WarpRows, int WarpColumns, int ABytes, int BBytes>
-VOXOT_DEVICE void multiply_columns(float (&acc)[WarpRows / 16][WarpColumns / 8][4], const std::byte* a, int a_column,
-                                   const std::byte* b, int b_column) {
+VOXOT_DEVICE void multiply_columns(float (&acc)[WarpRows / 16][WarpColumns / 8][4], const std::byte* a,
+                                   int a_column, const std::byte* b, int b_column) {
   const int lane = static_cast<int>(simt::lane());
   VOXOT_UNROLL
   for (int step = 0; step < 2; ++step) {
@@ -124,7 +125,8 @@ VOXOT_DEVICE void multiply_columns(float (&acc)[WarpRows / 16][WarpColumns / 8][
       VOXOT_UNROLL
       for (int i = 0; i < WarpRows / 16; ++i) {
         const int chunk = (a_column + 16 * i) / 8 + lane / 8 % 2;
-        simt::load_matrix_x4_transposed(fa[i], a + swizzled_columns<T, ABytes>(k + lane / 16 * 8 + lane % 8, chunk));
+        simt::load_matrix_x4_transposed(fa[i],
+                                        a + swizzled_columns<T, ABytes>(k + lane / 16 * 8 + lane % 8, chunk));
       }
       VOXOT_UNROLL
       for (int j = 0; j < WarpColumns / 16; ++j) {
@@ -139,7 +141,8 @@ VOXOT_DEVICE void multiply_columns(float (&acc)[WarpRows / 16][WarpColumns / 8][
     } else {
       // ldmatrix transposes 16-bit elements only.
       const auto word = [&]<int RowBytes>(const std::byte* tile, int k, int column) {
-        return *reinterpret_cast<const std::uint32_t*>(tile + swizzled_columns<T, RowBytes>(k, column / 4) + column % 4 * 4);
+        return *reinterpret_cast<const std::uint32_t*>(tile + swizzled_columns<T, RowBytes>(k, column / 4) +
+                                                       column % 4 * 4);
       };
       const int group = lane / 4;
       const int k = 8 * step + lane % 4;
@@ -147,14 +150,16 @@ VOXOT_DEVICE void multiply_columns(float (&acc)[WarpRows / 16][WarpColumns / 8][
       for (int i = 0; i < WarpRows / 16; ++i) {
         VOXOT_UNROLL
         for (int e = 0; e < 4; ++e) {
-          fa[i][e] = word.template operator()<ABytes>(a, k + 4 * (e / 2), a_column + 16 * i + group + 8 * (e % 2));
+          fa[i][e] =
+              word.template operator()<ABytes>(a, k + 4 * (e / 2), a_column + 16 * i + group + 8 * (e % 2));
         }
         round_factors<T>(fa[i]);
       }
       VOXOT_UNROLL
       for (int j = 0; j < WarpColumns / 8; ++j) {
         VOXOT_UNROLL
-        for (int e = 0; e < 2; ++e) fb[j][e] = word.template operator()<BBytes>(b, k + 4 * e, b_column + 8 * j + group);
+        for (int e = 0; e < 2; ++e)
+          fb[j][e] = word.template operator()<BBytes>(b, k + 4 * e, b_column + 8 * j + group);
         round_factors<T>(fb[j]);
       }
     }
