@@ -2,8 +2,7 @@
 """What the compiler made of each CUDA kernel: registers, shared memory, spills, predicted occupancy, tensor-core use.
 
 Reads object files, a library or a program that nvcc built, through cuobjdump and c++filt. Fails when a tensor-core
-variant holds no HMMA instruction or a kernel spills. (Local memory that is no spill, an array indexed at run time,
-counts as one: it is as slow.)
+variant holds no HMMA instruction or a kernel has local memory: spills, or an array indexed at run time, which is as slow.
 
     python3 benchmarks/kernel_report.py build/release/kernels/libvoxot_device_code.a
     python3 benchmarks/kernel_report.py --markdown --match implicit_gemm build/release/kernels/libvoxot_device_code.a
@@ -22,6 +21,8 @@ RESERVED = 1024  # bytes of shared memory that a block takes beside its own
 LIMITS = {"sm_80": (64, 32, 164 * 1024), "sm_86": (48, 16, 100 * 1024), "sm_90": (64, 32, 228 * 1024)}
 # Code for sm_80 is what runs on sm_86.
 RUNS_ON = {"sm_80": ["sm_80", "sm_86"], "sm_90": ["sm_90"]}
+# Local memory that is never touched: cos and sin of large angles keep a table there, and Box-Muller's are below 2π.
+EXCUSED = r"random_kernel<.*Normal>"
 STAGES = 4  # of the tensor-core kernels (kStages)
 DEFAULT_THREADS = 256
 
@@ -113,7 +114,7 @@ def report(path: str, match: str) -> tuple[list[dict], list[str]]:
         threads, dynamic = geometry(name)
         if arch == "sm_90":  # there the compiler counts what the system takes
             use["SHARED"] = max(0, use["SHARED"] - RESERVED)
-        if local:
+        if local and not re.match(EXCUSED, name):
             faults.append(f"{name} on {arch}: {local} bytes of local memory")
         if re.match(r"(implicit_gemm|weight_gemm)<", name) and not hmma:
             faults.append(f"{name} on {arch}: no tensor-core instruction")
