@@ -13,6 +13,7 @@
 
 #include "engine/npy.h"
 #include "engine/safetensors.h"
+#include "kernels/features.h"
 #include "kernels/philox.h"
 #include "tests/temp_directory.h"
 
@@ -182,7 +183,7 @@ TEST_CASE("command: wrong use is refused in one line", "[command]") {
   check_fails(folder, {"train", "tiny.toml", "--set", "solver.step=3"}, 2, "steps");
   check_fails(folder, {"train", "tiny.toml", "--set", "solver.steps=-3"}, 2, "steps");
   check_fails(folder, {"train", "tiny.toml", "--set", "source.dataset=nothing"}, 2, "nothing");
-  check_fails(folder, {"train", "tiny.toml", "--device", "cuda"}, 1, "built without CUDA");
+  if (kernels::cuda_devices() == 0) check_fails(folder, {"train", "tiny.toml", "--device", "cuda"}, 2, "device cuda");
   check_fails(folder, {"trian", "tiny.toml"}, 2, "trian");
   check_fails(folder, {"evaluate", "nowhere"}, 1, "config.toml");
   check_fails(folder, {"map", "nowhere.safetensors", "--input", "x.npy", "--output", "y.npy"}, 1, "x.npy");

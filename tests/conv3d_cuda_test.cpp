@@ -170,3 +170,34 @@ TEST_CASE("cuda convolution: every variant against the naive one in double", "[c
     }
   }
 }
+
+TEST_CASE("cuda convolution: the epilogue over plain sums", "[conv3d][cuda]") {
+  if (kernels::cuda_devices() == 0) {
+    WARN("skipped: no CUDA device");
+    return;
+  }
+  const Stream stream = kernels::stream_of(Device::cuda);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const Epilogue& e : kEpilogues) {
+      INFO(name_of(dtype) << ", " << e.name);
+      cuda::ConvCall call;
+      call.dtype = dtype;
+      call.params = params(2, 3, 5, {3, 4, 5}, kOne);
+      const std::int64_t count = 2 * 60 * 5;
+      const Buffer sums(test_values(count, Values::away, 1), dtype, kSentinel);
+      const Buffer bias(5, 2, DType::f32);
+      const Buffer residual(count, 3, dtype);
+      call.output = sums.data();
+      call.epilogue = {e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale, e.activation};
+      std::vector<double> expected(sums.exact.size());
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        double v = sums.exact[i] + (e.bias ? bias.exact[i % 5] : 0);
+        v = static_cast<double>(e.scale) * v + (e.residual ? residual.exact[i] : 0);
+        const double slope = e.activation.kind == ActivationKind::none ? 1 : static_cast<double>(e.activation.slope);
+        expected[i] = v > 0 ? v : slope * v;
+      }
+      cuda::conv3d_epilogue(stream, call);
+      CHECK(distance(sums.result(), expected) < limit(dtype, false));
+    }
+  }
+}
