@@ -1,6 +1,5 @@
 // Outer iterations of strong neural OT per second: UNet3D(base) and ResNet3D(nf) on 3×16³ volumes.
-//   bench_step --base 8 --nf 16 --batch 16 --inner 10 --device auto --precision fp32 --iterations 5 [--json]
-//   [--profile]
+//   bench_step --device cuda --base 32 --nf 64 --batch 64 --inner 10 --precision bf16 --graph [--json] [--profile]
 // Exits non-zero when a loss is not finite.
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -12,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/device.h"
+#include "benchmarks/measure.h"
 #include "engine/allocator.h"
 #include "kernels/features.h"
 #include "models/resnet3d.h"
@@ -35,18 +35,24 @@ std::map<std::string, Line>& lines() {
 struct Options {
   std::int64_t base = 8, nf = 16, batch = 16, inner = 10, iterations = 5;
   int threads = 0;
-  std::string device = "auto";
-  std::string precision = "fp32";
-  bool json = false, profile = false;
+  std::string device = "cpu", precision = "fp32", output;
+  bool graph = true, residual = true, json = false, profile = false, small = false;
 };
 
-std::vector<double> measure(const Options& o, Device device) {
-  const DType compute = compute_dtype(o.precision);
+struct Measured {
+  std::vector<double> seconds;
+  std::size_t device_bytes = 0;  // in use by every program, once all is warm
+};
+
+Measured measure(const Options& o, Device device) {
+  const DType compute = compute_dtype(choose_precision(o.precision, device));
   UNet3DOptions u;
   u.base = o.base;
-  u.residual = true;
+  u.residual = o.residual;
   u.compute = compute;
+  const std::int64_t extent = o.small ? 8 : 16;
   ResNet3DOptions r;
+  r.extent = {extent, extent, extent};
   r.nf = o.nf;
   r.compute = compute;
   UNet3D map(u);
@@ -61,18 +67,20 @@ std::vector<double> measure(const Options& o, Device device) {
   NeuralOtOptions options;
   options.inner_steps = o.inner;
   options.batch_size = o.batch;
+  options.graph = o.graph;
   OptimizerOptions adam;
   adam.learning_rate = 1e-4;
   adam.params.beta1 = 0.5;
   adam.params.weight_decay = 1e-10;
-  const auto sampler = [device](Purpose purpose) {
-    return [purpose, device](std::uint64_t draw, std::int64_t count) {
-      return Tensor::normal({count, 16, 16, 16, 3}, {1, purpose, draw}, 0, 0.5, DType::f32, device);
+  const auto sampler = [=](Purpose purpose) {
+    return [=](std::uint64_t draw, std::int64_t count) {
+      return Tensor::normal({count, extent, extent, extent, 3}, {1, purpose, draw}, 0, 0.5, DType::f32, device);
     };
   };
   NeuralOt solver(options, map_parameters, f_parameters, map, f, cost, adam, adam,
                   sampler(Purpose::source_samples), sampler(Purpose::target_samples));
-  for (int i = 0; i < 2; ++i) solver.step();  // a GPU warms up, and then records
+  // The first iteration allocates and chooses kernels, the second records the graph, the third launches it.
+  for (int i = 0; i < (device == Device::cpu ? 1 : 3); ++i) solver.step();
   if (o.profile) {
     kernels::profile_hook = [](const char* name, double seconds) {
       lines()[name].seconds += seconds;
@@ -80,16 +88,17 @@ std::vector<double> measure(const Options& o, Device device) {
     };
   }
   const auto before = allocator_statistics(device).system_allocations;
-  std::vector<double> seconds;
+  Measured measured;
   for (std::int64_t i = 0; i < o.iterations; ++i) {
     const auto start = Clock::now();
     solver.step();
-    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    measured.seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
   }
   const auto after = allocator_statistics(device).system_allocations;
   if (after != before)
     throw Error(fmt::format("bench_step: {} allocations in the steady state", after - before));
-  return seconds;
+  if (device == Device::cuda) kernels::memory_in_use(kernels::stream_of(device), &measured.device_bytes);
+  return measured;
 }
 
 void print_profile(double total) {
@@ -106,38 +115,38 @@ void print_profile(double total) {
              100 * (total - sum) / total);
 }
 
-int bench(Options o) {
+int run(const Options& o) {
   kernels::set_threads(o.threads);
   const Device device = choose_device(o.device);
-  o.precision = choose_precision(o.precision, device);
-  const std::vector<double> seconds = measure(o, device);
-  std::vector<double> sorted = seconds;
-  std::sort(sorted.begin(), sorted.end());
-  const double median = sorted[sorted.size() / 2];
+  const Measured measured = measure(o, device);
+  const bench::Timing t = bench::summarise(measured.seconds);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   const std::int64_t peak = std::int64_t{1024} * usage.ru_maxrss;
+  nlohmann::ordered_json report = bench::header(device);
+  report.update({{"iterations_per_second", 1 / t.median},
+                 {"seconds", measured.seconds},
+                 {"peak_resident_bytes", peak},
+                 {"peak_device_bytes", measured.device_bytes},
+                 {"precision", o.precision},
+                 {"graph", device == Device::cuda && o.graph},
+                 {"base", o.base},
+                 {"nf", o.nf},
+                 {"batch", o.batch},
+                 {"inner_steps", o.inner},
+                 {"residual", o.residual}});
+  if (!o.output.empty()) bench::write_report(o.output, report);
   if (o.json) {
-    const nlohmann::ordered_json json{{"iterations_per_second", 1 / median},
-                                      {"seconds", seconds},
-                                      {"peak_resident_bytes", peak},
-                                      {"precision", o.precision},
-                                      {"base", o.base},
-                                      {"nf", o.nf},
-                                      {"batch", o.batch},
-                                      {"inner_steps", o.inner},
-                                      {"device", describe(device)},
-                                      {"libraries", kernels::describe_libraries()}};
-    fmt::print("{}\n", json.dump());
+    fmt::print("{}\n", report.dump());
     return 0;
   }
-  fmt::print(
-      "base {} nf {} batch {} inner {} {}: median {:.4f} s (min {:.4f}, max {:.4f}), {:.4f} it/s, peak {} "
-      "MiB\n",
-      o.base, o.nf, o.batch, o.inner, o.precision, median, sorted.front(), sorted.back(), 1 / median,
-      peak >> 20);
+  fmt::print("base {} nf {} batch {} inner {} {} {}{}: median {:.4f} s (min {:.4f}, max {:.4f}), {:.4f} it/s, peak {} MiB",
+             o.base, o.nf, o.batch, o.inner, name_of(device), o.precision,
+             device == Device::cuda && o.graph ? " graph" : "", t.median, t.least, t.most, 1 / t.median, peak >> 20);
+  if (device == Device::cuda) fmt::print(", {} MiB of the device", measured.device_bytes >> 20);
+  fmt::print("\n");
   double total = 0;
-  for (const double s : seconds) total += s;
+  for (const double s : measured.seconds) total += s;
   if (o.profile) print_profile(total);
   return 0;
 }
@@ -155,11 +164,22 @@ int main(int argc, char** argv) {
   app.add_option("--threads", o.threads)->capture_default_str();
   add_device_option(app, o.device);
   add_precision_option(app, o.precision);
-  app.add_flag("--json", o.json);
+  app.add_flag("--graph,!--no-graph", o.graph, "on cuda: record the iteration once, then launch it");
+  app.add_flag("--residual,!--no-residual", o.residual, "T(x) = x + U(x), or the bare U-Net as published");
+  app.add_flag("--json", o.json, "one line of JSON in place of text");
+  app.add_option("--output", o.output, "also write the JSON here");
+  app.add_flag("--small", o.small, "tiny networks, for tests");
   app.add_flag("--profile", o.profile, "time of each kernel");
   CLI11_PARSE(app, argc, argv);
+  if (o.small) {
+    o.base = o.nf = 4;
+    o.batch = 2;  // batch normalisation of one voxel needs two
+    o.inner = o.iterations = 1;
+    o.precision = "bf16";  // the fewest blocks to emulate
+    if (kernels::cuda_devices() > 0) o.device = "cuda";
+  }
   try {
-    return bench(o);
+    return run(o);
   } catch (const std::exception& e) {
     fmt::print(stderr, "bench_step: {}\n", e.what());
     return 1;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Outer iterations per second of the strong NOT loop: PyTorch on the CPU, and voxot beside it.
+"""Outer iterations per second of the strong NOT loop: PyTorch on the CPU or a GPU, and voxot beside it.
 
 The PyTorch loop wastes nothing: T(X) once in a transport step, no weight gradients of the frozen
 potential, T(X) without a tape in the potential step, fused Adam, gradients set to None, no .item().
@@ -9,6 +9,10 @@ slow minutes fall on both.
 
     python3 benchmarks/compare_pytorch.py --threads 2
     python3 benchmarks/compare_pytorch.py --threads 2 --voxot build/release/benchmarks/bench_step
+    python3 benchmarks/compare_pytorch.py --device cuda --voxot build/release/benchmarks/bench_step
+
+On cuda there is also the loop as published (T(X) twice, gradients of the frozen potential's weights, T(X) with a tape in
+the potential step, Adam as it comes), and lean forms compiled and recorded as one CUDA graph of the outer iteration.
 """
 
 import argparse
@@ -35,6 +39,26 @@ VARIANTS = {
     "bf16 compile": {"precision": "bf16", "compile": True},
     "bf16 channels_last compile": {"precision": "bf16", "channels_last": True, "compile": True},
 }
+CUDA_SIZES = {"published": {"base": 32, "nf": 64, "batch": 64, "residual": False}}
+# What is slow to start comes last, so that a budget that runs out takes it first.
+CUDA_VARIANTS = {
+    "fp32": {"precision": "fp32", "channels_last": True},
+    "published tf32": {"precision": "tf32", "published": True},
+    "tf32": {"precision": "tf32", "channels_last": True},
+    "bf16": {"precision": "bf16"},
+    "bf16 channels_last": {"precision": "bf16", "channels_last": True},
+    "tf32 channels_last graph": {"precision": "tf32", "channels_last": True, "graph": True},
+    "bf16 graph": {"precision": "bf16", "graph": True},
+    "bf16 channels_last graph": {"precision": "bf16", "channels_last": True, "graph": True},
+    "bf16 channels_last compile graph": {"precision": "bf16", "channels_last": True, "compile": "default", "graph": True},
+    "bf16 channels_last max-autotune": {"precision": "bf16", "channels_last": True, "compile": "max-autotune"},
+    "bf16 channels_last max-autotune graph": {
+        "precision": "bf16",
+        "channels_last": True,
+        "compile": "max-autotune-no-cudagraphs",
+        "graph": True,
+    },
+}
 EXTENT = 16
 POOL = 512  # volumes of each distribution held in memory
 
@@ -57,32 +81,51 @@ class NotLoop:
         from reference import ResNet3D, UNet3D
 
         self.torch, self.job = torch, job
+        self.device = torch.device(job.get("device", "cpu"))
         torch.manual_seed(0)
         layout = torch.channels_last_3d if job.get("channels_last") else torch.contiguous_format
-        self.transport = UNet3D(3, 3, job["base"], residual=True).to(memory_format=layout)
-        self.potential = ResNet3D(EXTENT, 3, job["nf"]).to(memory_format=layout)
-        settings = {"betas": (0.5, 0.999), "weight_decay": 1e-10, "fused": True}
-        self.transport_adam = torch.optim.Adam(self.transport.parameters(), lr=3e-4, **settings)
-        self.potential_adam = torch.optim.Adam(self.potential.parameters(), lr=3e-4, **settings)
+        residual = job.get("residual", True)
+        self.transport = UNet3D(3, 3, job["base"], residual=residual).to(self.device, memory_format=layout)
+        self.potential = ResNet3D(EXTENT, 3, job["nf"]).to(self.device, memory_format=layout)
+        self.transport_adam, self.potential_adam = self.adam(self.transport), self.adam(self.potential)
         shape = (POOL, 3, EXTENT, EXTENT, EXTENT)
-        self.source = (torch.rand(shape) * 2 - 1).to(memory_format=layout)
-        self.target = (torch.rand(shape) * 2 - 1).to(memory_format=layout)
+        self.source = (torch.rand(shape) * 2 - 1).to(self.device, memory_format=layout)
+        self.target = (torch.rand(shape) * 2 - 1).to(self.device, memory_format=layout)
         self.t, self.f = self.transport, self.potential
-        if job.get("compile"):
-            self.t, self.f = torch.compile(self.transport), torch.compile(self.potential)
+        if mode := job.get("compile"):
+            options = {} if mode is True else {"mode": mode}
+            self.t, self.f = torch.compile(self.transport, **options), torch.compile(self.potential, **options)
+
+    def adam(self, network):
+        settings = {"betas": (0.5, 0.999), "weight_decay": 1e-10}
+        if not self.job.get("published"):
+            settings["fused"] = True
+            settings["capturable"] = bool(self.job.get("graph"))
+        return self.torch.optim.Adam(network.parameters(), lr=3e-4, **settings)
 
     def draw(self, pool):
-        return pool[self.torch.randint(POOL, (self.job["batch"],))]
+        return pool[self.torch.randint(POOL, (self.job["batch"],), device=self.device)]
 
     def autocast(self):
         bf16 = self.job["precision"] == "bf16"
-        return self.torch.autocast("cpu", dtype=self.torch.bfloat16, enabled=bf16)
+        # A recorded iteration must cast its weights anew: a cache filled before the recording would be read for ever.
+        cache = not self.job.get("graph")
+        return self.torch.autocast(self.device.type, dtype=self.torch.bfloat16, enabled=bf16, cache_enabled=cache)
+
+    def step_marker(self):
+        """What compiled networks with CUDA graphs of their own need before their memory is used again."""
+        if self.job.get("compile") == "max-autotune":
+            self.torch.compiler.cudagraph_mark_step_begin()
 
     def outer(self):
+        return self.published_outer() if self.job.get("published") else self.lean_outer()
+
+    def lean_outer(self):
         torch = self.torch
         self.transport.train()
         self.potential.requires_grad_(False)
         for _ in range(self.job["inner"]):
+            self.step_marker()
             x = self.draw(self.source)
             with self.autocast():
                 tx = self.t(x)
@@ -92,6 +135,7 @@ class NotLoop:
             self.transport_adam.zero_grad(set_to_none=True)
         self.potential.requires_grad_(True)
         self.transport.eval()
+        self.step_marker()
         x, y = self.draw(self.source), self.draw(self.target)
         with self.autocast():
             with torch.no_grad():
@@ -100,24 +144,80 @@ class NotLoop:
         loss_f.backward()
         self.potential_adam.step()
         self.potential_adam.zero_grad(set_to_none=True)
-        return loss_f
+        return loss_f.detach()
+
+    def published_outer(self):
+        """As the voxel runs were published, with all that they waste."""
+        torch = self.torch
+        self.transport.train()
+        for _ in range(self.job["inner"]):
+            x = self.draw(self.source)
+            self.transport_adam.zero_grad()
+            loss = torch.nn.functional.mse_loss(self.t(x), x) - self.f(self.t(x)).mean()
+            loss.backward()
+            self.transport_adam.step()
+        self.transport.eval()
+        x, y = self.draw(self.source), self.draw(self.target)
+        self.potential_adam.zero_grad()
+        loss_f = self.f(self.t(x)).mean() - self.f(y).mean()
+        loss_f.backward()
+        self.potential_adam.step()
+        return loss_f.detach()
+
+
+def recorded(loop: NotLoop):
+    """The outer iteration as one CUDA graph: after warm-up in a side stream, every later call only launches."""
+    import torch
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            loop.outer()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = loop.outer()
+
+    def replay():
+        graph.replay()
+        return loss
+
+    return replay
 
 
 def worker(job: dict) -> dict:
     import torch
 
     torch.set_num_threads(job["threads"])
+    cuda = job.get("device") == "cuda"
+    tf32 = job["precision"] == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = cuda
     loop = NotLoop(job)
+    outer = recorded(loop) if job.get("graph") else loop.outer
+
+    def wait():
+        if cuda:
+            torch.cuda.synchronize()
+
     for _ in range(job["warmup"]):
-        last = loop.outer()
+        last = outer()
+    wait()
     seconds = []
     for _ in range(job["iterations"]):
         start = time.perf_counter()
-        last = loop.outer()
+        last = outer()
+        wait()
         seconds.append(time.perf_counter() - start)
     if not torch.isfinite(last):
         raise SystemExit(f"the potential's loss became {last.item()}, so the timing says nothing")
     result = {"seconds": seconds, "peak_resident_bytes": peak_resident_bytes(), "version": torch.__version__}
+    if cuda:
+        free, total = torch.cuda.mem_get_info()
+        result["peak_device_bytes"] = total - free  # the cache gives nothing back, so that the end holds the peak
+        result["peak_allocated_bytes"] = torch.cuda.max_memory_allocated()
+        result["cudnn"] = torch.backends.cudnn.version()
     if job.get("profile"):
         result["profile"] = profile(loop)
     return result
@@ -149,6 +249,9 @@ def run_voxot(executable: Path, job: dict, timeout: float) -> dict:
     command = [str(executable), "--json"]
     for key in ("base", "nf", "batch", "inner", "precision", "threads", "iterations"):
         command += [f"--{key}", str(job[key])]
+    if job.get("device") == "cuda":
+        command += ["--device", "cuda", "--graph" if job.get("graph") else "--no-graph"]
+        command += ["--residual" if job["residual"] else "--no-residual"]
     return run_json(command, env, timeout)
 
 
@@ -178,22 +281,30 @@ def merge(rounds: list[dict]) -> dict:
         "seconds": seconds,
         "peak_resident_bytes": max(record["peak_resident_bytes"] for record in rounds),
     }
+    for key in ("peak_device_bytes", "peak_allocated_bytes"):
+        if key in rounds[0]:
+            merged[key] = max(record[key] for record in rounds)
     profiles = [record["profile"] for record in rounds if "profile" in record]
     if profiles:
         merged["profile"] = profiles[-1]
     return merged
 
 
-def print_table(size: str, records: dict) -> None:
-    print(f"\n{size}: " + ", ".join(f"{k} {v}" for k, v in SIZES[size].items()))
-    print(f"  {'':34} {'it/s':>8} {'median s':>9} {'min..max s':>16} {'peak MiB':>9}")
+def memory_of(record: dict) -> int:
+    """Of the device where there is one, else of the process."""
+    return record.get("peak_device_bytes") or record["peak_resident_bytes"]
+
+
+def print_table(size: str, records: dict, settings: dict) -> None:
+    print(f"\n{size}: " + ", ".join(f"{k} {v}" for k, v in settings.items()))
+    print(f"  {'':46} {'it/s':>8} {'median s':>9} {'min..max s':>16} {'peak MiB':>9}")
     for name, r in records.items():
         if "failed" in r:
-            print(f"  {name:34} failed: {r['failed']}")
+            print(f"  {name:46} failed: {r['failed']}")
             continue
         spread = f"{r['fastest_seconds']:.3f}..{r['slowest_seconds']:.3f}"
-        memory = r["peak_resident_bytes"] / 2**20
-        print(f"  {name:34} {r['iterations_per_second']:8.4f} {r['median_seconds']:9.3f} {spread:>16} {memory:9.0f}")
+        memory = memory_of(r) / 2**20
+        print(f"  {name:46} {r['iterations_per_second']:8.4f} {r['median_seconds']:9.3f} {spread:>16} {memory:9.0f}")
 
 
 def ratios(records: dict) -> dict:
@@ -215,8 +326,8 @@ def ratios(records: dict) -> dict:
             "over_best_fp32": r["iterations_per_second"] / fp32["iterations_per_second"],
             "pytorch_best": any_name,
             "over_best": r["iterations_per_second"] / overall["iterations_per_second"],
-            "memory_over_best_fp32": r["peak_resident_bytes"] / fp32["peak_resident_bytes"],
-            "memory_over_best": r["peak_resident_bytes"] / overall["peak_resident_bytes"],
+            "memory_over_best_fp32": memory_of(r) / memory_of(fp32),
+            "memory_over_best": memory_of(r) / memory_of(overall),
         }
     return out
 
@@ -229,12 +340,21 @@ def cpu_model() -> str:
 
 
 def commit() -> str:
+    if named := os.environ.get("VOXOT_COMMIT"):
+        return named
     done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return done.stdout.strip()
 
 
 def contestants(args) -> dict:
     chosen = {}
+    if args.device == "cuda":
+        voxot = {}
+        if args.voxot:
+            for precision in ("fp32", "tf32", "bf16"):
+                voxot[f"voxot {precision} graph"] = {"precision": precision, "graph": True}
+            voxot["voxot bf16"] = {"precision": "bf16"}
+        return voxot | {f"pytorch {name}": job for name, job in CUDA_VARIANTS.items()}
     for name in args.variants:
         if VARIANTS[name].get("compile") and not args.compile:
             continue
@@ -245,7 +365,7 @@ def contestants(args) -> dict:
     return chosen
 
 
-def measure(args, size: str) -> dict:
+def measure(args, size: str, settings: dict) -> dict:
     jobs = contestants(args)
     collected = {name: [] for name in jobs}
     for turn in range(args.rounds):
@@ -253,35 +373,46 @@ def measure(args, size: str) -> dict:
         for name in names:
             if any("failed" in record for record in collected[name]):
                 continue
-            job = dict(jobs[name], **SIZES[size], inner=args.inner, threads=args.threads)
+            job = dict(jobs[name], **settings, inner=args.inner, threads=args.threads, device=args.device)
             # Compiled networks are compiled anew for each mode that they meet, over the first outer iterations.
             warmup = args.warmup + (2 if job.get("compile") else 0)
             job.update(iterations=args.iterations, warmup=warmup, profile=args.profile)
-            if name.startswith("voxot"):
-                collected[name].append(run_voxot(args.voxot, job, args.timeout))
+            left = args.budget - (time.monotonic() - args.begin)
+            timeout = min(args.timeout, left)
+            if timeout < 5:
+                collected[name].append({"failed": f"not started: the budget of {args.budget:.0f} s is spent"})
+            elif name.startswith("voxot"):
+                collected[name].append(run_voxot(args.voxot, job, timeout))
             else:
-                collected[name].append(run_pytorch(job, args.timeout))
+                collected[name].append(run_pytorch(job, timeout))
             sys.stderr.write(f"{size} round {turn + 1}/{args.rounds} {name}\n")
     return {name: merge(rounds) for name, rounds in collected.items()}
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--inner", type=int, default=10, help="transport steps for each potential step")
-    parser.add_argument("--iterations", type=int, default=3, help="timed outer iterations in each round")
+    parser.add_argument("--iterations", type=int, help="timed outer iterations in each round (3; on cuda 10)")
     parser.add_argument("--warmup", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, help="2; on cuda 1")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--compile", action="store_true", help="also the torch.compile variants (slow to start)")
     parser.add_argument("--timeout", type=float, default=300, help="seconds that one process may take")
+    parser.add_argument("--budget", type=float, default=float("inf"), help="seconds for everything; what is left is left out")
     parser.add_argument("--profile", action="store_true", help="also profile one outer iteration of each variant")
     parser.add_argument("--voxot", type=Path, help="voxot's benchmark executable, run in turns with PyTorch")
     parser.add_argument("--voxot-precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "compare_pytorch.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    cuda = args.device == "cuda"
+    args.iterations = args.iterations or (10 if cuda else 3)
+    args.rounds = args.rounds or (1 if cuda else 2)
+    args.begin = time.monotonic()
+    return args
 
 
 def main() -> int:
@@ -295,17 +426,19 @@ def main() -> int:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
         "cpu": cpu_model(),
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
         "threads": args.threads,
         "load_average_before": os.getloadavg()[0],
         "inner": args.inner,
-        "versions": {"python": platform.python_version(), "pytorch": torch.__version__},
+        "versions": {"python": platform.python_version(), "pytorch": torch.__version__, "cuda": torch.version.cuda},
         "sizes": {},
     }
-    print(f"{report['cpu']}, {args.threads} threads, PyTorch {torch.__version__}, {args.inner} inner steps")
+    print(f"{report['device']}, {report['cpu']}, {args.threads} threads, PyTorch {torch.__version__}, {args.inner} inner steps")
     failed = False
-    for size in args.sizes:
-        records = measure(args, size)
-        print_table(size, records)
+    sizes = CUDA_SIZES if args.device == "cuda" else {name: SIZES[name] for name in args.sizes}
+    for size, settings in sizes.items():
+        records = measure(args, size, settings)
+        print_table(size, records, settings)
         compared = ratios(records)
         for name, r in compared.items():
             print(
@@ -315,7 +448,7 @@ def main() -> int:
         for name, r in records.items():
             for row in r.get("profile", [])[:12]:
                 print(f"    {name}: {row['share']:6.1%} {row['seconds']:8.3f} s {row['calls']:6d} {row['op']}")
-        report["sizes"][size] = {**SIZES[size], "runs": records, "ratios": compared}
+        report["sizes"][size] = {**settings, "runs": records, "ratios": compared}
         # A PyTorch variant that fails is reported and leaves the others; ours must run, and one rival at least.
         failed = failed or any("failed" in r for n, r in records.items() if n.startswith("voxot"))
         failed = failed or all("failed" in r for r in records.values())

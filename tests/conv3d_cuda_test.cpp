@@ -149,30 +149,74 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
 
 }  // namespace
 
-TEST_CASE("cuda convolution: every variant against the naive one in double", "[conv3d][cuda]") {
+namespace {
+
+void check_variants(cuda::ConvPass pass) {
   if (kernels::cuda_devices() == 0) {
     WARN("skipped: no CUDA device");
     return;
   }
-  const auto pass =
-      GENERATE(cuda::ConvPass::forward, cuda::ConvPass::grad_input, cuda::ConvPass::grad_weight);
-  const auto& geometry = GENERATE(from_range(std::begin(kGeometries), std::end(kGeometries)));
-  geometry.params.validate();
-  for (const cuda::ConvVariant& variant : cuda::variants(pass)) {
-    for (const auto& [dtype, math] :
-         {std::pair{DType::f32, cuda::ConvMath::exact}, std::pair{DType::f32, cuda::ConvMath::tf32},
-          std::pair{DType::bf16, cuda::ConvMath::exact}, std::pair{DType::f64, cuda::ConvMath::exact}}) {
+  for (const Geometry& geometry : kGeometries) {
+    geometry.params.validate();
+    for (const cuda::ConvVariant& variant : cuda::variants(pass)) {
+      for (const auto& [dtype, math] :
+           {std::pair{DType::f32, cuda::ConvMath::exact}, std::pair{DType::f32, cuda::ConvMath::tf32},
+            std::pair{DType::bf16, cuda::ConvMath::exact}, std::pair{DType::f64, cuda::ConvMath::exact}}) {
+        cuda::ConvCall call;
+        call.pass = pass;
+        call.dtype = dtype;
+        call.math = math;
+        call.params = geometry.params;
+        if (!variant.takes(call)) continue;
+        // The naive variant is the same code for every type; in one it is as slow as all the others together.
+        if (variant.name == std::string("naive") && dtype == DType::f32) continue;
+        INFO(variant.name << " " << name_of(pass) << ", " << geometry.name << ", " << name_of(dtype)
+                          << (math == cuda::ConvMath::tf32 ? " as tf32" : ""));
+        check_variant(variant, call);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("cuda convolution: every variant of forward against double", "[conv3d][cuda]") {
+  check_variants(cuda::ConvPass::forward);
+}
+TEST_CASE("cuda convolution: every variant of grad_input against double", "[conv3d][cuda]") {
+  check_variants(cuda::ConvPass::grad_input);
+}
+TEST_CASE("cuda convolution: every variant of grad_weight against double", "[conv3d][cuda]") {
+  check_variants(cuda::ConvPass::grad_weight);
+}
+
+TEST_CASE("cuda convolution: the epilogue over plain sums", "[conv3d][cuda]") {
+  if (kernels::cuda_devices() == 0) {
+    WARN("skipped: no CUDA device");
+    return;
+  }
+  const Stream stream = kernels::stream_of(Device::cuda);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const Epilogue& e : kEpilogues) {
+      INFO(name_of(dtype) << ", " << e.name);
       cuda::ConvCall call;
-      call.pass = pass;
       call.dtype = dtype;
-      call.math = math;
-      call.params = geometry.params;
-      if (!variant.takes(call)) continue;
-      // The naive variant is the same code for every type; in one it is as slow as all the others together.
-      if (variant.name == std::string("naive") && dtype == DType::f32) continue;
-      INFO(variant.name << " " << name_of(pass) << ", " << geometry.name << ", " << name_of(dtype)
-                        << (math == cuda::ConvMath::tf32 ? " as tf32" : ""));
-      check_variant(variant, call);
+      call.params = params(2, 3, 5, {3, 4, 5}, kOne);
+      const std::int64_t count = 2 * 60 * 5;
+      const Buffer sums(test_values(count, Values::away, 1), dtype, kSentinel);
+      const Buffer bias(5, 2, DType::f32);
+      const Buffer residual(count, 3, dtype);
+      call.output = sums.data();
+      call.epilogue = {e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale, e.activation};
+      std::vector<double> expected(sums.exact.size());
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        double v = sums.exact[i] + (e.bias ? bias.exact[i % 5] : 0);
+        v = static_cast<double>(e.scale) * v + (e.residual ? residual.exact[i] : 0);
+        const double slope = e.activation.kind == ActivationKind::none ? 1 : static_cast<double>(e.activation.slope);
+        expected[i] = v > 0 ? v : slope * v;
+      }
+      cuda::conv3d_epilogue(stream, call);
+      CHECK(distance(sums.result(), expected) < limit(dtype, false));
     }
   }
 }

@@ -18,6 +18,7 @@ const ConvVariant kGather[] = {
     {"implicit_gemm_128x32", takes_implicit_gemm, conv3d_implicit_gemm_128x32},
     {"implicit_gemm_128x64", takes_implicit_gemm, conv3d_implicit_gemm_128x64},
     {"implicit_gemm_128x128", takes_large_implicit_gemm, conv3d_implicit_gemm_128x128},
+    {"cudnn", takes_cudnn, conv3d_cudnn},
 };
 const ConvVariant kGradWeight[] = {
     {"naive", always, conv3d_naive},
@@ -26,6 +27,7 @@ const ConvVariant kGradWeight[] = {
     {"implicit_gemm_32x128", takes_implicit_gemm, conv3d_weight_gemm_32x128},
     {"implicit_gemm_64x128", takes_implicit_gemm, conv3d_weight_gemm_64x128},
     {"implicit_gemm_128x128", takes_large_implicit_gemm, conv3d_weight_gemm_128x128},
+    {"cudnn", takes_cudnn, conv3d_cudnn},
 };
 
 std::string& forced() {

@@ -32,6 +32,13 @@ const Implement registered[] = {
     {record_event, Device::cuda,
      [](const Stream& stream, void* event) { static_cast<simt::Event*>(event)->record(stream); }},
     {wait_event, Device::cuda, [](const Stream&, void* event) { static_cast<simt::Event*>(event)->wait(); }},
+    {event_seconds, Device::cuda,
+     [](const Stream&, void* earlier, void* later, double* seconds) {
+       *seconds = static_cast<simt::Event*>(later)->seconds_since(*static_cast<simt::Event*>(earlier));
+     }},
+    {memory_in_use, Device::cuda, [](const Stream&, std::size_t* bytes) { *bytes = simt::memory_in_use(); }},
+    {last_cache_bytes, Device::cuda,
+     [](const Stream&, std::size_t* bytes) { *bytes = simt::device_properties().level2; }},
     {begin_capture, Device::cuda, [](const Stream& stream) { simt::Graph::begin(stream); }},
     {end_capture, Device::cuda,
      [](const Stream& stream, void** graph) { *graph = new simt::Graph(simt::Graph::end(stream)); }},

@@ -10,7 +10,7 @@
 #include "kernels/cuda/simt_runtime.h"
 #include "kernels/features.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(VOXOT_ADDRESS_SANITIZER)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -24,13 +24,13 @@ namespace context = boost::context::detail;
 // The sanitizer keeps a shadow of each stack, so it is told of every switch.
 void before_switch([[maybe_unused]] void** fake, [[maybe_unused]] const void* stack,
                    [[maybe_unused]] std::size_t bytes) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(VOXOT_ADDRESS_SANITIZER)
   __sanitizer_start_switch_fiber(fake, stack, bytes);
 #endif
 }
 void after_switch([[maybe_unused]] void* fake, [[maybe_unused]] const void** stack,
                   [[maybe_unused]] std::size_t* bytes) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(VOXOT_ADDRESS_SANITIZER)
   __sanitizer_finish_switch_fiber(fake, stack, bytes);
 #endif
 }
@@ -84,7 +84,7 @@ void make_fibers(BlockState& b) {
 }
 
 void reset_fiber(Fiber& f) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(VOXOT_ADDRESS_SANITIZER)
   __asan_unpoison_memory_region(f.stack, kStackBytes);
 #endif
   f.fake_stack = nullptr;

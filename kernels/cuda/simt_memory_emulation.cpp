@@ -13,7 +13,7 @@
 
 #include "kernels/cuda/simt_emulation_state.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(VOXOT_ADDRESS_SANITIZER)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -39,7 +39,7 @@ std::byte* reserve(std::size_t bytes) {
 
 void poison([[maybe_unused]] const void* block, [[maybe_unused]] std::size_t bytes,
             [[maybe_unused]] bool on) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(VOXOT_ADDRESS_SANITIZER)
   if (on) {
     __asan_poison_memory_region(block, bytes);
   } else {
@@ -155,7 +155,7 @@ struct Access {
   }
   /// Where in the source, as far as the sanitizer's library can tell.
   [[nodiscard]] std::string place() const {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(VOXOT_ADDRESS_SANITIZER)
     char line[256] = "";
     __sanitizer_symbolize_pc(const_cast<void*>(pc), "%s:%l", line, sizeof line);
     const std::string where = line;

@@ -37,6 +37,8 @@ std::string describe_device();
 /// Device memory aligned to 256 bytes; null when there is none left.
 void* allocate(std::size_t bytes);
 void free(void* block);
+/// Bytes of the device's memory in use by every program; 0 on an emulated device.
+std::size_t memory_in_use();
 /// Page-locked host memory, which copies reach without waiting.
 void* allocate_pinned(std::size_t bytes);
 void free_pinned(void* block);

@@ -75,6 +75,12 @@ void* allocate(std::size_t bytes) {
   return block;
 }
 void free(void* block) { check(cudaFree(block), "free"); }
+std::size_t memory_in_use() {
+  std::size_t free = 0;
+  std::size_t total = 0;
+  check(cudaMemGetInfo(&free, &total), "memory in use");
+  return total - free;
+}
 void* allocate_pinned(std::size_t bytes) {
   void* block = nullptr;
   check(cudaMallocHost(&block, bytes), "allocate pinned memory");

@@ -67,6 +67,7 @@ std::string describe_device() { return "emulated device, sm_86, every access che
 
 void* allocate(std::size_t bytes) { return emulation::allocate_device(bytes); }
 void free(void* block) { emulation::free_device(block); }
+std::size_t memory_in_use() { return 0; }
 void* allocate_pinned(std::size_t bytes) { return std::malloc(bytes); }
 void free_pinned(void* block) { std::free(block); }
 void recycle(void* block, std::size_t bytes, std::size_t capacity) {

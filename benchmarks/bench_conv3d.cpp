@@ -1,0 +1,173 @@
+// Every variant of the CUDA convolutions, cuDNN among them, at the shapes of the networks' layers: checked, then timed.
+//   bench_conv3d --precision bf16 tf32 fp32 --extent 16 32 64 --seconds 120
+// The check: the whole result is finite (it was NaN before), and elements drawn at random agree with their sums in
+// double on the host. Exits non-zero when a variant is wrong.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cmath>
+#include <map>
+
+#include "benchmarks/measure.h"
+#include "benchmarks/network_shapes.h"
+#include "benchmarks/sampled_conv3d.h"
+#include "kernels/cuda/conv3d_variants.h"
+#include "kernels/features.h"
+
+namespace {
+
+using namespace voxot;
+using namespace voxot::bench;
+using cuda::ConvCall;
+using cuda::ConvMath;
+using cuda::ConvPass;
+
+struct Options {
+  std::vector<std::string> precisions{"bf16", "tf32", "fp32"};
+  std::vector<std::int64_t> extents{16, 32, 64};
+  std::int64_t base = 32, nf = 64, batch = 64;
+  double seconds = 120;
+  bool naive = false, small = false;
+  std::string output = "benchmarks/results/bench_conv3d.json";
+};
+
+/// Relative L2 against double. bf16: one rounding of the result. tf32: 11 bits of each factor. fp32: sums of up to some
+/// hundred thousand products in an order of the variant's.
+double limit(const std::string& precision) { return precision == "bf16" ? 6e-3 : precision == "tf32" ? 1e-3 : 5e-5; }
+
+class Bench {
+ public:
+  explicit Bench(const Options& o)
+      : o_(o), watch_(Device::cuda, o.small), end_(Clock::now() + std::chrono::milliseconds(static_cast<std::int64_t>(1000 * o.seconds))) {
+    for (const std::string& p : o.precisions) ceilings_[p] = product_ceiling(watch_, p);
+  }
+
+  int run() {
+    fmt::print("{:<22}{:<12}{:<6}{:<26}{:>10}{:>18}{:>9}{:>7}\n", "layer", "pass", "", "variant", "median us", "min..max us",
+               "TFLOP/s", "share");
+    // The published size first, in every precision: what the time runs out on is the rest.
+    for (const std::int64_t extent : o_.extents) {
+      for (const std::string& precision : o_.precisions) {
+        // As much work in each size, while it fits: 64 at 16³, 8 at 32³, 1 at 64³.
+        const std::int64_t volumes = std::max<std::int64_t>(1, o_.batch * 16 * 16 * 16 / (extent * extent * extent));
+        std::vector<Layer> layers = unet_layers(o_.base, extent <= 16 ? o_.batch : volumes, extent);
+        for (const Layer& l : resnet_layers(o_.nf, extent <= 16 ? o_.batch : volumes, extent)) layers.push_back(l);
+        if (o_.small) layers = {layers[3], layers[9]};
+        for (const Layer& layer : layers) run_layer(layer, precision, extent);
+      }
+    }
+    if (left_out_ > 0) fmt::print("{} layers left out: {:.0f} s were over\n", left_out_, o_.seconds);
+    nlohmann::ordered_json report = header(Device::cuda);
+    for (const auto& [precision, ceiling] : ceilings_) {
+      report["ceiling_flop_per_second"][precision] = ceiling ? nlohmann::ordered_json(*ceiling) : nullptr;
+    }
+    report["left_out"] = left_out_;
+    report["rows"] = rows_;
+    write_report(o_.output, report);
+    return wrong_ ? 1 : 0;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void run_layer(const Layer& layer, const std::string& precision, std::int64_t extent) {
+    if (Clock::now() > end_) {
+      ++left_out_;
+      return;
+    }
+    const DType dtype = precision == "bf16" ? DType::bf16 : DType::f32;
+    SampledConv3d sampled(layer, dtype);
+    for (const ConvPass pass : {ConvPass::forward, ConvPass::grad_input, ConvPass::grad_weight}) {
+      // No gradient of the first layers' input is wanted by anyone but a potential's; it is measured all the same.
+      ConvCall call = sampled.call(pass);
+      call.math = precision == "tf32" ? ConvMath::tf32 : ConvMath::exact;
+      const std::vector<double> exact = sampled.exact(pass);
+      const cuda::ConvVariant* best = nullptr;
+      double fastest = 0;
+      for (const cuda::ConvVariant& v : cuda::variants(pass)) {
+        if (!v.takes(call) || (v.name == std::string("naive") && !o_.naive)) continue;
+        const double median = measure(v, call, sampled, exact, layer, precision, extent);
+        if (median > 0 && (best == nullptr || median < fastest)) {
+          best = &v;
+          fastest = median;
+        }
+      }
+      if (best != nullptr) fmt::print("{:<22}{:<12}{:<6}best: {}\n", layer.name, cuda::name_of(pass), precision, best->name);
+    }
+  }
+
+  /// The median, or 0 when the result was wrong.
+  double measure(const cuda::ConvVariant& v, const ConvCall& call, const SampledConv3d& sampled,
+                 const std::vector<double>& exact, const Layer& layer, const std::string& precision, std::int64_t extent) {
+    const Stream stream = kernels::stream_of(Device::cuda);
+    sampled.poison(call.pass);
+    v.run(stream, call);
+    const double error = relative_error(sampled.values(call.pass), exact);
+    const bool right = error < limit(precision) && sampled.finite(call.pass);
+    const Timing t = watch_.time([&] { v.run(stream, call); }, 0.01);
+    const double rate = flop(call.params) / t.median;
+    fmt::print("{:<22}{:<12}{:<6}{:<26}{:>10.1f}{:>18}{:>9.2f}{:>7}{}\n", layer.name, cuda::name_of(call.pass), precision, v.name,
+               1e6 * t.median, fmt::format("{:.1f}..{:.1f}", 1e6 * t.least, 1e6 * t.most), rate / 1e12,
+               share(rate, ceilings_.at(precision)), right ? "" : fmt::format("  WRONG: error {:.1e}", error));
+    rows_.push_back({{"layer", layer.name},
+                     {"extent", extent},
+                     {"batch", call.params.batch},
+                     {"in_channels", call.params.in_channels},
+                     {"out_channels", call.params.out_channels},
+                     {"kernel", call.params.kernel[0]},
+                     {"pass", cuda::name_of(call.pass)},
+                     {"precision", precision},
+                     {"variant", v.name},
+                     {"median_seconds", t.median},
+                     {"least_seconds", t.least},
+                     {"most_seconds", t.most},
+                     {"runs", t.runs},
+                     {"flop_per_second", rate},
+                     {"error", error},
+                     {"right", right}});
+    wrong_ = wrong_ || !right;
+    return right ? t.median : 0;
+  }
+
+  Options o_;
+  Stopwatch watch_;
+  Clock::time_point end_;
+  std::map<std::string, std::optional<double>> ceilings_;
+  nlohmann::ordered_json rows_ = nlohmann::ordered_json::array();
+  int left_out_ = 0;
+  bool wrong_ = false;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options o;
+  CLI::App app("The CUDA convolutions at the networks' shapes, every variant", "bench_conv3d");
+  app.add_option("--precision", o.precisions)->check(CLI::IsMember({"fp32", "tf32", "bf16"}))->capture_default_str();
+  app.add_option("--extent", o.extents, "sides of the volumes")->capture_default_str();
+  app.add_option("--base", o.base, "UNet3D's width")->capture_default_str();
+  app.add_option("--nf", o.nf, "ResNet3D's width")->capture_default_str();
+  app.add_option("--batch", o.batch, "at 16³; larger volumes come as many as make the same number of voxels")
+      ->capture_default_str();
+  app.add_option("--seconds", o.seconds, "start no further layer after these")->capture_default_str();
+  app.add_flag("--naive", o.naive, "the naive variant too");
+  app.add_flag("--small", o.small, "two tiny layers, for tests");
+  app.add_option("--output", o.output)->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  if (o.small) {
+    o.extents = {8};
+    o.base = o.nf = 8;
+    o.batch = 1;
+  }
+  try {
+    if (kernels::cuda_devices() == 0) {
+      fmt::print("skipped: bench_conv3d needs a CUDA device, and none can be used\n");
+      return 0;
+    }
+    return Bench(o).run();
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "bench_conv3d: {}\n", e.what());
+    return 1;
+  }
+}

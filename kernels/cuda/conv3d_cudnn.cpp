@@ -1,0 +1,346 @@
+// The convolutions of cuDNN as one more variant, where its library is found at run time: the rival, and a candidate of the
+// autotuner. A plan is the fastest of the engines that cuDNN proposes for a call, in the arithmetic that was asked for and
+// deterministic. Volumes N×D×H×W×C and weights [C_out, kD, kH, kW, C_in] are strides to it. What follows the sum runs in a
+// kernel of ours. Source: the cuDNN backend API, https://docs.nvidia.com/deeplearning/cudnn.
+#include <cudnn.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "kernels/cuda/conv3d_autotune.h"
+#include "kernels/cuda/conv3d_variants.h"
+#include "kernels/cuda/simt_runtime.h"
+#include "kernels/elementwise.h"
+
+// Handles of plans are deprecated since 9.19 and needed before.
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+namespace voxot::cuda {
+namespace {
+
+constexpr std::int64_t kCandidates = 10;
+constexpr int kRepetitions = 3;
+constexpr std::int64_t kAlignment = 16;
+constexpr std::int64_t kInputId = 1;
+constexpr std::int64_t kOtherId = 2;
+constexpr std::int64_t kOutputId = 3;
+
+/// What cuDNN cannot do for a call; the variant does not take it then.
+struct Refused {};
+
+struct Library {
+  decltype(&cudnnCreate) create = nullptr;
+  decltype(&cudnnSetStream) set_stream = nullptr;
+  decltype(&cudnnBackendCreateDescriptor) create_descriptor = nullptr;
+  decltype(&cudnnBackendDestroyDescriptor) destroy_descriptor = nullptr;
+  decltype(&cudnnBackendFinalize) finalize = nullptr;
+  decltype(&cudnnBackendSetAttribute) set = nullptr;
+  decltype(&cudnnBackendGetAttribute) get = nullptr;
+  decltype(&cudnnBackendExecute) execute = nullptr;
+  cudnnHandle_t handle = nullptr;  // lives as long as the program
+};
+
+const Library& library() {
+  static const Library found = [] {
+    Library l;
+    void* file = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
+    if (file == nullptr) return l;
+    const auto take = [&](auto& function, const char* name) {
+      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(file, name));
+      return function != nullptr;
+    };
+    const bool whole = take(l.create, "cudnnCreate") && take(l.set_stream, "cudnnSetStream") &&
+                       take(l.create_descriptor, "cudnnBackendCreateDescriptor") &&
+                       take(l.destroy_descriptor, "cudnnBackendDestroyDescriptor") &&
+                       take(l.finalize, "cudnnBackendFinalize") && take(l.set, "cudnnBackendSetAttribute") &&
+                       take(l.get, "cudnnBackendGetAttribute") && take(l.execute, "cudnnBackendExecute");
+    if (!whole || l.create(&l.handle) != CUDNN_STATUS_SUCCESS) l.handle = nullptr;
+    return l;
+  }();
+  return found;
+}
+
+void check(cudnnStatus_t status) {
+  if (status != CUDNN_STATUS_SUCCESS) throw Refused{};
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(cudnnBackendDescriptorType_t type) { check(library().create_descriptor(type, &handle_)); }
+  ~Descriptor() { library().destroy_descriptor(handle_); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t count, const void* values) {
+    check(library().set(handle_, name, type, count, values));
+  }
+  void set(cudnnBackendAttributeName_t name, const Descriptor& other) {
+    set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &other.handle_);
+  }
+  /// How many values came.
+  std::int64_t get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t count,
+                   void* values) const {
+    std::int64_t came = 0;
+    check(library().get(handle_, name, type, count, &came, values));
+    return came;
+  }
+  void finalize() { check(library().finalize(handle_)); }
+  [[nodiscard]] cudnnBackendDescriptor_t handle() const { return handle_; }
+
+ private:
+  cudnnBackendDescriptor_t handle_ = nullptr;
+};
+
+using Held = std::unique_ptr<Descriptor>;
+Held make(cudnnBackendDescriptorType_t type) { return std::make_unique<Descriptor>(type); }
+
+/// `outer` × extent × channels with channels innermost, as cuDNN's [outer, channels, extent].
+Held tensor(std::int64_t id, DType dtype, std::int64_t outer, std::int64_t channels,
+            const std::array<std::int64_t, 3>& extent) {
+  const std::int64_t dims[5] = {outer, channels, extent[0], extent[1], extent[2]};
+  const std::int64_t strides[5] = {extent[0] * extent[1] * extent[2] * channels, 1, extent[1] * extent[2] * channels,
+                                   extent[2] * channels, channels};
+  const cudnnDataType_t type = dtype == DType::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+  Held t = make(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+  t->set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+  t->set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 5, dims);
+  t->set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 5, strides);
+  t->set(CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id);
+  t->set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &kAlignment);
+  t->finalize();
+  return t;
+}
+
+Held convolution(const Conv3dParams& p) {
+  const cudnnDataType_t accumulate = CUDNN_DATA_FLOAT;
+  const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+  const std::int64_t axes = 3;
+  Held c = make(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+  c->set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &accumulate);
+  c->set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
+  c->set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &axes);
+  c->set(CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 3, p.dilation.data());
+  c->set(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 3, p.stride.data());
+  c->set(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 3, p.padding.data());
+  c->set(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 3, p.padding.data());
+  c->finalize();
+  return c;
+}
+
+/// The pass with its attributes in cuDNN's order: alpha, beta, convolution, then three tensors.
+struct Names {
+  cudnnBackendDescriptorType_t operation;
+  cudnnBackendAttributeName_t alpha, beta, convolution, input, other, output;
+};
+Names names_of(ConvPass pass) {
+  if (pass == ConvPass::forward) {
+    return {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,             CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y};
+  }
+  if (pass == ConvPass::grad_input) {
+    return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,   CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX};
+  }
+  return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW};
+}
+
+/// Everything that a plan refers to, and the plan.
+struct Plan {
+  Held x, y, weight, convolution, operation, graph, heuristics, config, plan;
+  std::int64_t workspace = 0;
+};
+
+void describe_operation(Plan& plan, const ConvCall& c) {
+  const Conv3dParams& p = c.params;
+  const bool of_weight = c.pass == ConvPass::grad_weight;
+  const bool of_input = c.pass == ConvPass::grad_input;
+  plan.x = tensor(of_input ? kOutputId : kInputId, c.dtype, p.batch, p.in_channels, p.in_extent);
+  plan.y = tensor(of_input ? kInputId : of_weight ? kOtherId : kOutputId, c.dtype, p.batch, p.out_channels, p.out_extent());
+  plan.weight = tensor(of_weight ? kOutputId : kOtherId, of_weight ? DType::f32 : c.dtype, p.out_channels, p.in_channels,
+                       p.kernel);
+  plan.convolution = convolution(p);
+  const Names names = names_of(c.pass);
+  const float alpha = c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale;
+  const float beta = c.write == Write::accumulate ? 1.0F : 0.0F;
+  plan.operation = make(names.operation);
+  plan.operation->set(names.convolution, *plan.convolution);
+  plan.operation->set(names.input, of_input ? *plan.y : *plan.x);
+  plan.operation->set(names.other, of_weight ? *plan.y : *plan.weight);
+  plan.operation->set(names.output, of_weight ? *plan.weight : of_input ? *plan.x : *plan.y);
+  plan.operation->set(names.alpha, CUDNN_TYPE_FLOAT, 1, &alpha);
+  plan.operation->set(names.beta, CUDNN_TYPE_FLOAT, 1, &beta);
+  plan.operation->finalize();
+  plan.graph = make(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+  plan.graph->set(CUDNN_ATTR_OPERATIONGRAPH_OPS, *plan.operation);
+  plan.graph->set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &library().handle);
+  plan.graph->finalize();
+}
+
+/// Whether the engine computes in the arithmetic that the call asks for, the same bits every time.
+bool acceptable(const Descriptor& config, const ConvCall& c) {
+  const Held engine = make(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+  cudnnBackendDescriptor_t handle = engine->handle();
+  config.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &handle);
+  cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+  const std::int64_t count =
+      engine->get(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT, notes);
+  const bool exact = c.dtype == DType::f32 && c.math == ConvMath::exact;
+  return std::none_of(notes, notes + count, [&](cudnnBackendNumericalNote_t note) {
+    return note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC || note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
+           (exact && (note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS));
+  });
+}
+
+void execute(const Stream& stream, const Plan& plan, const void* input, const void* other, void* output, void* workspace) {
+  const std::int64_t ids[3] = {kInputId, kOtherId, kOutputId};
+  const void* pointers[3] = {input, other, output};
+  Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+  pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 3, ids);
+  pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3, pointers);
+  pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
+  pack.finalize();
+  check(library().set_stream(library().handle, static_cast<cudaStream_t>(stream.handle)));
+  check(library().execute(library().handle, plan.plan->handle(), pack.handle()));
+}
+
+std::size_t result_bytes(const ConvCall& c) {
+  const Conv3dParams& p = c.params;
+  if (c.pass == ConvPass::grad_weight) return static_cast<std::size_t>(p.weight_count()) * 4;
+  const std::int64_t count = c.pass == ConvPass::forward ? p.batch * p.out_voxels() * p.out_channels
+                                                         : p.batch * p.in_voxels() * p.in_channels;
+  return static_cast<std::size_t>(count) * size_of(c.dtype);
+}
+
+/// The least of some runs, on memory of the search's own, whose values do not matter.
+double measure(const Plan& plan, const ConvCall& c) {
+  const Stream stream{Device::cuda, simt::create_stream()};
+  const Conv3dParams& p = c.params;
+  const auto bytes = [&](std::int64_t count) { return static_cast<std::size_t>(count) * 4; };
+  void* blocks[4] = {simt::allocate(bytes(p.batch * std::max(p.in_voxels() * p.in_channels, p.out_voxels() * p.out_channels))),
+                     simt::allocate(bytes(std::max(p.weight_count(), p.batch * p.out_voxels() * p.out_channels))),
+                     simt::allocate(result_bytes(c)), simt::allocate(static_cast<std::size_t>(plan.workspace) + 1)};
+  const bool whole = std::find(blocks, blocks + 4, nullptr) == blocks + 4;
+  double least = 0;
+  bool works = whole;
+  try {
+    for (int i = 0; whole && i <= kRepetitions; ++i) {
+      simt::Event start;
+      simt::Event stop;
+      start.record(stream);
+      execute(stream, plan, blocks[0], blocks[1], blocks[2], blocks[3]);
+      stop.record(stream);
+      stop.wait();
+      const double seconds = stop.seconds_since(start);
+      if (i == 1 || (i > 1 && seconds < least)) least = seconds;  // the first warms up
+    }
+  } catch (const Refused&) {
+    works = false;
+  }
+  simt::synchronize(stream);
+  for (void* block : blocks) {
+    if (block != nullptr) simt::free(block);
+  }
+  simt::destroy_stream(stream.handle);
+  if (!works) throw Refused{};
+  return least;
+}
+
+/// The fastest plan for the call, or none.
+std::unique_ptr<Plan> search(const ConvCall& c) {
+  auto plan = std::make_unique<Plan>();
+  try {
+    describe_operation(*plan, c);
+    plan->heuristics = make(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
+    plan->heuristics->set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, *plan->graph);
+    plan->heuristics->set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    plan->heuristics->finalize();
+    std::vector<Held> configs;
+    std::vector<cudnnBackendDescriptor_t> handles;
+    for (std::int64_t i = 0; i < kCandidates; ++i) {
+      configs.push_back(make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR));
+      handles.push_back(configs.back()->handle());
+    }
+    configs.resize(static_cast<std::size_t>(plan->heuristics->get(
+        CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, kCandidates, handles.data())));
+    Held best;
+    Held best_config;
+    std::int64_t best_workspace = 0;
+    double fastest = 0;
+    for (Held& config : configs) {
+      try {
+        if (!acceptable(*config, c)) continue;
+        plan->plan = make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+        plan->plan->set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &library().handle);
+        plan->plan->set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, *config);
+        plan->plan->finalize();
+        plan->plan->get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &plan->workspace);
+        const double seconds = measure(*plan, c);
+        if (best != nullptr && seconds >= fastest) continue;
+        fastest = seconds;
+        best = std::move(plan->plan);
+        best_config = std::move(config);
+        best_workspace = plan->workspace;
+      } catch (const Refused&) {
+        // This engine does not do it here; another may.
+      }
+    }
+    plan->plan = std::move(best);
+    plan->config = std::move(best_config);
+    plan->workspace = best_workspace;
+  } catch (const Refused&) {
+    return nullptr;
+  }
+  return plan->plan == nullptr ? nullptr : std::move(plan);
+}
+
+/// The call's plan, searched for once; null where cuDNN has none.
+const Plan* plan_of(const ConvCall& c) {
+  static std::mutex mutex;
+  static auto& plans = *new std::map<std::string, std::unique_ptr<Plan>>;
+  const std::lock_guard lock(mutex);
+  const std::string key =
+      fmt::format("{} {} {}", describe(c), c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale, static_cast<int>(c.write));
+  auto found = plans.find(key);
+  if (found == plans.end()) found = plans.emplace(key, search(c)).first;
+  return found->second.get();
+}
+
+bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kAlignment == 0; }
+
+}  // namespace
+
+bool takes_cudnn(const ConvCall& c) {
+  if (c.dtype == DType::f64 || library().handle == nullptr) return false;
+  if (!aligned(c.input) || !aligned(c.other) || !aligned(c.output)) return false;
+  return plan_of(c) != nullptr;
+}
+
+void conv3d_cudnn(const Stream& stream, const ConvCall& c) {
+  const Plan* plan = plan_of(c);
+  VOXOT_CHECK(plan != nullptr, "conv3d: cuDNN has no engine for {}", describe(c));
+  const bool copies = c.dtype == DType::bf16 && c.pass != ConvPass::grad_weight;
+  const std::int64_t weights = c.params.weight_count();
+  const std::size_t copied = copies ? (static_cast<std::size_t>(weights) * 2 + 255) / 256 * 256 : 0;
+  auto* scratch = static_cast<std::byte*>(simt::scratch(copied + static_cast<std::size_t>(plan->workspace) + 1));
+  if (copies) kernels::cast(stream, DType::f32, DType::bf16, weights, c.other, scratch, Write::overwrite);
+  try {
+    execute(stream, *plan, c.input, copies ? scratch : c.other, c.output, scratch + copied);
+  } catch (const Refused&) {
+    fail("conv3d: cuDNN failed in {}", describe(c));
+  }
+  if (c.pass == ConvPass::forward) conv3d_epilogue(stream, c);
+}
+
+}  // namespace voxot::cuda

@@ -1,0 +1,9 @@
+// The variant "cudnn" of a build without cuDNN's headers: it takes nothing.
+#include "kernels/cuda/conv3d_variants.h"
+
+namespace voxot::cuda {
+
+bool takes_cudnn(const ConvCall&) { return false; }
+void conv3d_cudnn(const Stream&, const ConvCall&) { fail("conv3d: built without cuDNN"); }
+
+}  // namespace voxot::cuda
