@@ -1,5 +1,6 @@
-// The emulation of CUDA (kernels/cuda/simt_emulation.h) tested by itself: every planted fault is caught and named,
-// correct kernels are not accused and compute what they should. The correct kernels run on a real device as well.
+// The emulation of CUDA (kernels/cuda/simt_emulation.h) tested by itself: every planted fault is caught and
+// named, correct kernels are not accused and compute what they should. The correct kernels run on a real
+// device as well.
 #include <catch2/catch.hpp>
 
 #include <bit>
@@ -117,7 +118,8 @@ TEST_CASE("simt: tensor-core products through ldmatrix", "[cuda]") {
   for (int i = 0; i < 16; ++i) {
     for (int j = 0; j < 8; ++j) {
       double sum = 0;
-      for (int c = 0; c < k; ++c) sum += static_cast<double>(rounded(a[i * k + c], bits)) * rounded(b[j * k + c], bits);
+      for (int c = 0; c < k; ++c)
+        sum += static_cast<double>(rounded(a[i * k + c], bits)) * rounded(b[j * k + c], bits);
       CHECK(d[i * 8 + j] == Approx(sum).margin(2e-6));  // fp32 sums of 48 products
     }
   }
