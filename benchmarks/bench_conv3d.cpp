@@ -1,7 +1,8 @@
-// Every variant of the CUDA convolutions, cuDNN among them, at the shapes of the networks' layers: checked, then timed.
+// Every variant of the CUDA convolutions, cuDNN among them, at the shapes of the networks' layers: checked,
+// then timed.
 //   bench_conv3d --precision bf16 tf32 fp32 --extent 16 32 64 --seconds 120
-// The check: the whole result is finite (it was NaN before), and elements drawn at random agree with their sums in
-// double on the host. Exits non-zero when a variant is wrong.
+// The check: the whole result is finite (it was NaN before), and elements drawn at random agree with their
+// sums in double on the host. Exits non-zero when a variant is wrong.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -32,27 +33,33 @@ struct Options {
   std::string output = "benchmarks/results/bench_conv3d.json";
 };
 
-/// Relative L2 against double. bf16: one rounding of the result. tf32: 11 bits of each factor. fp32: sums of up to some
-/// hundred thousand products in an order of the variant's.
-double limit(const std::string& precision) { return precision == "bf16" ? 6e-3 : precision == "tf32" ? 1e-3 : 5e-5; }
+/// Relative L2 against double. bf16: one rounding of the result. tf32: 11 bits of each factor. fp32: sums of
+/// up to some hundred thousand products in an order of the variant's.
+double limit(const std::string& precision) {
+  return precision == "bf16" ? 6e-3 : precision == "tf32" ? 1e-3 : 5e-5;
+}
 
 class Bench {
  public:
   explicit Bench(const Options& o)
-      : o_(o), watch_(Device::cuda, o.small), end_(Clock::now() + std::chrono::milliseconds(static_cast<std::int64_t>(1000 * o.seconds))) {
+      : o_(o),
+        watch_(Device::cuda, o.small),
+        end_(Clock::now() + std::chrono::milliseconds(static_cast<std::int64_t>(1000 * o.seconds))) {
     for (const std::string& p : o.precisions) ceilings_[p] = product_ceiling(watch_, p);
   }
 
   int run() {
-    fmt::print("{:<22}{:<12}{:<6}{:<26}{:>10}{:>18}{:>9}{:>7}\n", "layer", "pass", "", "variant", "median us", "min..max us",
-               "TFLOP/s", "share");
+    fmt::print("{:<22}{:<12}{:<6}{:<26}{:>10}{:>18}{:>9}{:>7}\n", "layer", "pass", "", "variant", "median us",
+               "min..max us", "TFLOP/s", "share");
     // The published size first, in every precision: what the time runs out on is the rest.
     for (const std::int64_t extent : o_.extents) {
       for (const std::string& precision : o_.precisions) {
         // As much work in each size, while it fits: 64 at 16³, 8 at 32³, 1 at 64³.
-        const std::int64_t volumes = std::max<std::int64_t>(1, o_.batch * 16 * 16 * 16 / (extent * extent * extent));
+        const std::int64_t volumes =
+            std::max<std::int64_t>(1, o_.batch * 16 * 16 * 16 / (extent * extent * extent));
         std::vector<Layer> layers = unet_layers(o_.base, extent <= 16 ? o_.batch : volumes, extent);
-        for (const Layer& l : resnet_layers(o_.nf, extent <= 16 ? o_.batch : volumes, extent)) layers.push_back(l);
+        for (const Layer& l : resnet_layers(o_.nf, extent <= 16 ? o_.batch : volumes, extent))
+          layers.push_back(l);
         if (o_.small) layers = {layers[3], layers[9]};
         for (const Layer& layer : layers) run_layer(layer, precision, extent);
       }
@@ -79,7 +86,8 @@ class Bench {
     const DType dtype = precision == "bf16" ? DType::bf16 : DType::f32;
     SampledConv3d sampled(layer, dtype);
     for (const ConvPass pass : {ConvPass::forward, ConvPass::grad_input, ConvPass::grad_weight}) {
-      // No gradient of the first layers' input is wanted by anyone but a potential's; it is measured all the same.
+      // No gradient of the first layers' input is wanted by anyone but a potential's; it is measured all the
+      // same.
       ConvCall call = sampled.call(pass);
       call.math = precision == "tf32" ? ConvMath::tf32 : ConvMath::exact;
       const std::vector<double> exact = sampled.exact(pass);
@@ -93,13 +101,15 @@ class Bench {
           fastest = median;
         }
       }
-      if (best != nullptr) fmt::print("{:<22}{:<12}{:<6}best: {}\n", layer.name, cuda::name_of(pass), precision, best->name);
+      if (best != nullptr)
+        fmt::print("{:<22}{:<12}{:<6}best: {}\n", layer.name, cuda::name_of(pass), precision, best->name);
     }
   }
 
   /// The median, or 0 when the result was wrong.
   double measure(const cuda::ConvVariant& v, const ConvCall& call, const SampledConv3d& sampled,
-                 const std::vector<double>& exact, const Layer& layer, const std::string& precision, std::int64_t extent) {
+                 const std::vector<double>& exact, const Layer& layer, const std::string& precision,
+                 std::int64_t extent) {
     const Stream stream = kernels::stream_of(Device::cuda);
     sampled.poison(call.pass);
     v.run(stream, call);
@@ -107,9 +117,11 @@ class Bench {
     const bool right = error < limit(precision) && sampled.finite(call.pass);
     const Timing t = watch_.time([&] { v.run(stream, call); }, 0.01);
     const double rate = flop(call.params) / t.median;
-    fmt::print("{:<22}{:<12}{:<6}{:<26}{:>10.1f}{:>18}{:>9.2f}{:>7}{}\n", layer.name, cuda::name_of(call.pass), precision, v.name,
-               1e6 * t.median, fmt::format("{:.1f}..{:.1f}", 1e6 * t.least, 1e6 * t.most), rate / 1e12,
-               share(rate, ceilings_.at(precision)), right ? "" : fmt::format("  WRONG: error {:.1e}", error));
+    fmt::print("{:<22}{:<12}{:<6}{:<26}{:>10.1f}{:>18}{:>9.2f}{:>7}{}\n", layer.name,
+               cuda::name_of(call.pass), precision, v.name, 1e6 * t.median,
+               fmt::format("{:.1f}..{:.1f}", 1e6 * t.least, 1e6 * t.most), rate / 1e12,
+               share(rate, ceilings_.at(precision)),
+               right ? "" : fmt::format("  WRONG: error {:.1e}", error));
     rows_.push_back({{"layer", layer.name},
                      {"extent", extent},
                      {"batch", call.params.batch},
@@ -144,7 +156,9 @@ class Bench {
 int main(int argc, char** argv) {
   Options o;
   CLI::App app("The CUDA convolutions at the networks' shapes, every variant", "bench_conv3d");
-  app.add_option("--precision", o.precisions)->check(CLI::IsMember({"fp32", "tf32", "bf16"}))->capture_default_str();
+  app.add_option("--precision", o.precisions)
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
+      ->capture_default_str();
   app.add_option("--extent", o.extents, "sides of the volumes")->capture_default_str();
   app.add_option("--base", o.base, "UNet3D's width")->capture_default_str();
   app.add_option("--nf", o.nf, "ResNet3D's width")->capture_default_str();

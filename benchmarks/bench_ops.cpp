@@ -1,7 +1,7 @@
 // Bytes per second of the kernels that only move memory, at shapes of the networks, beside a measured copy.
 //   bench_ops --device cuda --precision fp32 bf16
-// Bytes are the fewest that the contract allows: each input read once, each output written once. Each kernel is checked
-// first, on a few volumes, against the CPU's in double; exits non-zero when one is wrong.
+// Bytes are the fewest that the contract allows: each input read once, each output written once. Each kernel
+// is checked first, on a few volumes, against the CPU's in double; exits non-zero when one is wrong.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -52,8 +52,8 @@ class Bench {
 
   int run() {
     fmt::print("{}; a copy moves {:.1f} GB/s\n", describe(device_), ceiling_ / 1e9);
-    fmt::print("{:<28}{:<6}{:<20}{:>10}{:>20}{:>9}{:>7}\n", "kernel", "", "volume", "median us", "min..max us", "GB/s",
-               "share");
+    fmt::print("{:<28}{:<6}{:<20}{:>10}{:>20}{:>9}{:>7}\n", "kernel", "", "volume", "median us",
+               "min..max us", "GB/s", "share");
     for (const std::string& precision : o_.precisions) {
       const DType dtype = compute_dtype(precision);
       if (o_.small) {
@@ -91,9 +91,10 @@ class Bench {
       const MemoryOpRun full = op.prepare({o_.batch, v.extent, v.channels}, dtype, device_);
       const Timing t = watch_.time(full.run, 0.01);
       const double rate = full.bytes / t.median;
-      fmt::print("{:<28}{:<6}{:<20}{:>10.1f}{:>20}{:>9.1f}{:>7}{}\n", op.name, name_of(dtype), text(v, o_.batch), 1e6 * t.median,
-                 fmt::format("{:.1f}..{:.1f}", 1e6 * t.least, 1e6 * t.most), rate / 1e9, share(rate, ceiling_),
-                 right ? "" : fmt::format("  WRONG: error {:.1e}", error));
+      fmt::print("{:<28}{:<6}{:<20}{:>10.1f}{:>20}{:>9.1f}{:>7}{}\n", op.name, name_of(dtype),
+                 text(v, o_.batch), 1e6 * t.median,
+                 fmt::format("{:.1f}..{:.1f}", 1e6 * t.least, 1e6 * t.most), rate / 1e9,
+                 share(rate, ceiling_), right ? "" : fmt::format("  WRONG: error {:.1e}", error));
       rows_.push_back({{"kernel", op.name},
                        {"dtype", name_of(dtype)},
                        {"volume", text(v, o_.batch)},

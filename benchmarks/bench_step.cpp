@@ -1,5 +1,6 @@
 // Outer iterations of strong neural OT per second: UNet3D(base) and ResNet3D(nf) on 3×16³ volumes.
-//   bench_step --device cuda --base 32 --nf 64 --batch 64 --inner 10 --precision bf16 --graph [--json] [--profile]
+//   bench_step --device cuda --base 32 --nf 64 --batch 64 --inner 10 --precision bf16 --graph [--json]
+//   [--profile]
 // Exits non-zero when a loss is not finite.
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -74,7 +75,8 @@ Measured measure(const Options& o, Device device) {
   adam.params.weight_decay = 1e-10;
   const auto sampler = [=](Purpose purpose) {
     return [=](std::uint64_t draw, std::int64_t count) {
-      return Tensor::normal({count, extent, extent, extent, 3}, {1, purpose, draw}, 0, 0.5, DType::f32, device);
+      return Tensor::normal({count, extent, extent, extent, 3}, {1, purpose, draw}, 0, 0.5, DType::f32,
+                            device);
     };
   };
   NeuralOt solver(options, map_parameters, f_parameters, map, f, cost, adam, adam,
@@ -140,9 +142,11 @@ int run(const Options& o) {
     fmt::print("{}\n", report.dump());
     return 0;
   }
-  fmt::print("base {} nf {} batch {} inner {} {} {}{}: median {:.4f} s (min {:.4f}, max {:.4f}), {:.4f} it/s, peak {} MiB",
-             o.base, o.nf, o.batch, o.inner, name_of(device), o.precision,
-             device == Device::cuda && o.graph ? " graph" : "", t.median, t.least, t.most, 1 / t.median, peak >> 20);
+  fmt::print(
+      "base {} nf {} batch {} inner {} {} {}{}: median {:.4f} s (min {:.4f}, max {:.4f}), {:.4f} it/s, peak "
+      "{} MiB",
+      o.base, o.nf, o.batch, o.inner, name_of(device), o.precision,
+      device == Device::cuda && o.graph ? " graph" : "", t.median, t.least, t.most, 1 / t.median, peak >> 20);
   if (device == Device::cuda) fmt::print(", {} MiB of the device", measured.device_bytes >> 20);
   fmt::print("\n");
   double total = 0;

@@ -1,4 +1,5 @@
-// The measured ceiling of compute: cuBLAS, found at run time, since it is a hundred times as large as all of ours.
+// The measured ceiling of compute: cuBLAS, found at run time, since it is a hundred times as large as all of
+// ours.
 #include <cublas_v2.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -14,9 +15,9 @@ struct Cublas {
   decltype(&cublasDestroy_v2) destroy = nullptr;
   decltype(&cublasSetStream_v2) set_stream = nullptr;
   // C++ has a second cublasGemmEx; this is the library's.
-  cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void*, const void*,
-                         cudaDataType, int, const void*, cudaDataType, int, const void*, void*, cudaDataType, int,
-                         cublasComputeType_t, cublasGemmAlgo_t) = nullptr;
+  cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void*,
+                         const void*, cudaDataType, int, const void*, cudaDataType, int, const void*, void*,
+                         cudaDataType, int, cublasComputeType_t, cublasGemmAlgo_t) = nullptr;
   decltype(&cublasGetProperty) property = nullptr;
   bool loaded = false;
 };
@@ -77,11 +78,13 @@ std::optional<double> product_ceiling(Stopwatch& watch, const std::string& preci
   check(cublas().set_stream(handle, static_cast<cudaStream_t>(a.stream().handle)), "set stream");
   const float one = 1;
   const float zero = 0;
-  const Timing t = watch.time([&] {
-    check(cublas().gemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, n, n, n, &one, a.data(), type, n, b.data(), type, n, &zero,
-                        c.data(), type, n, compute, CUBLAS_GEMM_DEFAULT),
-          "product");
-  }, 0.05, 10);
+  const Timing t = watch.time(
+      [&] {
+        check(cublas().gemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, n, n, n, &one, a.data(), type, n, b.data(),
+                            type, n, &zero, c.data(), type, n, compute, CUBLAS_GEMM_DEFAULT),
+              "product");
+      },
+      0.05, 10);
   check(cublas().destroy(handle), "destroy");
   return 2.0 * n * n * n / t.median;
 }

@@ -79,7 +79,8 @@ Timing Stopwatch::time(const std::function<void()>& work, double seconds, int fe
   once(work);
   std::vector<double> all;
   double sum = 0;
-  while (static_cast<int>(all.size()) < fewest || (sum < seconds && static_cast<int>(all.size()) < kMostRuns)) {
+  while (static_cast<int>(all.size()) < fewest ||
+         (sum < seconds && static_cast<int>(all.size()) < kMostRuns)) {
     all.push_back(once(work));
     sum += all.back();
   }
@@ -87,12 +88,16 @@ Timing Stopwatch::time(const std::function<void()>& work, double seconds, int fe
 }
 
 double copy_ceiling(Stopwatch& watch, Device device, bool small) {
-  const std::int64_t count = small ? 4096 : device == Device::cuda ? std::int64_t{1} << 29 : std::int64_t{1} << 26;
+  const std::int64_t count = small                    ? 4096
+                             : device == Device::cuda ? std::int64_t{1} << 29
+                                                      : std::int64_t{1} << 26;
   const Stream stream = kernels::stream_of(device);
   const Tensor from = Tensor::normal({count}, {1, Purpose::test, 0}, 0, 1, DType::f32, device);
   const Tensor to = Tensor::full({count}, 0, DType::f32, device);
-  const Timing runtime = watch.time([&] { kernels::copy_bytes(stream, to.data(), from.data(), 4 * static_cast<std::size_t>(count)); });
-  const Timing kernel = watch.time([&] { kernels::axpby(stream, DType::f32, count, 1, from.data(), 0, to.data()); });
+  const Timing runtime = watch.time(
+      [&] { kernels::copy_bytes(stream, to.data(), from.data(), 4 * static_cast<std::size_t>(count)); });
+  const Timing kernel =
+      watch.time([&] { kernels::axpby(stream, DType::f32, count, 1, from.data(), 0, to.data()); });
   return 8 * static_cast<double>(count) / std::min(runtime.median, kernel.median);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-// How every benchmark measures: warm-up, events on a device (a clock on the CPU), the last cache flushed before each
-// run, median and spread, a ceiling measured in the same process, results with device and commit as JSON.
+// How every benchmark measures: warm-up, events on a device (a clock on the CPU), the last cache flushed
+// before each run, median and spread, a ceiling measured in the same process, results with device and commit
+// as JSON.
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -28,7 +29,8 @@ class Stopwatch {
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
-  /// One run to warm up, then at least `fewest` timed ones, and more while they take less than `seconds` together.
+  /// One run to warm up, then at least `fewest` timed ones, and more while they take less than `seconds`
+  /// together.
   Timing time(const std::function<void()>& work, double seconds = 0.02, int fewest = 5);
 
  private:
@@ -41,12 +43,12 @@ class Stopwatch {
   void* stop_ = nullptr;
 };
 
-/// Bytes per second of the faster of two copies: the runtime's, and the element-wise kernel's. Read and written bytes
-/// count.
+/// Bytes per second of the faster of two copies: the runtime's, and the element-wise kernel's. Read and
+/// written bytes count.
 double copy_ceiling(Stopwatch& watch, Device device, bool small);
 
-/// FLOP per second of a large matrix product of random numbers by cuBLAS in "fp32", "tf32" or "bf16"; nothing where
-/// cuBLAS is not found or the device is emulated, after a line on stderr that says so.
+/// FLOP per second of a large matrix product of random numbers by cuBLAS in "fp32", "tf32" or "bf16"; nothing
+/// where cuBLAS is not found or the device is emulated, after a line on stderr that says so.
 std::optional<double> product_ceiling(Stopwatch& watch, const std::string& precision);
 /// Which cuBLAS was loaded: "cuBLAS 13.1.0", or "".
 std::string describe_cublas();

@@ -32,7 +32,9 @@ struct Setting {
   [[nodiscard]] Tensor input(std::uint64_t draw, std::int64_t extent = 0) const {
     return values(shape(extent), draw, dtype, device);
   }
-  [[nodiscard]] Tensor output(std::int64_t extent = 0) const { return Tensor::full(shape(extent), 0, dtype, device); }
+  [[nodiscard]] Tensor output(std::int64_t extent = 0) const {
+    return Tensor::full(shape(extent), 0, dtype, device);
+  }
   [[nodiscard]] Tensor parameter(std::uint64_t draw, std::int64_t count) const {
     return values({count}, draw, parameter_type(dtype), device);
   }
@@ -45,7 +47,9 @@ struct Setting {
   Stream stream;
 };
 
-double size(const Tensor& t) { return static_cast<double>(t.count()) * static_cast<double>(size_of(t.dtype())); }
+double size(const Tensor& t) {
+  return static_cast<double>(t.count()) * static_cast<double>(size_of(t.dtype()));
+}
 template <class... Tensors>
 double sizes(const Tensors&... tensors) {
   return (size(tensors) + ...);
@@ -69,8 +73,8 @@ MemoryOpRun linear_combination(const OpVolume& v, DType t, Device d) {
   const Tensor x = s.input(0);
   const Tensor y = s.input(1);
   const Tensor z = s.output();
-  return {[=] { kernels::linear_combination(s.stream, t, s.count(), 1, x.data(), 0.5, y.data(), z.data()); }, z,
-          sizes(x, y, z)};
+  return {[=] { kernels::linear_combination(s.stream, t, s.count(), 1, x.data(), 0.5, y.data(), z.data()); },
+          z, sizes(x, y, z)};
 }
 
 MemoryOpRun multiply(const OpVolume& v, DType t, Device d) {
@@ -78,8 +82,8 @@ MemoryOpRun multiply(const OpVolume& v, DType t, Device d) {
   const Tensor x = s.input(0);
   const Tensor y = s.input(1);
   const Tensor z = s.output();
-  return {[=] { kernels::multiply(s.stream, t, s.count(), x.data(), y.data(), z.data(), Write::overwrite); }, z,
-          sizes(x, y, z)};
+  return {[=] { kernels::multiply(s.stream, t, s.count(), x.data(), y.data(), z.data(), Write::overwrite); },
+          z, sizes(x, y, z)};
 }
 
 MemoryOpRun cast(const OpVolume& v, DType t, Device d) {
@@ -87,20 +91,25 @@ MemoryOpRun cast(const OpVolume& v, DType t, Device d) {
   const DType from = parameter_type(t);
   const Tensor x = values(s.shape(), 0, from, d);
   const Tensor y = s.output();
-  return {[=] { kernels::cast(s.stream, from, t, s.count(), x.data(), y.data(), Write::overwrite); }, y, sizes(x, y)};
+  return {[=] { kernels::cast(s.stream, from, t, s.count(), x.data(), y.data(), Write::overwrite); }, y,
+          sizes(x, y)};
 }
 
 MemoryOpRun fill_normal(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor y = s.output();
-  return {[=] { kernels::fill_normal(s.stream, t, s.count(), {5, Purpose::test, 9}, 0, 1, y.data()); }, y, sizes(y)};
+  return {[=] {
+            kernels::fill_normal(s.stream, t, s.count(), {5, Purpose::test, 9}, 0, 1, y.data());
+          },
+          y, sizes(y)};
 }
 
 MemoryOpRun relu_forward(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor x = s.input(0);
   const Tensor y = s.output();
-  return {[=] { kernels::activation_forward(s.stream, t, kRelu, s.count(), x.data(), y.data()); }, y, sizes(x, y)};
+  return {[=] { kernels::activation_forward(s.stream, t, kRelu, s.count(), x.data(), y.data()); }, y,
+          sizes(x, y)};
 }
 
 MemoryOpRun relu_backward(const OpVolume& v, DType t, Device d) {
@@ -109,7 +118,8 @@ MemoryOpRun relu_backward(const OpVolume& v, DType t, Device d) {
   const Tensor g = s.input(1);
   const Tensor gx = s.output();
   return {[=] {
-            kernels::activation_backward(s.stream, t, kRelu, s.count(), y.data(), g.data(), gx.data(), Write::overwrite);
+            kernels::activation_backward(s.stream, t, kRelu, s.count(), y.data(), g.data(), gx.data(),
+                                         Write::overwrite);
           },
           gx, sizes(y, g, gx)};
 }
@@ -123,7 +133,10 @@ MemoryOpRun normalisation_statistics(const OpVolume& v, DType t, Device d) {
   const Tensor x = s.input(0);
   const Tensor mean = Tensor::full({v.channels}, 0, parameter_type(t), d);
   const Tensor variance = Tensor::full({v.channels}, 0, parameter_type(t), d);
-  return {[=] { kernels::normalisation_statistics(s.stream, t, batch_norm(s), x.data(), mean.data(), variance.data()); },
+  return {[=] {
+            kernels::normalisation_statistics(s.stream, t, batch_norm(s), x.data(), mean.data(),
+                                              variance.data());
+          },
           variance, sizes(x)};
 }
 
@@ -136,8 +149,8 @@ MemoryOpRun normalisation_forward(const OpVolume& v, DType t, Device d) {
   const Tensor beta = s.parameter(2, v.channels);
   const Tensor y = s.output();
   return {[=] {
-            kernels::normalisation_forward(s.stream, t, batch_norm(s), x.data(), mean.data(), variance.data(), gamma.data(),
-                                           beta.data(), y.data());
+            kernels::normalisation_forward(s.stream, t, batch_norm(s), x.data(), mean.data(), variance.data(),
+                                           gamma.data(), beta.data(), y.data());
           },
           y, sizes(x, y)};
 }
@@ -154,7 +167,8 @@ MemoryOpRun normalisation_backward(const OpVolume& v, DType t, Device d) {
   const Tensor grad_gamma = Tensor::full({v.channels}, 0, parameter_type(t), d);
   const Tensor grad_beta = Tensor::full({v.channels}, 0, parameter_type(t), d);
   return {[=] {
-            kernels::NormalisationGradients n{x.data(), g.data(), mean.data(), variance.data(), gamma.data(), beta.data()};
+            kernels::NormalisationGradients n{x.data(),        g.data(),     mean.data(),
+                                              variance.data(), gamma.data(), beta.data()};
             n.grad_x = gx.data();
             n.grad_gamma = grad_gamma.data();
             n.grad_beta = grad_beta.data();
@@ -183,8 +197,11 @@ MemoryOpRun max_pool_forward(const OpVolume& v, DType t, Device d) {
   const Tensor x = s.input(0);
   const Tensor y = s.output(v.extent / 2);
   const Tensor winner = winners(s);
-  return {[=] { kernels::max_pool_forward(s.stream, t, max_pool(s), x.data(), y.data(), winner.as<std::uint8_t>()); }, y,
-          sizes(x, y, winner)};
+  return {[=] {
+            kernels::max_pool_forward(s.stream, t, max_pool(s), x.data(), y.data(),
+                                      winner.as<std::uint8_t>());
+          },
+          y, sizes(x, y, winner)};
 }
 
 MemoryOpRun max_pool_backward(const OpVolume& v, DType t, Device d) {
@@ -196,8 +213,8 @@ MemoryOpRun max_pool_backward(const OpVolume& v, DType t, Device d) {
   const Tensor g = s.input(1, v.extent / 2);
   const Tensor gx = s.output();
   return {[=] {
-            kernels::max_pool_backward(s.stream, t, max_pool(s), winner.as<std::uint8_t>(), g.data(), gx.data(),
-                                       Write::overwrite);
+            kernels::max_pool_backward(s.stream, t, max_pool(s), winner.as<std::uint8_t>(), g.data(),
+                                       gx.data(), Write::overwrite);
           },
           gx, sizes(winner, g, gx)};
 }
@@ -206,15 +223,19 @@ MemoryOpRun average_pool_forward(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor x = s.input(0);
   const Tensor y = s.output(v.extent / 2);
-  return {[=] { kernels::average_pool_forward(s.stream, t, average_pool(s), x.data(), y.data()); }, y, sizes(x, y)};
+  return {[=] { kernels::average_pool_forward(s.stream, t, average_pool(s), x.data(), y.data()); }, y,
+          sizes(x, y)};
 }
 
 MemoryOpRun average_pool_backward(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor g = s.input(0, v.extent / 2);
   const Tensor gx = s.output();
-  return {[=] { kernels::average_pool_backward(s.stream, t, average_pool(s), g.data(), gx.data(), Write::overwrite); }, gx,
-          sizes(g, gx)};
+  return {[=] {
+            kernels::average_pool_backward(s.stream, t, average_pool(s), g.data(), gx.data(),
+                                           Write::overwrite);
+          },
+          gx, sizes(g, gx)};
 }
 
 UpsampleParams upsample(const Setting& s) {
@@ -233,8 +254,9 @@ MemoryOpRun upsample_backward(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor g = s.input(0);
   const Tensor gx = s.output(v.extent / 2);
-  return {[=] { kernels::upsample_backward(s.stream, t, upsample(s), g.data(), gx.data(), Write::overwrite); }, gx,
-          sizes(g, gx)};
+  return {
+      [=] { kernels::upsample_backward(s.stream, t, upsample(s), g.data(), gx.data(), Write::overwrite); },
+      gx, sizes(g, gx)};
 }
 
 /// Into the first half of rows twice as wide, as a skip connection is joined.
@@ -243,8 +265,8 @@ MemoryOpRun copy_channels(const OpVolume& v, DType t, Device d) {
   const Tensor x = s.input(0);
   const Tensor y = Tensor::full({s.rows(), 2 * v.channels}, 0, t, d);
   return {[=] {
-            kernels::copy_channels(s.stream, t, s.rows(), v.channels, x.data(), v.channels, 0, y.data(), 2 * v.channels, 0,
-                                   Write::overwrite);
+            kernels::copy_channels(s.stream, t, s.rows(), v.channels, x.data(), v.channels, 0, y.data(),
+                                   2 * v.channels, 0, Write::overwrite);
           },
           y, 2 * size(x)};
 }
@@ -262,8 +284,9 @@ MemoryOpRun mean_squared_error_forward(const OpVolume& v, DType t, Device d) {
   const Tensor a = s.input(0);
   const Tensor b = s.input(1);
   const Tensor loss = Tensor::full({1}, 0, t, d);
-  return {[=] { kernels::mean_squared_error_forward(s.stream, t, s.count(), a.data(), b.data(), loss.data()); }, loss,
-          sizes(a, b)};
+  return {
+      [=] { kernels::mean_squared_error_forward(s.stream, t, s.count(), a.data(), b.data(), loss.data()); },
+      loss, sizes(a, b)};
 }
 
 MemoryOpRun mean_squared_error_backward(const OpVolume& v, DType t, Device d) {
@@ -273,8 +296,8 @@ MemoryOpRun mean_squared_error_backward(const OpVolume& v, DType t, Device d) {
   const Tensor grad = Tensor::full({1}, 1024, t, d);
   const Tensor ga = s.output();
   return {[=] {
-            kernels::mean_squared_error_backward(s.stream, t, s.count(), a.data(), b.data(), grad.data(), 1, ga.data(),
-                                                 Write::overwrite);
+            kernels::mean_squared_error_backward(s.stream, t, s.count(), a.data(), b.data(), grad.data(), 1,
+                                                 ga.data(), Write::overwrite);
           },
           ga, sizes(a, b, ga)};
 }
@@ -291,8 +314,8 @@ MemoryOpRun optimizer_step(const OpVolume& v, DType t, Device d) {
   *scalars.as<OptimizerScalars>() = {1e-3, 1, 1};
   const Tensor there = scalars.to(d);
   return {[=] {
-            kernels::optimizer_step(s.stream, t, {}, there.as<OptimizerScalars>(), s.count(), g.data(), p.data(), m.data(),
-                                    n.data());
+            kernels::optimizer_step(s.stream, t, {}, there.as<OptimizerScalars>(), s.count(), g.data(),
+                                    p.data(), m.data(), n.data());
           },
           p, size(g) + 2 * sizes(p, m, n)};
 }

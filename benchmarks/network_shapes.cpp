@@ -11,15 +11,19 @@ class List {
  public:
   explicit List(std::int64_t batch) : batch_(batch) {}
 
-  void add(const std::string& name, std::int64_t in, std::int64_t out, std::int64_t extent, std::int64_t kernel,
-           bool leaky = false, bool residual = false) {
+  void add(const std::string& name, std::int64_t in, std::int64_t out, std::int64_t extent,
+           std::int64_t kernel, bool leaky = false, bool residual = false) {
     const std::int64_t pad = kernel / 2;
-    Layer layer{name, {batch_, in, out, {extent, extent, extent}, {kernel, kernel, kernel}, {1, 1, 1}, {pad, pad, pad}},
-                leaky, residual};
+    Layer layer{
+        name,
+        {batch_, in, out, {extent, extent, extent}, {kernel, kernel, kernel}, {1, 1, 1}, {pad, pad, pad}},
+        leaky,
+        residual};
     const auto same = [&](const Layer& l) { return l.params == layer.params; };
     if (std::none_of(layers_.begin(), layers_.end(), same)) layers_.push_back(layer);
   }
-  void add_double(const std::string& name, std::int64_t in, std::int64_t mid, std::int64_t out, std::int64_t extent) {
+  void add_double(const std::string& name, std::int64_t in, std::int64_t mid, std::int64_t out,
+                  std::int64_t extent) {
     add(name + ".0", in, mid, extent, 3);
     add(name + ".1", mid, out, extent, 3);
   }

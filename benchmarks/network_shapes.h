@@ -14,11 +14,13 @@ struct Layer {
   bool residual = false;  // residual + 0.1·(…) in the epilogue
 };
 
-/// Each distinct shape once, under the name of the first layer that has it, for volumes of extent³ with three channels.
+/// Each distinct shape once, under the name of the first layer that has it, for volumes of extent³ with three
+/// channels.
 std::vector<Layer> unet_layers(std::int64_t base, std::int64_t batch, std::int64_t extent);
 std::vector<Layer> resnet_layers(std::int64_t nf, std::int64_t batch, std::int64_t extent);
 
-/// Of one pass: twice the multiply-adds inside the volume; those that meet the padding count too, as papers count them.
+/// Of one pass: twice the multiply-adds inside the volume; those that meet the padding count too, as papers
+/// count them.
 double flop(const Conv3dParams& params);
 
 }  // namespace voxot::bench

@@ -20,7 +20,9 @@ using Place = std::array<std::int64_t, 3>;
 Place place_of(std::int64_t voxel, const Place& extent) {
   return {voxel / (extent[1] * extent[2]), voxel / extent[2] % extent[1], voxel % extent[2]};
 }
-std::int64_t voxel_of(const Place& at, const Place& extent) { return (at[0] * extent[1] + at[1]) * extent[2] + at[2]; }
+std::int64_t voxel_of(const Place& at, const Place& extent) {
+  return (at[0] * extent[1] + at[1]) * extent[2] + at[2];
+}
 
 /// The input voxel that `tap` of the kernel meets at output `out`, or −1 in the padding.
 std::int64_t met(const Conv3dParams& p, const Place& out, const Place& tap) {
@@ -130,7 +132,8 @@ double SampledConv3d::grad_input_at(std::int64_t element) const {
     if (!inside) continue;
     const float* g = host_grad_y_.as<float>() + (n * p.out_voxels() + voxel_of(out, extent)) * p.out_channels;
     for (std::int64_t q = 0; q < p.out_channels; ++q) {
-      sum += static_cast<double>(g[q]) * host_weight_.as<float>()[(q * p.kernel_volume() + k) * p.in_channels + c];
+      sum += static_cast<double>(g[q]) *
+             host_weight_.as<float>()[(q * p.kernel_volume() + k) * p.in_channels + c];
     }
   }
   return sum;

@@ -1,6 +1,6 @@
 #pragma once
-// One layer's tensors on the device, and elements of its passes' results, drawn at random and summed in double on the
-// host: a check that costs little at any size.
+// One layer's tensors on the device, and elements of its passes' results, drawn at random and summed in
+// double on the host: a check that costs little at any size.
 #include <array>
 #include <vector>
 
@@ -33,7 +33,7 @@ class SampledConv3d {
   [[nodiscard]] double grad_weight_at(std::int64_t element) const;
 
   Layer layer_;
-  Tensor x_, grad_y_, weight_, bias_, residual_;                  // on the device
+  Tensor x_, grad_y_, weight_, bias_, residual_;                           // on the device
   Tensor host_x_, host_grad_y_, host_weight_, host_bias_, host_residual_;  // the same values, fp32
   Tensor y_, grad_x_, grad_weight_;
 };

@@ -1,7 +1,8 @@
-// The convolutions of cuDNN as one more variant, where its library is found at run time: the rival, and a candidate of the
-// autotuner. A plan is the fastest of the engines that cuDNN proposes for a call, in the arithmetic that was asked for and
-// deterministic. Volumes N×D×H×W×C and weights [C_out, kD, kH, kW, C_in] are strides to it. What follows the sum runs in a
-// kernel of ours. Source: the cuDNN backend API, https://docs.nvidia.com/deeplearning/cudnn.
+// The convolutions of cuDNN as one more variant, where its library is found at run time: the rival, and a
+// candidate of the autotuner. A plan is the fastest of the engines that cuDNN proposes for a call, in the
+// arithmetic that was asked for and deterministic. Volumes N×D×H×W×C and weights [C_out, kD, kH, kW, C_in]
+// are strides to it. What follows the sum runs in a kernel of ours. Source: the cuDNN backend API,
+// https://docs.nvidia.com/deeplearning/cudnn.
 #include <cudnn.h>
 #include <dlfcn.h>
 
@@ -70,12 +71,15 @@ void check(cudnnStatus_t status) {
 
 class Descriptor {
  public:
-  explicit Descriptor(cudnnBackendDescriptorType_t type) { check(library().create_descriptor(type, &handle_)); }
+  explicit Descriptor(cudnnBackendDescriptorType_t type) {
+    check(library().create_descriptor(type, &handle_));
+  }
   ~Descriptor() { library().destroy_descriptor(handle_); }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
 
-  void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t count, const void* values) {
+  void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t count,
+           const void* values) {
     check(library().set(handle_, name, type, count, values));
   }
   void set(cudnnBackendAttributeName_t name, const Descriptor& other) {
@@ -102,8 +106,8 @@ Held make(cudnnBackendDescriptorType_t type) { return std::make_unique<Descripto
 Held tensor(std::int64_t id, DType dtype, std::int64_t outer, std::int64_t channels,
             const std::array<std::int64_t, 3>& extent) {
   const std::int64_t dims[5] = {outer, channels, extent[0], extent[1], extent[2]};
-  const std::int64_t strides[5] = {extent[0] * extent[1] * extent[2] * channels, 1, extent[1] * extent[2] * channels,
-                                   extent[2] * channels, channels};
+  const std::int64_t strides[5] = {extent[0] * extent[1] * extent[2] * channels, 1,
+                                   extent[1] * extent[2] * channels, extent[2] * channels, channels};
   const cudnnDataType_t type = dtype == DType::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
   Held t = make(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   t->set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
@@ -138,20 +142,29 @@ struct Names {
 };
 Names names_of(ConvPass pass) {
   if (pass == ConvPass::forward) {
-    return {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
-            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
-            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,             CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+    return {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
             CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y};
   }
   if (pass == ConvPass::grad_input) {
-    return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
-            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,   CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+    return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX};
   }
-  return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
-          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
-          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+  return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
           CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW};
 }
 
@@ -166,9 +179,12 @@ void describe_operation(Plan& plan, const ConvCall& c) {
   const bool of_weight = c.pass == ConvPass::grad_weight;
   const bool of_input = c.pass == ConvPass::grad_input;
   plan.x = tensor(of_input ? kOutputId : kInputId, c.dtype, p.batch, p.in_channels, p.in_extent);
-  plan.y = tensor(of_input ? kInputId : of_weight ? kOtherId : kOutputId, c.dtype, p.batch, p.out_channels, p.out_extent());
-  plan.weight = tensor(of_weight ? kOutputId : kOtherId, of_weight ? DType::f32 : c.dtype, p.out_channels, p.in_channels,
-                       p.kernel);
+  plan.y = tensor(of_input    ? kInputId
+                  : of_weight ? kOtherId
+                              : kOutputId,
+                  c.dtype, p.batch, p.out_channels, p.out_extent());
+  plan.weight = tensor(of_weight ? kOutputId : kOtherId, of_weight ? DType::f32 : c.dtype, p.out_channels,
+                       p.in_channels, p.kernel);
   plan.convolution = convolution(p);
   const Names names = names_of(c.pass);
   const float alpha = c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale;
@@ -193,16 +209,19 @@ bool acceptable(const Descriptor& config, const ConvCall& c) {
   cudnnBackendDescriptor_t handle = engine->handle();
   config.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &handle);
   cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
-  const std::int64_t count =
-      engine->get(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT, notes);
+  const std::int64_t count = engine->get(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                                         CUDNN_NUMERICAL_NOTE_TYPE_COUNT, notes);
   const bool exact = c.dtype == DType::f32 && c.math == ConvMath::exact;
   return std::none_of(notes, notes + count, [&](cudnnBackendNumericalNote_t note) {
-    return note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC || note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
-           (exact && (note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS));
+    return note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC ||
+           note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
+           (exact &&
+            (note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS));
   });
 }
 
-void execute(const Stream& stream, const Plan& plan, const void* input, const void* other, void* output, void* workspace) {
+void execute(const Stream& stream, const Plan& plan, const void* input, const void* other, void* output,
+             void* workspace) {
   const std::int64_t ids[3] = {kInputId, kOtherId, kOutputId};
   const void* pointers[3] = {input, other, output};
   Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
@@ -227,9 +246,11 @@ double measure(const Plan& plan, const ConvCall& c) {
   const Stream stream{Device::cuda, simt::create_stream()};
   const Conv3dParams& p = c.params;
   const auto bytes = [&](std::int64_t count) { return static_cast<std::size_t>(count) * 4; };
-  void* blocks[4] = {simt::allocate(bytes(p.batch * std::max(p.in_voxels() * p.in_channels, p.out_voxels() * p.out_channels))),
-                     simt::allocate(bytes(std::max(p.weight_count(), p.batch * p.out_voxels() * p.out_channels))),
-                     simt::allocate(result_bytes(c)), simt::allocate(static_cast<std::size_t>(plan.workspace) + 1)};
+  void* blocks[4] = {
+      simt::allocate(
+          bytes(p.batch * std::max(p.in_voxels() * p.in_channels, p.out_voxels() * p.out_channels))),
+      simt::allocate(bytes(std::max(p.weight_count(), p.batch * p.out_voxels() * p.out_channels))),
+      simt::allocate(result_bytes(c)), simt::allocate(static_cast<std::size_t>(plan.workspace) + 1)};
   const bool whole = std::find(blocks, blocks + 4, nullptr) == blocks + 4;
   double least = 0;
   bool works = whole;
@@ -311,7 +332,8 @@ const Plan* plan_of(const ConvCall& c) {
   static auto& plans = *new std::map<std::string, std::unique_ptr<Plan>>;
   const std::lock_guard lock(mutex);
   const std::string key =
-      fmt::format("{} {} {}", describe(c), c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale, static_cast<int>(c.write));
+      fmt::format("{} {} {}", describe(c), c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale,
+                  static_cast<int>(c.write));
   auto found = plans.find(key);
   if (found == plans.end()) found = plans.emplace(key, search(c)).first;
   return found->second.get();
@@ -333,7 +355,8 @@ void conv3d_cudnn(const Stream& stream, const ConvCall& c) {
   const bool copies = c.dtype == DType::bf16 && c.pass != ConvPass::grad_weight;
   const std::int64_t weights = c.params.weight_count();
   const std::size_t copied = copies ? (static_cast<std::size_t>(weights) * 2 + 255) / 256 * 256 : 0;
-  auto* scratch = static_cast<std::byte*>(simt::scratch(copied + static_cast<std::size_t>(plan->workspace) + 1));
+  auto* scratch =
+      static_cast<std::byte*>(simt::scratch(copied + static_cast<std::size_t>(plan->workspace) + 1));
   if (copies) kernels::cast(stream, DType::f32, DType::bf16, weights, c.other, scratch, Write::overwrite);
   try {
     execute(stream, *plan, c.input, copies ? scratch : c.other, c.output, scratch + copied);

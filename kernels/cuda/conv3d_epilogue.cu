@@ -19,15 +19,16 @@ template <class T>
 void launch(const Stream& stream, const ConvCall& c) {
   const std::int64_t count = c.params.batch * c.params.out_voxels() * c.params.out_channels;
   const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(simt::blocks_for(count, 256), 65536));
-  simt::launch({"conv3d epilogue", {blocks}, {256}, 0, stream}, finish<T>, count, static_cast<int>(c.params.out_channels),
-               gather_epilogue<T>(c), static_cast<T*>(c.output));
+  simt::launch({"conv3d epilogue", {blocks}, {256}, 0, stream}, finish<T>, count,
+               static_cast<int>(c.params.out_channels), gather_epilogue<T>(c), static_cast<T*>(c.output));
 }
 
 }  // namespace
 
 void conv3d_epilogue(const Stream& stream, const ConvCall& c) {
   const Conv3dEpilogue& e = c.epilogue;
-  if (e.bias == nullptr && e.residual == nullptr && e.scale == 1 && e.activation.kind == ActivationKind::none) return;
+  if (e.bias == nullptr && e.residual == nullptr && e.scale == 1 && e.activation.kind == ActivationKind::none)
+    return;
   if (c.dtype == DType::bf16) {
     launch<Bf16>(stream, c);
   } else {
