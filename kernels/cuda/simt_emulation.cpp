@@ -21,6 +21,9 @@ namespace {
 
 namespace context = boost::context::detail;
 
+/// Unwinds a thread that failed.
+struct Stopped {};
+
 // The sanitizer keeps a shadow of each stack, so it is told of every switch.
 void before_switch([[maybe_unused]] void** fake, [[maybe_unused]] const void* stack,
                    [[maybe_unused]] std::size_t bytes) {
@@ -50,7 +53,10 @@ void fiber_main(context::transfer_t from) {
   after_switch(nullptr, &b.scheduler_stack, &b.scheduler_stack_bytes);
   for (;;) {
     b.quiet = false;
-    b.run->call->run();
+    try {
+      b.run->call->run();
+    } catch (const Stopped&) {
+    }
     b.quiet = true;
     f.state = State::done;
     to_scheduler(b, f);
@@ -208,11 +214,8 @@ void block_fault(BlockState& b, const std::string& what) {
 
 void fault(const std::string& what) {
   BlockState& b = block_state();
-  Fiber& f = *b.current;
-  block_fault(b, fmt::format("thread {}: {}", thread_text(f), what));
-  f.state = State::done;
-  to_scheduler(b, f);
-  std::abort();  // a fiber that failed is never resumed
+  block_fault(b, fmt::format("thread {}: {}", thread_text(*b.current), what));
+  throw Stopped{};
 }
 
 void run_now(const Launch& l, const Call& call) {
