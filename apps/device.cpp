@@ -1,6 +1,8 @@
 #include "apps/device.h"
 
+#include "kernels/autotune.h"
 #include "kernels/features.h"
+#include "kernels/memory.h"
 
 namespace voxot {
 
@@ -28,6 +30,20 @@ std::string choose_precision(const std::string& word, Device device) {
 
 DType compute_dtype(const std::string& precision) { return precision == "bf16" ? DType::bf16 : DType::f32; }
 
+void configure_kernels(const std::string& word, Device device, const std::filesystem::path& record) {
+  if (device == Device::cpu) return;
+  kernels::AutotuneOptions options;
+  if (word == "measure") {
+    options.file = record;
+  } else if (word == "off") {
+    options.mode = kernels::Autotune::off;
+  } else {
+    options.mode = kernels::Autotune::pinned;
+    options.file = word;
+  }
+  kernels::configure_autotune(kernels::stream_of(device), options);
+}
+
 std::string describe(Device device) {
   return device == Device::cuda ? kernels::describe_cuda() : kernels::describe_cpu();
 }
@@ -35,6 +51,14 @@ std::string describe(Device device) {
 void add_device_option(CLI::App& command, std::string& device) {
   command.add_option("--device", device, "where to compute; auto: on the GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+}
+
+void add_autotune_option(CLI::App& command, std::string& word) {
+  command
+      .add_option("--autotune", word,
+                  "on cuda, the choice among kernels: measure, off (rules of thumb), or the kernels.tsv of "
+                  "another run")
       ->capture_default_str();
 }
 

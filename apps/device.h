@@ -1,6 +1,7 @@
 #pragma once
 // Where networks run, and in which arithmetic: what --device and --precision mean.
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <string>
 
 #include "kernels/device.h"
@@ -18,10 +19,15 @@ std::string choose_precision(const std::string& word, Device device);
 /// How a chosen precision stores activations: TF32 is fp32 in memory.
 DType compute_dtype(const std::string& precision);
 
+/// What --autotune says of the choice among kernels: measure (and record what the run uses in `record`), off,
+/// or a file of earlier choices to keep to. Nothing happens on the CPU.
+void configure_kernels(const std::string& word, Device device, const std::filesystem::path& record);
+
 /// "AMD EPYC ..." or "NVIDIA H200, ..."
 std::string describe(Device device);
 
 void add_device_option(CLI::App& command, std::string& device);
+void add_autotune_option(CLI::App& command, std::string& word);
 void add_precision_option(CLI::App& command, std::string& precision);
 
 }  // namespace voxot

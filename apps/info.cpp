@@ -8,7 +8,9 @@
 #include "apps/commands.h"
 #include "apps/device.h"
 #include "datasets/catalogue.h"
+#include "kernels/autotune.h"
 #include "kernels/features.h"
+#include "kernels/memory.h"
 
 namespace voxot {
 namespace {
@@ -34,6 +36,13 @@ std::string devices_of(const kernels::Contract& contract) {
   return text;
 }
 
+/// What the autotuner has decided on this device so far.
+std::vector<kernels::KernelChoice> choices() {
+  std::vector<kernels::KernelChoice> all;
+  if (kernels::cuda_devices() > 0) kernels::list_choices(kernels::stream_of(Device::cuda), &all);
+  return all;
+}
+
 void print_json(const Options& options, Device device) {
   const auto directory = find_data_directory(options.data);
   nlohmann::ordered_json json;
@@ -50,6 +59,9 @@ void print_json(const Options& options, Device device) {
   for (const CatalogueEntry& d : list_datasets(directory)) json["datasets"][d.name] = d.found;
   if (options.kernels) {
     for (const kernels::Contract& c : kernels::contracts()) json["kernels"][c.name] = devices_of(c);
+    json["choices"] = nlohmann::ordered_json::array();
+    for (const kernels::KernelChoice& c : choices())
+      json["choices"].push_back({{"call", c.call}, {"variant", c.variant}, {"reason", c.reason}});
   }
   fmt::print("{}\n", json.dump(2));
 }
@@ -72,6 +84,9 @@ void info(const Options& options) {
   if (!options.kernels) return;
   fmt::print("kernels\n");
   for (const kernels::Contract& c : kernels::contracts()) fmt::print("  {:<30} {}\n", c.name, devices_of(c));
+  const auto all = choices();
+  if (!all.empty()) fmt::print("convolutions chosen on this device\n");
+  for (const kernels::KernelChoice& c : all) fmt::print("  {:<70} {:<24} {}\n", c.call, c.variant, c.reason);
 }
 
 }  // namespace

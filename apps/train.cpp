@@ -40,6 +40,7 @@ struct Options {
   std::vector<std::string> overrides;
   std::string device = "auto";
   std::string precision;
+  std::string autotune = "measure";
   std::int64_t seed = -1;
   int threads = 0;
   std::string out;
@@ -286,6 +287,7 @@ void train(const Options& options) {
   if (newest) check_same_training(folder.load_config(), config, folder.path());
   fmt::print(stderr, "voxot: {} on {} ({}), {} → {}\n", config.log.out, describe(device),
              config.solver.precision, config.source.dataset, config.target.dataset);
+  configure_kernels(options.autotune, device, folder.path() / "kernels.tsv");
   Training training(config, folder, data, device, options.quiet);
   if (newest) {
     training.resume(*newest);
@@ -314,6 +316,7 @@ void add_train(CLI::App& app) {
       ->allow_extra_args(false);
   add_device_option(*command, o->device);
   add_precision_option(*command, o->precision);
+  add_autotune_option(*command, o->autotune);
   command->add_option("--seed", o->seed, "seed of everything random")->check(CLI::NonNegativeNumber);
   command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
       ->check(CLI::Range(0, 1024))

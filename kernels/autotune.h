@@ -1,5 +1,6 @@
 #pragma once
-// Which variant of a kernel runs: measured once for each set of parameters, remembered in a file.
+// Which variant of a kernel runs: measured once for each set of parameters and remembered in the user's cache
+// folder, one file for each device and version.
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -11,12 +12,16 @@ namespace voxot::kernels {
 enum class Autotune : std::uint8_t {
   off,      // rules of thumb alone: the same choice on every machine of a kind
   pinned,   // what the file says, else rules of thumb; nothing is measured or written
-  measure,  // what the file says, else the fastest of a measurement, which is added to the file
+  measure,  // what the file says, else what the user's cache says, else the fastest of a measurement
 };
 
 struct AutotuneOptions {
   Autotune mode = Autotune::measure;
-  std::filesystem::path file;  // empty: the user's cache folder, one file for each device and version
+  /// pinned: read. measure: read where it is there, and every choice that is used is added to it, so that a
+  /// run which goes on with its file goes on with its kernels. May be empty.
+  std::filesystem::path file{};
+  /// Measure on an emulated device too, whose times mean nothing: for tests.
+  bool even_emulated = false;
 };
 
 /// One decision, for people to read.

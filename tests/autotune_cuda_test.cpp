@@ -59,7 +59,7 @@ TEST_CASE("autotune: measures once, remembers in a file, and a pinned file decid
   const TempDirectory folder;
   const std::filesystem::path file = folder.path() / "deep" / "kernels.tsv";
   const Call c;
-  cuda::configure({kernels::Autotune::measure, file});
+  cuda::configure({kernels::Autotune::measure, file, true});
   const std::string chosen = cuda::choose(stream(), c.call).name;
   CHECK(chosen != "naive");
   const std::string written = read(file);
@@ -68,7 +68,7 @@ TEST_CASE("autotune: measures once, remembers in a file, and a pinned file decid
   CHECK(read(file) == written);
 
   SECTION("a second process takes what the file says") {
-    cuda::configure({kernels::Autotune::measure, file});
+    cuda::configure({kernels::Autotune::measure, file, true});
     CHECK(cuda::choose(stream(), c.call).name == chosen);
     CHECK(read(file) == written);
     REQUIRE(cuda::choices().size() == 1);
@@ -99,7 +99,7 @@ TEST_CASE("autotune: bad files", "[cuda][autotune]") {
   std::ofstream(file) << "not a choice\n";
   CHECK_THROWS_WITH(cuda::configure({kernels::Autotune::pinned, file}),
                     Catch::Contains("no choice in the line"));
-  CHECK_NOTHROW(cuda::configure({kernels::Autotune::measure, file}));  // a damaged cache is passed over
+  CHECK_NOTHROW(cuda::configure({kernels::Autotune::measure, file, true}));  // a damaged cache is passed over
   std::ofstream(file) << "forward fp32 x\tquantum\t1.0\n";
   CHECK_THROWS_WITH(cuda::configure({kernels::Autotune::pinned, file}),
                     Catch::Contains("no variant quantum"));

@@ -184,7 +184,8 @@ TEST_CASE("command: wrong use is refused in one line", "[command]") {
   check_fails(folder, {"train", "tiny.toml", "--set", "solver.steps=-3"}, 2, "steps");
   check_fails(folder, {"train", "tiny.toml", "--set", "source.dataset=nothing"}, 2, "nothing");
   check_fails(folder, {"train", "tiny.toml", "--device", "cpu", "--precision", "tf32"}, 2, "--device cuda");
-  if (kernels::cuda_devices() == 0) check_fails(folder, {"train", "tiny.toml", "--device", "cuda"}, 2, "device cuda");
+  if (kernels::cuda_devices() == 0)
+    check_fails(folder, {"train", "tiny.toml", "--device", "cuda"}, 2, "device cuda");
   check_fails(folder, {"trian", "tiny.toml"}, 2, "trian");
   check_fails(folder, {"evaluate", "nowhere"}, 1, "config.toml");
   check_fails(folder, {"map", "nowhere.safetensors", "--input", "x.npy", "--output", "y.npy"}, 1, "x.npy");

@@ -207,12 +207,14 @@ TEST_CASE("cuda convolution: the epilogue over plain sums", "[conv3d][cuda]") {
       const Buffer bias(5, 2, DType::f32);
       const Buffer residual(count, 3, dtype);
       call.output = sums.data();
-      call.epilogue = {e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale, e.activation};
+      call.epilogue = {e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale,
+                       e.activation};
       std::vector<double> expected(sums.exact.size());
       for (std::size_t i = 0; i < expected.size(); ++i) {
         double v = sums.exact[i] + (e.bias ? bias.exact[i % 5] : 0);
         v = static_cast<double>(e.scale) * v + (e.residual ? residual.exact[i] : 0);
-        const double slope = e.activation.kind == ActivationKind::none ? 1 : static_cast<double>(e.activation.slope);
+        const double slope =
+            e.activation.kind == ActivationKind::none ? 1 : static_cast<double>(e.activation.slope);
         expected[i] = v > 0 ? v : slope * v;
       }
       cuda::conv3d_epilogue(stream, call);

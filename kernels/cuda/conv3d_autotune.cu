@@ -21,13 +21,13 @@ constexpr const char* kFormat = "voxot-conv3d-1";  // rises when variants change
 struct Decision {
   std::string variant;
   double microseconds = 0;  // 0: not measured
+  bool recorded = false;    // in the file that the caller named
 };
 
 struct State {
   std::mutex mutex;
   kernels::AutotuneOptions options;
   bool loaded = false;
-  bool own_file = false;  // a file that the caller named
   std::map<std::string, Decision> decisions;
 };
 
@@ -36,7 +36,7 @@ State& state() {
   return state;
 }
 
-std::filesystem::path default_file() {
+std::filesystem::path cache_file() {
   std::filesystem::path folder;
   if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
     folder = cache;
@@ -53,32 +53,37 @@ std::filesystem::path default_file() {
   return folder / "voxot" / name;
 }
 
-/// Reads the file; lines that make no sense fail a pinned file and are passed over in a cache.
-void load(State& s) {
-  if (s.loaded) return;
-  s.loaded = true;
-  if (s.options.mode == kernels::Autotune::off) return;
-  if (s.options.file.empty()) s.options.file = default_file();
+/// Lines that make no sense fail a pinned file and are passed over elsewhere.
+void read(State& s, const std::filesystem::path& path, bool own) {
   const bool pinned = s.options.mode == kernels::Autotune::pinned;
-  std::ifstream file(s.options.file);
-  VOXOT_CHECK(file || !pinned, "autotune: cannot read {}", s.options.file.string());
+  std::ifstream file(path);
+  VOXOT_CHECK(file || !pinned, "autotune: cannot read {}", path.string());
   for (std::string line; std::getline(file, line);) {
     std::istringstream fields(line);
     std::string call;
     Decision d;
     const bool whole = static_cast<bool>(std::getline(fields, call, '\t') &&
                                          std::getline(fields, d.variant, '\t') && fields >> d.microseconds);
-    VOXOT_CHECK(whole || !pinned, "autotune: {}: no choice in the line '{}'", s.options.file.string(), line);
+    VOXOT_CHECK(whole || !pinned, "autotune: {}: no choice in the line '{}'", path.string(), line);
+    d.recorded = own;
     if (whole) s.decisions[call] = d;
   }
 }
 
+void load(State& s) {
+  if (s.loaded) return;
+  s.loaded = true;
+  if (s.options.mode == kernels::Autotune::off) return;
+  if (s.options.mode == kernels::Autotune::measure && !simt::emulated()) read(s, cache_file(), false);
+  if (!s.options.file.empty()) read(s, s.options.file, true);
+}
+
 /// Appends a line in one write, so that processes that tune at the same time leave whole lines.
-void remember(const State& s, const std::string& call, const Decision& d) {
-  if (s.options.file.empty()) return;
-  std::error_code ignored;  // a cache that cannot be written is only slower
-  std::filesystem::create_directories(s.options.file.parent_path(), ignored);
-  std::ofstream file(s.options.file, std::ios::app);
+void append(const std::filesystem::path& path, const std::string& call, const Decision& d) {
+  if (path.empty()) return;
+  std::error_code ignored;  // what cannot be remembered is measured again
+  std::filesystem::create_directories(path.parent_path(), ignored);
+  std::ofstream file(path, std::ios::app);
   file << fmt::format("{}\t{}\t{:.3f}\n", call, d.variant, d.microseconds) << std::flush;
 }
 
@@ -172,14 +177,17 @@ const ConvVariant& choose(const Stream& stream, const ConvCall& call) {
   auto found = s.decisions.find(key);
   if (found == s.decisions.end()) {
     Decision d;
-    // An emulated device's times mean nothing: only a test asks for them, and for no cache.
-    const bool possible = (!simt::device_properties().emulated || s.own_file) && !simt::capturing(stream);
+    const bool possible = (!simt::emulated() || s.options.even_emulated) && !simt::capturing(stream);
     if (s.options.mode == kernels::Autotune::measure && possible) {
       d = measure(stream, call);
-      if (!d.variant.empty()) remember(s, key, d);
+      if (!d.variant.empty() && !simt::emulated()) append(cache_file(), key, d);
     }
     if (d.variant.empty()) d.variant = rule_of_thumb(call).name;
     found = s.decisions.emplace(key, d).first;
+  }
+  if (s.options.mode == kernels::Autotune::measure && !found->second.recorded) {
+    append(s.options.file, key, found->second);
+    found->second.recorded = true;
   }
   // A remembered variant may not take this call: an address less aligned than the measured one's.
   const ConvVariant* v = find(call, found->second.variant);
@@ -190,7 +198,6 @@ void configure(const kernels::AutotuneOptions& options) {
   State& s = state();
   const std::lock_guard lock(s.mutex);
   s.options = options;
-  s.own_file = !options.file.empty();
   s.decisions.clear();
   s.loaded = false;
   load(s);
