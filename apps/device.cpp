@@ -18,7 +18,7 @@ Device choose_device(const std::string& word) {
 
 std::string choose_precision(const std::string& word, Device device) {
   const bool cuda = device == Device::cuda;
-  const std::string precision = word != "auto" ? word : cuda ? "bf16" : "fp32";
+  std::string precision = word != "auto" ? word : cuda ? "bf16" : "fp32";
   if (precision == "bf16" && !cuda && !kernels::cpu_has_bf16()) {
     fail_usage("precision: bf16 needs a processor with AVX512-BF16 or AMX; this one takes fp32");
   }

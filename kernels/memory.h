@@ -31,7 +31,8 @@ inline constinit Kernel<void(void*)> record_event{"record_event"};
 inline constinit Kernel<void(void*)> wait_event{"wait_event"};
 /// Seconds from one passed event to a later one (earlier, later, where to put them).
 inline constinit Kernel<void(void*, void*, double*)> event_seconds{"event_seconds"};
-/// Bytes of the device's memory that every program together has in use; 0 on an emulated device (where to put them).
+/// Bytes of the device's memory that every program together has in use; 0 on an emulated device (where to put
+/// them).
 inline constinit Kernel<void(std::size_t*)> memory_in_use{"memory_in_use"};
 /// Bytes of the device's last cache before its memory (where to put them).
 inline constinit Kernel<void(std::size_t*)> last_cache_bytes{"last_cache_bytes"};

@@ -43,8 +43,7 @@ inline double norm(std::span<const double> values) {
 
 class Golden {
  public:
-  explicit Golden(const std::string& name)
-      : file_(read_safetensors(folder() / (name + ".safetensors"))) {}
+  explicit Golden(const std::string& name) : file_(read_safetensors(folder() / (name + ".safetensors"))) {}
 
   /// Where the goldens were at the build; $VOXOT_GOLDENS where the tests have moved since.
   static std::filesystem::path folder() {
