@@ -16,7 +16,7 @@ namespace {
 /// Sizes are rounded up to one of eight steps per power of two: at most 12.5 % is lost.
 std::size_t rounded(std::size_t bytes) {
   if (bytes <= 512) return 512;
-  const std::size_t step = std::bit_floor(bytes - 1) / 8;
+  const std::size_t step = std::max<std::size_t>(std::bit_floor(bytes - 1) / 8, 1);
   return (bytes + step - 1) / step * step;
 }
 
