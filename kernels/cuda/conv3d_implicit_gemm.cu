@@ -237,8 +237,6 @@ void run_tile(const Stream& stream, const ConvCall& c) {
 
 bool gather_fits(const Conv3dParams& p) {
   constexpr std::int64_t kLimit = std::int64_t{1} << 31;
-  std::int64_t stride = 1;
-  for (const std::int64_t s : p.stride) stride = std::max(stride, s);
   return p.batch * p.in_voxels() < kLimit && p.batch * p.out_voxels() < kLimit && p.weight_count() < kLimit;
 }
 
