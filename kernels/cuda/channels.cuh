@@ -37,20 +37,23 @@ void with_width(std::initializer_list<std::int64_t> counts, std::initializer_lis
   body.template operator()<1>();
 }
 
-/// Division of 0 ≤ n < 2³¹ by a number known at launch, without a division: n·⌈2^(31+s)/d⌉ / 2^(31+s) with
-/// s = ⌈log₂ d⌉. Source: Granlund, Montgomery 1994, theorem 4.2.
+/// Division of 0 ≤ n < 2³¹ by a number known at launch, by the upper half of one 32-bit product. Source:
+/// Granlund, Montgomery, PLDI 1994.
 struct Divisor {
   std::uint32_t divisor = 1;
-  std::uint32_t factor = 1U << 31;
-  std::uint32_t shift = 31;
+  std::uint32_t factor = 1;
+  std::uint32_t shift = 0;
 
   Divisor() = default;
   explicit Divisor(std::int64_t d) : divisor(static_cast<std::uint32_t>(d)) {
-    while ((std::uint64_t{1} << (shift - 31)) < divisor) ++shift;
-    factor = static_cast<std::uint32_t>(((std::uint64_t{1} << shift) + divisor - 1) / divisor);
+    while ((std::uint64_t{1} << shift) < divisor) ++shift;
+    factor = static_cast<std::uint32_t>(
+        ((std::uint64_t{1} << 32) * ((std::uint64_t{1} << shift) - divisor)) / divisor + 1);
   }
   VOXOT_DEVICE int divide(int n) const {
-    return static_cast<int>((static_cast<std::uint64_t>(static_cast<std::uint32_t>(n)) * factor) >> shift);
+    const auto u = static_cast<std::uint32_t>(n);
+    const auto high = static_cast<std::uint32_t>((static_cast<std::uint64_t>(u) * factor) >> 32);
+    return static_cast<int>((high + u) >> shift);
   }
   /// Divides n and returns the remainder.
   VOXOT_DEVICE int split(int& n) const {

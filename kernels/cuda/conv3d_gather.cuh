@@ -29,7 +29,7 @@ struct GatherAxis {
 
 struct GatherClass {
   int rows = 0;
-  FastDivide rows_h, rows_w, rows_d;  // row coordinates of the class, along D, H, W
+  Divisor rows_h, rows_w, rows_d;  // row coordinates of the class, along D, H, W
   GatherAxis axis[3];
 };
 
@@ -56,9 +56,9 @@ inline GatherClass forward_class(const Conv3dParams& p) {
     x.taps = x.kernel = static_cast<int>(p.kernel[a]);
     x.out_extent = static_cast<int>(out[a]);
   }
-  g.rows_d = FastDivide(out[0]);
-  g.rows_h = FastDivide(out[1]);
-  g.rows_w = FastDivide(out[2]);
+  g.rows_d = Divisor(out[0]);
+  g.rows_h = Divisor(out[1]);
+  g.rows_w = Divisor(out[2]);
   g.rows = static_cast<int>(p.batch * p.out_voxels());
   return g;
 }
@@ -91,9 +91,9 @@ inline GatherClass grad_input_class(const Conv3dParams& p, const std::array<std:
     x.offset_step = -static_cast<int>(d * tap_step / s);
   }
   if (rows[0] <= 0 || rows[1] <= 0 || rows[2] <= 0) return g;
-  g.rows_d = FastDivide(rows[0]);
-  g.rows_h = FastDivide(rows[1]);
-  g.rows_w = FastDivide(rows[2]);
+  g.rows_d = Divisor(rows[0]);
+  g.rows_h = Divisor(rows[1]);
+  g.rows_w = Divisor(rows[2]);
   g.rows = static_cast<int>(p.batch * rows[0] * rows[1] * rows[2]);
   return g;
 }
@@ -107,18 +107,18 @@ struct GatherRow {
 VOXOT_DEVICE GatherRow gather_row(const GatherClass& g, int row) {
   GatherRow r{-1, {0, 0, 0}};
   if (row >= g.rows) return r;
-  r.at[2] = g.rows_w.take(row) * g.axis[2].step;
-  r.at[1] = g.rows_h.take(row) * g.axis[1].step;
-  r.at[0] = g.rows_d.take(row) * g.axis[0].step;
+  r.at[2] = g.rows_w.split(row) * g.axis[2].step;
+  r.at[1] = g.rows_h.split(row) * g.axis[1].step;
+  r.at[0] = g.rows_d.split(row) * g.axis[0].step;
   r.base = row * g.axis[0].extent * g.axis[1].extent * g.axis[2].extent;
   return r;
 }
 
 /// The row of the result, in voxels.
 VOXOT_DEVICE std::int64_t result_row(const GatherClass& g, int row) {
-  const int w = g.rows_w.take(row) * g.axis[2].out_step + g.axis[2].out_first;
-  const int h = g.rows_h.take(row) * g.axis[1].out_step + g.axis[1].out_first;
-  const int d = g.rows_d.take(row) * g.axis[0].out_step + g.axis[0].out_first;
+  const int w = g.rows_w.split(row) * g.axis[2].out_step + g.axis[2].out_first;
+  const int h = g.rows_h.split(row) * g.axis[1].out_step + g.axis[1].out_first;
+  const int d = g.rows_d.split(row) * g.axis[0].out_step + g.axis[0].out_first;
   return ((static_cast<std::int64_t>(row) * g.axis[0].out_extent + d) * g.axis[1].out_extent + h) *
              g.axis[2].out_extent +
          w;

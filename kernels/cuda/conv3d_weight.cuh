@@ -13,7 +13,7 @@ struct WeightPlan {
   int tiles;            // of the result
   int splits;           // of the voxels
   int steps_per_split;  // each of `step` voxels
-  FastDivide channels, kernel_w, kernel_h;
+  Divisor channels, kernel_w, kernel_h;
 
   /// For tiles of rows × columns and steps of `step` voxels.
   WeightPlan(const Conv3dParams& p, int tile_rows, int tile_columns, int step);
@@ -30,9 +30,9 @@ void add_partials(const Stream& stream, const WeightPlan& p, const float* partia
 /// The kernel element of a column.
 VOXOT_DEVICE GatherPlace place_of(const WeightPlan& p, int column) {
   GatherPlace place{0, {0, 0, 0}};
-  place.channel = p.channels.take(column);
-  place.tap[2] = p.kernel_w.take(column);
-  place.tap[1] = p.kernel_h.take(column);
+  place.channel = p.channels.split(column);
+  place.tap[2] = p.kernel_w.split(column);
+  place.tap[1] = p.kernel_h.split(column);
   place.tap[0] = column;
   return place;
 }

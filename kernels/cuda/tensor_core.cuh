@@ -1,35 +1,9 @@
 #pragma once
-// What the tensor-core kernels share: divisions by invariants, swizzled tiles of shared memory, fragments,
+// What the tensor-core kernels share: swizzled tiles of shared memory, fragments,
 // and the product of two tiles by one warp. T is Bf16, or float, whose factors are rounded to tf32.
-#include "kernels/cuda/scalar.h"
+#include "kernels/cuda/channels.cuh"
 
 namespace voxot::cuda {
-
-/// n / d for 0 ≤ n < 2^31 by one multiplication. Source: Granlund, Montgomery, PLDI 1994.
-struct FastDivide {
-  std::uint32_t divisor = 1;
-  std::uint32_t multiplier = 1;
-  std::uint32_t shift = 0;
-
-  FastDivide() = default;
-  explicit FastDivide(std::int64_t d) : divisor(static_cast<std::uint32_t>(d)) {
-    while ((std::uint64_t{1} << shift) < divisor) ++shift;
-    multiplier = static_cast<std::uint32_t>(
-        ((std::uint64_t{1} << 32) * ((std::uint64_t{1} << shift) - divisor)) / divisor + 1);
-  }
-  VOXOT_DEVICE int quotient(int n) const {
-    const auto u = static_cast<std::uint32_t>(n);
-    const auto high = static_cast<std::uint32_t>((static_cast<std::uint64_t>(u) * multiplier) >> 32);
-    return static_cast<int>((high + u) >> shift);
-  }
-  /// n ← the quotient, the remainder is returned.
-  VOXOT_DEVICE int take(int& n) const {
-    const int q = quotient(n);
-    const int r = n - q * static_cast<int>(divisor);
-    n = q;
-    return r;
-  }
-};
 
 inline constexpr int kChunkBytes = 16;  // what one cp.async moves and one lane names for ldmatrix
 
