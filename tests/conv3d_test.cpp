@@ -25,6 +25,7 @@ constexpr Triple kNone{0, 0, 0};
 const Geometry kGeometries[] = {
     // What the networks use: 3³ same, at channel counts on and off the vector width.
     {2, 3, 8, {6, 7, 9}, kThree, kOne, kOne, kOne},
+    {4, 3, 16, {16, 15, 14}, kThree, kOne, kOne, kOne},  // grad_input by Winograd, its channels filled up
     {1, 1, 1, {5, 5, 5}, kThree, kOne, kOne, kOne},
     {3, 8, 8, {5, 4, 7}, kThree, kOne, kOne, kOne},
     {2, 8, 16, {8, 8, 8}, kThree, kOne, kOne, kOne},

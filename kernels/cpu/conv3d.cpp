@@ -272,6 +272,40 @@ bool mirrors(const Conv3dParams& p) {
   return true;
 }
 
+constexpr std::int64_t kVectorChannels = 8;
+
+/// `m` with its few output channels filled up to a vector, which is what Winograd writes.
+Conv3dParams filled_up(Conv3dParams m) {
+  m.out_channels = kVectorChannels;
+  return m;
+}
+
+/// A stride-1 grad_input towards few channels: with channels of zeros added, whose results are dropped.
+/// Several times faster than a direct convolution, whose vectors lie along the output channels too.
+void grad_input_filled_up(const Conv3dParams& m, const float* gy, const float* w, float scale, float* gx,
+                          bool accumulate) {
+  const Conv3dParams wide = filled_up(m);
+  const std::int64_t channels = m.out_channels;
+  static thread_local std::vector<float> weights;
+  weights.assign(static_cast<std::size_t>(wide.weight_count()), 0.0F);
+  for (std::int64_t row = 0; row < m.in_channels * m.kernel_volume(); ++row) {
+    std::copy_n(w + row * channels, channels, weights.data() + row * kVectorChannels);
+  }
+  float* const u = transformed_weights(wide);
+  winograd_transform_weights(wide, weights.data(), scale, true, u);
+  static thread_local std::vector<float> result;
+  const std::int64_t voxels = m.batch * m.out_voxels();
+  result.resize(std::max(result.size(), static_cast<std::size_t>(voxels * kVectorChannels)));
+  winograd_forward(wide, gy, u, nullptr, nullptr, {}, false, result.data());
+  const float* const from = result.data();
+  each(voxels, [=](std::int64_t i) {
+    for (std::int64_t c = 0; c < channels; ++c) {
+      float& to = gx[i * channels + c];
+      to = (accumulate ? to : 0.0F) + from[i * kVectorChannels + c];
+    }
+  });
+}
+
 void grad_input(const Stream&, DType dtype, const Conv3dParams& p, const void* gy, const void* w, float scale,
                 void* gx, Write write) {
   if (dtype == DType::f64) {
@@ -286,6 +320,10 @@ void grad_input(const Stream&, DType dtype, const Conv3dParams& p, const void* g
       winograd_transform_weights(m, static_cast<const float*>(w), scale, true, u);
       return winograd_forward(m, static_cast<const float*>(gy), u, nullptr, nullptr, {}, accumulate,
                               static_cast<float*>(gx));
+    }
+    if (dtype == DType::f32 && m.out_channels < kVectorChannels && winograd_eligible(filled_up(m))) {
+      return grad_input_filled_up(m, static_cast<const float*>(gy), static_cast<const float*>(w), scale,
+                                  static_cast<float*>(gx), accumulate);
     }
     Plan& plan = plan_for({Direction::mirrored, dtype, m, false, false, accumulate, {}});
     mirror(p, static_cast<const float*>(w), scale, plan.staged.data());
