@@ -8,7 +8,7 @@
 //
 // Costs are row-major, rows × columns, fp32 or double, of either sign; what is computed from them is double.
 // The same costs give the same bits, whatever the number of threads. Every function here throws Error for
-// sets that are empty, sizes that do not agree, and costs that are not finite or exceed 1e300 in size.
+// sets that are empty, sizes that do not agree, and costs that are not finite or exceed 1e200 in size.
 #include <cstdint>
 #include <span>
 #include <vector>
