@@ -111,7 +111,7 @@ struct Paths {
       simt::atomic_max(&m.column_of[row], j);
       simt::atomic_add(&m.least_count[row], 1);
     }
-    simt::sync_warp();
+    simt::sync_block();
     for (int i = lane(); i < n; i += kLanes) {
       if (m.column_of[i] >= 0) m.row_of[m.column_of[i]] = i;
     }
