@@ -229,11 +229,11 @@ int main(int argc, char** argv) {
   app.add_flag("--json", o.json, "one line of JSON in place of text and file");
   app.add_option("--output", o.output)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
-  if (o.small) {
-    o.sizes = {5, 40};
-    o.batch = 3;
-  }
   try {
+    if (o.small) {
+      o.sizes = {5, 40};
+      o.batch = 3;
+    }
     kernels::set_threads(o.threads);
     return Bench(o).run();
   } catch (const std::exception& e) {

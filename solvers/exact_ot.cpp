@@ -10,7 +10,8 @@
 namespace voxot {
 namespace {
 
-constexpr double kLargestCost = 1e200;  // sums of n of them are finite
+constexpr std::int64_t kParallelGrain = 65536;  // costs below which threads cost more than they do
+constexpr double kLargestCost = 1e200;          // sums of n of them are finite
 // Rounding with costs of like size leaves gaps near 1e-13. Where a gap is above this, a row or column had a
 // potential far larger than the value, and the slower form, whose potentials are bounded by it, is tried.
 constexpr double kGap = 1e-9;
@@ -172,7 +173,7 @@ std::vector<Assignment> solve(std::span<const T> cost, std::int64_t count, std::
     r.certificate.marginal_error =
         2 - 2 * static_cast<double>(std::count(taken.begin(), taken.end(), 1)) / static_cast<double>(n);
   }
-#pragma omp parallel for schedule(static) if (count > 1)
+#pragma omp parallel for schedule(static) if (count * n * n > kParallelGrain)
   for (std::int64_t k = 0; k < count; ++k) {
     Assignment& r = results[static_cast<std::size_t>(k)];
     r.certificate = certify_assignment(cost.data() + k * n * n, r);

@@ -17,6 +17,8 @@
 namespace voxot::kernels {
 namespace {
 
+using cpu::kParallelGrain;
+
 constexpr std::int64_t kBlock = 128;  // columns
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Row scans, times n, that each pass of augmenting row reduction may spend. Two rows that bid for two columns
@@ -287,10 +289,11 @@ void solve_all(const Stream&, DType dtype, const AssignmentParams& p, const void
                std::int32_t* column_of_row, double* row_potential, double* column_potential) {
   const auto run = [&]<class T>() {
     // Memory is taken before the threads part: nothing throws among them.
-    const auto workers = static_cast<int>(std::clamp<std::int64_t>(p.count, 1, threads()));
+    const bool many = p.count > 1 && p.count * p.n * p.n > kParallelGrain;
+    const auto workers = many ? static_cast<int>(std::min<std::int64_t>(p.count, threads())) : 1;
     std::deque<AugmentingPaths<T>> solvers;
     for (int w = 0; w < workers; ++w) solvers.emplace_back(p.n);
-#pragma omp parallel for schedule(dynamic) num_threads(workers) if (workers > 1)
+#pragma omp parallel for schedule(dynamic) num_threads(workers) if (many)
     for (std::int64_t k = 0; k < p.count; ++k) {
       solvers[static_cast<std::size_t>(omp_get_thread_num())].solve(
           static_cast<const T*>(cost) + k * p.n * p.n, p.initialise, column_of_row + k * p.n,
