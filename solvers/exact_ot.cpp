@@ -1,76 +1,349 @@
 #include "solvers/exact_ot.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "kernels/check.h"
+#include "kernels/assignment.h"
+#include "solvers/network_simplex.h"
 
 namespace voxot {
+namespace {
 
-Assignment assign(std::span<const double> cost, std::int64_t n) {
-  VOXOT_CHECK(n >= 1 && static_cast<std::int64_t>(cost.size()) == n * n, "assign: {} costs for {}×{}",
-              cost.size(), n, n);
-  for (const double c : cost) VOXOT_CHECK(std::isfinite(c), "assign: a cost is {}", c);
+constexpr std::int64_t kParallelGrain = 65536;  // costs below which threads cost more than they do
+constexpr double kLargestCost = 1e200;          // sums of n of them are finite
+// Rounding with costs of like size leaves gaps near 1e-13. Where a gap is above this, a row or column had a
+// potential far larger than the value, and the slower form, whose potentials are bounded by it, is tried.
+constexpr double kGap = 1e-9;
+
+template <class T>
+constexpr DType kDType = std::is_same_v<T, float> ? DType::f32 : DType::f64;
+
+template <class T>
+void check_costs(const char* what, std::span<const T> cost, std::int64_t rows, std::int64_t columns) {
+  std::int64_t bad = 0;
+  for (const T c : cost) bad += std::abs(static_cast<double>(c)) <= kLargestCost ? 0 : 1;
+  if (bad == 0) return;
+  for (std::size_t k = 0;; ++k) {
+    if (std::abs(static_cast<double>(cost[k])) <= kLargestCost) continue;
+    const auto at = static_cast<std::int64_t>(k) % (rows * columns);
+    fail("{}: cost [{}, {}] of {}×{} is {}", what, at / columns, at % columns, rows, columns, cost[k]);
+  }
+}
+
+/// Finite and not negative; returns the sum.
+double check_masses(const char* name, std::span<const double> masses) {
+  long double sum = 0;
+  for (std::size_t i = 0; i < masses.size(); ++i) {
+    VOXOT_CHECK(std::isfinite(masses[i]) && masses[i] >= 0, "exact_plan: mass {}[{}] is {}", name, i,
+                masses[i]);
+    sum += masses[i];
+  }
+  VOXOT_CHECK(sum > 0 && std::isfinite(static_cast<double>(sum)), "exact_plan: the masses {} sum to {}", name,
+              static_cast<double>(sum));
+  return static_cast<double>(sum);
+}
+
+/// What the constraints say of the potentials: how far the worst of each row is violated, times its mass.
+struct Violations {
+  double worst = 0;
+  long double worth = 0;
+  double largest_cost = 0;
+};
+
+/// The largest f + g[j] − cost[j]. The rounding of the sum is added back: where f and g are far larger than
+/// the costs, it would hide a violation as large as them.
+template <class T>
+double largest_excess(const T* cost, double f, const double* g, std::int64_t count) {
+  double most = -std::numeric_limits<double>::infinity();
+  std::int64_t undefined = 0;
+#pragma omp simd reduction(max : most) reduction(+ : undefined)
+  for (std::int64_t j = 0; j < count; ++j) {
+    const double sum = f + g[j];
+    const double part = sum - f;
+    const double rounded = (f - (sum - part)) + (g[j] - part);  // Knuth's two-sum: exact
+    const double excess = (sum - static_cast<double>(cost[j])) + rounded;
+    most = excess > most ? excess : most;
+    undefined += excess == excess ? 0 : 1;
+  }
+  return undefined == 0 ? most : std::numeric_limits<double>::quiet_NaN();
+}
+
+template <class T, class Mass>
+Violations violations(const T* cost, std::span<const double> row_potential,
+                      std::span<const double> column_potential, const Mass& mass) {
+  const auto columns = static_cast<std::int64_t>(column_potential.size());
+  Violations found;
+  for (std::size_t i = 0; i < row_potential.size(); ++i) {
+    const T* const c = cost + i * column_potential.size();
+    const double excess = largest_excess(c, row_potential[i], column_potential.data(), columns);
+    T largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (std::int64_t j = 0; j < columns; ++j) largest = std::max(largest, std::abs(c[j]));
+    found.largest_cost = std::max(found.largest_cost, static_cast<double>(largest));
+    if (excess <= 0) continue;
+    found.worst = std::isnan(excess) ? excess : std::max(found.worst, excess);
+    found.worth += static_cast<long double>(excess) * mass(i);
+  }
+  return found;
+}
+
+double relative(double value, double size) { return value == 0 ? 0 : value / size; }
+
+/// Both potentials of a pair are added first: where the plan is an assignment their sum is a cost, and what
+/// cancels between them costs no accuracy.
+template <class T>
+Certificate certify_assignment(const T* cost, const Assignment& a) {
+  const std::size_t n = a.partner.size();
+  const Violations v = violations(cost, a.row_potential, a.column_potential, [](std::size_t) { return 1.0; });
+  long double primal = 0;
+  long double dual = 0;
+  long double magnitude = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto j = static_cast<std::size_t>(a.partner[i]);
+    const auto c = static_cast<long double>(cost[i * n + j]);
+    primal += c;
+    magnitude += std::abs(c);
+    dual += static_cast<long double>(a.row_potential[i]) + static_cast<long double>(a.column_potential[j]);
+  }
+  return {static_cast<double>(primal), static_cast<double>(dual - v.worth), static_cast<double>(magnitude),
+          relative(v.worst, v.largest_cost), a.certificate.marginal_error};
+}
+
+template <class T>
+Certificate certify_plan(std::span<const T> cost, std::span<const double> a, std::span<const double> b,
+                         std::span<const PlanEntry> plan, std::span<const double> row_potential,
+                         std::span<const double> column_potential) {
+  VOXOT_CHECK(!a.empty() && !b.empty() && cost.size() == a.size() * b.size() &&
+                  row_potential.size() == a.size() && column_potential.size() == b.size(),
+              "certify: {} costs and {} and {} potentials for {}×{} masses", cost.size(),
+              row_potential.size(), column_potential.size(), a.size(), b.size());
+  const Violations v =
+      violations(cost.data(), row_potential, column_potential, [&](std::size_t i) { return a[i]; });
+  std::vector<long double> row_rest(a.begin(), a.end());
+  std::vector<long double> column_rest(b.begin(), b.end());
+  long double primal = 0;
+  long double magnitude = 0;
+  for (const PlanEntry& e : plan) {
+    const auto i = static_cast<std::size_t>(e.row);
+    const auto j = static_cast<std::size_t>(e.column);
+    VOXOT_CHECK(e.row >= 0 && i < a.size() && e.column >= 0 && j < b.size(),
+                "certify: entry [{}, {}] of a {}×{} plan", e.row, e.column, a.size(), b.size());
+    const auto c = static_cast<long double>(cost[i * b.size() + j]);
+    primal += c * e.mass;
+    magnitude += std::abs(c) * e.mass;
+    row_rest[i] -= e.mass;
+    column_rest[j] -= e.mass;
+  }
+  long double dual = 0;
+  long double mass = 0;
+  long double error = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    dual += static_cast<long double>(a[i]) * row_potential[i];
+    mass += a[i];
+    error += std::abs(row_rest[i]);
+  }
+  for (std::size_t j = 0; j < b.size(); ++j) {
+    dual += static_cast<long double>(b[j]) * column_potential[j];
+    error += std::abs(column_rest[j]);
+  }
+  return {static_cast<double>(primal), static_cast<double>(dual - v.worth), static_cast<double>(magnitude),
+          relative(v.worst, v.largest_cost), static_cast<double>(error / mass)};
+}
+
+template <class T>
+std::vector<Assignment> solve(std::span<const T> cost, std::int64_t count, std::int64_t n, bool initialise) {
   const auto size = static_cast<std::size_t>(n);
-  constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
-  Assignment result;
-  result.partner.assign(size, -1);
-  result.row_potential.assign(size, 0.0);
-  result.column_potential.assign(size, 0.0);
-  std::vector<double>& u = result.row_potential;
-  std::vector<double>& v = result.column_potential;
-  std::vector<std::size_t> owner(size, kNone);  // row of each column
-  std::vector<double> distance(size);
-  std::vector<std::size_t> previous(size);  // row before each column on the shortest path
-  std::vector<char> done(size);
-  for (std::size_t row = 0; row < size; ++row) {
-    distance.assign(size, std::numeric_limits<double>::infinity());
-    done.assign(size, 0);
-    std::size_t at = row;
-    std::size_t last = kNone;
-    double reached = 0;
-    while (last == kNone) {
-      std::size_t next = kNone;
-      double least = std::numeric_limits<double>::infinity();
-      const double* costs = cost.data() + at * size;
-      for (std::size_t j = 0; j < size; ++j) {
-        if (done[j] != 0) continue;
-        const double through = reached + costs[j] - u[at] - v[j];
-        if (through < distance[j]) {
-          distance[j] = through;
-          previous[j] = at;
-        }
-        if (distance[j] < least) {
-          least = distance[j];
-          next = j;
-        }
-      }
-      reached = least;
-      done[next] = 1;
-      if (owner[next] == kNone) {
-        last = next;
-      } else {
-        at = owner[next];
-      }
-    }
-    u[row] += reached;
-    for (std::size_t j = 0; j < size; ++j) {
-      if (done[j] == 0 || j == last) continue;
-      u[owner[j]] += reached - distance[j];
-      v[j] -= reached - distance[j];
-    }
-    for (std::size_t column = last;;) {
-      const std::size_t from = previous[column];
-      owner[column] = from;
-      const std::int64_t before = result.partner[from];
-      result.partner[from] = static_cast<std::int64_t>(column);
-      if (from == row) break;
-      column = static_cast<std::size_t>(before);
+  const auto all = static_cast<std::size_t>(count) * size;
+  std::vector<std::int32_t> partner(all);
+  std::vector<double> f(all);
+  std::vector<double> g(all);
+  kernels::assignment({}, kDType<T>, {.count = count, .n = n, .initialise = initialise}, cost.data(),
+                      partner.data(), f.data(), g.data());
+  std::vector<Assignment> results(static_cast<std::size_t>(count));
+  for (std::size_t k = 0; k < results.size(); ++k) {
+    const auto at = static_cast<std::ptrdiff_t>(k * size);
+    const auto end = at + static_cast<std::ptrdiff_t>(size);
+    Assignment& r = results[k];
+    r.partner.assign(partner.begin() + at, partner.begin() + end);
+    r.row_potential.assign(f.begin() + at, f.begin() + end);
+    r.column_potential.assign(g.begin() + at, g.begin() + end);
+    std::vector<char> taken(size);
+    for (const std::int64_t j : r.partner) taken[static_cast<std::size_t>(j)] = 1;
+    r.certificate.marginal_error =
+        2 - 2 * static_cast<double>(std::count(taken.begin(), taken.end(), 1)) / static_cast<double>(n);
+  }
+#pragma omp parallel for schedule(static) if (count * n * n > kParallelGrain)
+  for (std::int64_t k = 0; k < count; ++k) {
+    Assignment& r = results[static_cast<std::size_t>(k)];
+    r.certificate = certify_assignment(cost.data() + k * n * n, r);
+    r.cost = r.certificate.primal;
+  }
+  return results;
+}
+
+template <class T>
+std::vector<Assignment> solve_certified(std::span<const T> cost, std::int64_t count, std::int64_t n) {
+  VOXOT_CHECK(n >= 1 && n <= 46340 && count >= 0 && static_cast<std::int64_t>(cost.size()) == count * n * n,
+              "assign: {} costs for {}{}×{}", cost.size(), count == 1 ? "" : fmt::format("{} times ", count),
+              n, n);
+  check_costs("assign", cost, n, n);
+  std::vector<Assignment> results = solve(cost, count, n, true);
+  for (std::int64_t k = 0; k < count; ++k) {
+    Assignment& r = results[static_cast<std::size_t>(k)];
+    if (r.certificate.gap() <= kGap) continue;
+    const std::size_t one = static_cast<std::size_t>(n * n);
+    Assignment again = std::move(solve(cost.subspan(static_cast<std::size_t>(k) * one, one), 1, n, false)[0]);
+    if (again.certificate.gap() < r.certificate.gap()) r = std::move(again);
+  }
+  return results;
+}
+
+bool all_equal(const std::vector<double>& values) {
+  return std::all_of(values.begin(), values.end(), [&](double v) { return v == values.front(); });
+}
+
+/// The points that have mass, and the costs between them.
+struct Support {
+  std::vector<std::size_t> points;
+  std::vector<double> masses;
+
+  Support(std::span<const double> all, double scale) {
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (all[i] <= 0) continue;
+      points.push_back(i);
+      masses.push_back(all[i] * scale);
     }
   }
-  for (std::size_t i = 0; i < size; ++i)
-    result.cost += cost[i * size + static_cast<std::size_t>(result.partner[i])];
-  return result;
+};
+
+template <class T>
+std::vector<T> costs_between(std::span<const T> cost, std::size_t columns, const Support& a,
+                             const Support& b) {
+  std::vector<T> between;
+  between.reserve(a.points.size() * b.points.size());
+  for (const std::size_t i : a.points) {
+    for (const std::size_t j : b.points) between.push_back(cost[i * columns + j]);
+  }
+  return between;
+}
+
+template <class T>
+TransportPlan plan_of(Assignment&& a, double mass) {
+  TransportPlan plan;
+  for (std::size_t i = 0; i < a.partner.size(); ++i)
+    plan.entries.push_back({static_cast<std::int64_t>(i), a.partner[i], mass});
+  plan.row_potential = std::move(a.row_potential);
+  plan.column_potential = std::move(a.column_potential);
+  return plan;
+}
+
+/// Potentials of the points without mass: the largest that the constraints allow.
+template <class T>
+void extend(std::span<const T> cost, const Support& a, const Support& b, TransportPlan& plan) {
+  const auto rows = static_cast<std::size_t>(plan.rows);
+  const auto columns = static_cast<std::size_t>(plan.columns);
+  const double infinity = std::numeric_limits<double>::infinity();
+  std::vector<double> f(rows, infinity);
+  std::vector<double> g(columns, infinity);
+  for (std::size_t i = 0; i < a.points.size(); ++i) f[a.points[i]] = plan.row_potential[i];
+  for (std::size_t j = 0; j < b.points.size(); ++j) g[b.points[j]] = plan.column_potential[j];
+  const std::vector<double> given_f = f;
+  const std::vector<double> given_g = g;
+  for (std::size_t i = 0; i < rows; ++i) {
+    if (given_f[i] < infinity) continue;
+    for (const std::size_t j : b.points)
+      f[i] = std::min(f[i], static_cast<double>(cost[i * columns + j]) - given_g[j]);
+  }
+  for (std::size_t j = 0; j < columns; ++j) {
+    if (given_g[j] < infinity) continue;
+    for (std::size_t i = 0; i < rows; ++i)
+      g[j] = std::min(g[j], static_cast<double>(cost[i * columns + j]) - f[i]);
+  }
+  plan.row_potential = std::move(f);
+  plan.column_potential = std::move(g);
+  for (PlanEntry& e : plan.entries) {
+    e.row = static_cast<std::int64_t>(a.points[static_cast<std::size_t>(e.row)]);
+    e.column = static_cast<std::int64_t>(b.points[static_cast<std::size_t>(e.column)]);
+  }
+}
+
+template <class T>
+TransportPlan plan_certified(std::span<const T> cost, std::span<const double> a, std::span<const double> b) {
+  VOXOT_CHECK(!a.empty() && !b.empty() && cost.size() == a.size() * b.size(),
+              "exact_plan: {} costs for {}×{} masses", cost.size(), a.size(), b.size());
+  const auto rows = static_cast<std::int64_t>(a.size());
+  const auto columns = static_cast<std::int64_t>(b.size());
+  check_costs("exact_plan", cost, rows, columns);
+  const double sum_a = check_masses("a", a);
+  const double sum_b = check_masses("b", b);
+  VOXOT_CHECK(std::abs(sum_a - sum_b) <= kMassTolerance * std::max(sum_a, sum_b),
+              "exact_plan: the masses sum to {} and {}, further apart than {} of either", sum_a, sum_b,
+              kMassTolerance);
+  const Support from(a, 1);
+  const Support to(b, sum_a / sum_b);
+  const bool whole = from.points.size() == a.size() && to.points.size() == b.size();
+  const std::vector<T> part = whole ? std::vector<T>() : costs_between(cost, b.size(), from, to);
+  const std::span<const T> between = whole ? cost : std::span<const T>(part);
+  const bool uniform =
+      from.points.size() == to.points.size() && all_equal(from.masses) && all_equal(to.masses);
+  TransportPlan plan =
+      uniform ? plan_of<T>(
+                    std::move(solve_certified(between, 1, static_cast<std::int64_t>(from.points.size()))[0]),
+                    from.masses[0])
+              : network_simplex(between, std::span<const double>(from.masses),
+                                std::span<const double>(to.masses));
+  plan.rows = rows;
+  plan.columns = columns;
+  extend(cost, from, to, plan);
+  std::vector<double> scaled(b.begin(), b.end());
+  for (double& m : scaled) m *= sum_a / sum_b;
+  plan.certificate =
+      certify_plan<T>(cost, a, scaled, plan.entries, plan.row_potential, plan.column_potential);
+  return plan;
+}
+
+}  // namespace
+
+double Certificate::gap() const {
+  // Not primal ≤ dual, so that a NaN is a gap.
+  if (primal - dual <= 0) return 0;
+  return magnitude > 0 ? (primal - dual) / magnitude : std::numeric_limits<double>::infinity();
+}
+
+std::vector<double> TransportPlan::dense() const {
+  std::vector<double> plan(static_cast<std::size_t>(rows * columns));
+  for (const PlanEntry& e : entries) plan[static_cast<std::size_t>(e.row * columns + e.column)] = e.mass;
+  return plan;
+}
+
+Assignment assign(std::span<const float> cost, std::int64_t n) {
+  return std::move(solve_certified(cost, 1, n)[0]);
+}
+Assignment assign(std::span<const double> cost, std::int64_t n) {
+  return std::move(solve_certified(cost, 1, n)[0]);
+}
+std::vector<Assignment> assign_batch(std::span<const float> cost, std::int64_t count, std::int64_t n) {
+  return solve_certified(cost, count, n);
+}
+std::vector<Assignment> assign_batch(std::span<const double> cost, std::int64_t count, std::int64_t n) {
+  return solve_certified(cost, count, n);
+}
+TransportPlan exact_plan(std::span<const float> cost, std::span<const double> a, std::span<const double> b) {
+  return plan_certified(cost, a, b);
+}
+TransportPlan exact_plan(std::span<const double> cost, std::span<const double> a, std::span<const double> b) {
+  return plan_certified(cost, a, b);
+}
+Certificate certify(std::span<const float> cost, std::span<const double> a, std::span<const double> b,
+                    std::span<const PlanEntry> plan, std::span<const double> row_potential,
+                    std::span<const double> column_potential) {
+  return certify_plan(cost, a, b, plan, row_potential, column_potential);
+}
+Certificate certify(std::span<const double> cost, std::span<const double> a, std::span<const double> b,
+                    std::span<const PlanEntry> plan, std::span<const double> row_potential,
+                    std::span<const double> column_potential) {
+  return certify_plan(cost, a, b, plan, row_potential, column_potential);
 }
 
 }  // namespace voxot

@@ -1,21 +1,91 @@
 #pragma once
-// Exact discrete optimal transport between equal, uniform sets: linear assignment by shortest augmenting
-// paths (Jonker, Volgenant 1987), with the dual that certifies it.
+// Exact discrete optimal transport: linear assignment between equal uniform sets and plans between general
+// marginals. Every answer carries its dual and the certificate computed from both, so that a reader need not
+// trust the solver.
+//
+//   minimise Σ cost[i, j]·plan[i, j]        over plans with row sums a and column sums b
+//   maximise Σ a[i]·f[i] + Σ b[j]·g[j]      over potentials with f[i] + g[j] ≤ cost[i, j]
+//
+// Costs are row-major, rows × columns, fp32 or double, of either sign; what is computed from them is double.
+// The same costs give the same bits, whatever the number of threads. Every function here throws Error for
+// sets that are empty, sizes that do not agree, and costs that are not finite or exceed 1e200 in size.
 #include <cstdint>
 #include <span>
 #include <vector>
 
 namespace voxot {
 
+/// What proves a plan optimal: no plan costs less than the dual value of potentials that satisfy all
+/// constraints.
+struct Certificate {
+  double primal = 0;  // Σ cost·plan
+  double dual = 0;    // Σ a·f + Σ b·g, less what the violations below could be worth: no plan costs less
+  double magnitude = 0;  // Σ |cost|·plan, the primal where no cost is negative: rounding is relative to it
+  double violation =
+      0;  // largest f[i] + g[j] − cost[i, j], 0 where none is positive, over the largest |cost|
+  double marginal_error = 0;  // Σ |row sums − a| + Σ |column sums − b|, over the mass
+
+  /// (primal − dual)/magnitude, 0 where rounding makes it negative: the share by which the plan may be dearer
+  /// than the best. Infinite where a plan that costs nothing is not proved by the dual.
+  [[nodiscard]] double gap() const;
+};
+
+/// The assignment's value is in the certificate too, for masses of one at each point.
 struct Assignment {
   std::vector<std::int64_t> partner;  // column of each row
   std::vector<double> row_potential;
   std::vector<double> column_potential;  // row + column ≤ cost, equal on the assignment
   double cost = 0;                       // Σ cost[i, partner[i]]
+  Certificate certificate;
 };
 
-/// Minimal-cost assignment of an n×n row-major cost matrix. Throws Error for a size that is no square and for
-/// costs that are not finite.
+/// Minimal-cost assignment of an n×n cost matrix (Jonker, Volgenant 1987, "A shortest augmenting path
+/// algorithm for dense and sparse linear assignment problems"). O(n³) at worst. Where ties leave a choice it
+/// is the same in every run.
+Assignment assign(std::span<const float> cost, std::int64_t n);
 Assignment assign(std::span<const double> cost, std::int64_t n);
+
+/// `count` problems of n×n, one behind the other, solved in parallel.
+std::vector<Assignment> assign_batch(std::span<const float> cost, std::int64_t count, std::int64_t n);
+std::vector<Assignment> assign_batch(std::span<const double> cost, std::int64_t count, std::int64_t n);
+
+/// One element of a plan.
+struct PlanEntry {
+  std::int64_t row = 0;
+  std::int64_t column = 0;
+  double mass = 0;
+};
+
+struct TransportPlan {
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::vector<PlanEntry> entries;  // positive masses by row, then column: at most rows + columns − 1 of them
+  std::vector<double> row_potential;
+  std::vector<double> column_potential;
+  Certificate certificate;
+
+  /// The plan as a row-major rows × columns matrix.
+  [[nodiscard]] std::vector<double> dense() const;
+};
+
+/// How far the sums of both marginals may lie apart, relative to the larger: fp32 weights of 10⁵ points.
+inline constexpr double kMassTolerance = 1e-5;
+
+/// An optimal plan between weights a (rows) and b (columns) for a rows × columns cost matrix, by the network
+/// simplex (LEMON); equal numbers of points with equal masses go to `assign`. Masses may be zero. Their sums
+/// must agree to kMassTolerance; b is scaled to a's sum, and the plan's marginals are a and that b to 1e-15
+/// of the mass. Throws Error also for masses that are negative or not finite, and for sums that are zero or
+/// disagree.
+TransportPlan exact_plan(std::span<const float> cost, std::span<const double> a, std::span<const double> b);
+TransportPlan exact_plan(std::span<const double> cost, std::span<const double> a, std::span<const double> b);
+
+/// The certificate of any plan and potentials, theirs or another solver's, from the costs alone. Masses are
+/// those that the plan should have.
+Certificate certify(std::span<const float> cost, std::span<const double> a, std::span<const double> b,
+                    std::span<const PlanEntry> plan, std::span<const double> row_potential,
+                    std::span<const double> column_potential);
+Certificate certify(std::span<const double> cost, std::span<const double> a, std::span<const double> b,
+                    std::span<const PlanEntry> plan, std::span<const double> row_potential,
+                    std::span<const double> column_potential);
 
 }  // namespace voxot

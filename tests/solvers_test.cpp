@@ -1,10 +1,8 @@
-// Costs, the γ schedule, exact assignment, metrics, and strong neural OT on a problem with a known map.
+// Costs, the γ schedule, metrics, and strong neural OT on a problem with a known map.
 #include <Eigen/Dense>
-#include <numeric>
 
 #include "models/mlp.h"
 #include "solvers/costs.h"
-#include "solvers/exact_ot.h"
 #include "solvers/metrics.h"
 #include "solvers/neural_ot.h"
 #include "tests/op_case.h"
@@ -17,53 +15,6 @@ namespace {
 
 Tensor tensor(const Shape& shape, const std::vector<double>& values, DType dtype = DType::f64) {
   return Tensor::from(shape, std::span<const double>(values), dtype);
-}
-
-std::vector<double> random_costs(std::int64_t n, std::uint64_t seed) {
-  Random random(seed, Purpose::test);
-  std::vector<double> costs(static_cast<std::size_t>(n * n));
-  for (double& c : costs) c = static_cast<double>(random.uniform(-1, 3));
-  return costs;
-}
-
-double brute_force(const std::vector<double>& costs, std::size_t n) {
-  std::vector<std::size_t> order(n);
-  std::iota(order.begin(), order.end(), 0U);
-  double best = INFINITY;
-  do {
-    double sum = 0;
-    for (std::size_t i = 0; i < n; ++i) sum += costs[i * n + order[i]];
-    best = std::min(best, sum);
-  } while (std::next_permutation(order.begin(), order.end()));
-  return best;
-}
-
-/// A permutation of least cost, certified: feasible dual, no slack on the assignment, equal objectives.
-void check_assignment(const std::vector<double>& costs, std::int64_t n, const Assignment& a) {
-  std::vector<std::int64_t> sorted = a.partner;
-  std::sort(sorted.begin(), sorted.end());
-  double dual = 0;
-  double primal = 0;
-  double infeasible = 0;
-  double slack = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const auto row = static_cast<std::size_t>(i);
-    CHECK(sorted[row] == i);
-    const auto partner = static_cast<std::size_t>(a.partner[row]);
-    dual += a.row_potential[row] + a.column_potential[row];
-    primal += costs[row * static_cast<std::size_t>(n) + partner];
-    for (std::int64_t j = 0; j < n; ++j) {
-      const auto column = static_cast<std::size_t>(j);
-      const double reduced = costs[row * static_cast<std::size_t>(n) + column] - a.row_potential[row] -
-                             a.column_potential[column];
-      infeasible = std::max(infeasible, -reduced);
-      if (column == partner) slack = std::max(slack, std::abs(reduced));
-    }
-  }
-  CHECK(infeasible < 1e-12);
-  CHECK(slack < 1e-12);
-  CHECK(a.cost == Approx(primal).epsilon(1e-12));
-  CHECK(a.cost == Approx(dual).epsilon(1e-12).margin(1e-12));
 }
 
 constexpr RandomState kState{11, Purpose::test, 0};
@@ -124,43 +75,6 @@ TEST_CASE("costs: the weak cost's correction makes its mean independent of the n
     // Deviation of the mean: about √(Var) · 6/√1e5 ≈ 0.05.
     CHECK(WeakQuadraticCost()(tape, x, mapped, gamma).item() == Approx(4 + 0.6 * 4).margin(0.15));
   }
-}
-
-TEST_CASE("exact_ot: against every permutation", "[solvers][exact_ot]") {
-  for (std::int64_t n = 1; n <= 7; ++n) {
-    for (std::uint64_t seed = 0; seed < 20; ++seed) {
-      const std::vector<double> costs = random_costs(n, seed);
-      const Assignment a = assign(costs, n);
-      CHECK(a.cost == Approx(brute_force(costs, static_cast<std::size_t>(n))).epsilon(1e-12));
-      check_assignment(costs, n, a);
-    }
-  }
-}
-
-TEST_CASE("exact_ot: sixty points, certified by the dual", "[solvers][exact_ot]") {
-  for (std::uint64_t seed = 0; seed < 5; ++seed) {
-    const std::vector<double> costs = random_costs(60, 100 + seed);
-    check_assignment(costs, 60, assign(costs, 60));
-  }
-  // Ties everywhere.
-  std::vector<double> equal(60 * 60, 2.0);
-  const Assignment a = assign(equal, 60);
-  CHECK(a.cost == Approx(120));
-  check_assignment(equal, 60, a);
-  // Points on a line: the order is kept.
-  std::vector<double> line;
-  for (int i = 0; i < 60; ++i) {
-    for (int j = 0; j < 60; ++j) line.push_back(std::pow(i - 0.3 * (59 - j) - 7, 2));
-  }
-  const Assignment sorted = assign(line, 60);
-  for (int i = 0; i < 60; ++i) CHECK(sorted.partner[static_cast<std::size_t>(i)] == 59 - i);
-}
-
-TEST_CASE("exact_ot: bad costs are refused", "[solvers][exact_ot]") {
-  CHECK_THAT(error_of([] { assign(std::vector<double>(5), 2); }), Catch::Contains("5 costs for 2×2"));
-  CHECK_THAT(error_of([] { assign(std::vector<double>{}, 0); }), Catch::Contains("0×0"));
-  CHECK_THAT(error_of([] { assign(std::vector<double>{1, NAN, 2, 3}, 2); }), Catch::Contains("nan"));
-  CHECK_THAT(error_of([] { assign(std::vector<double>{1, 2, INFINITY, 3}, 2); }), Catch::Contains("inf"));
 }
 
 TEST_CASE("metrics: costs of pairings", "[solvers][metrics]") {

@@ -241,7 +241,7 @@ struct SharedCheck {
       s.writer = me;
       return;
     }
-    if (s.read_epoch < b.epoch) {
+    if (readers_ordered(s)) {  // who is ordered after this read is after theirs as well
       s.readers = SharedGranule::one;
     } else if (s.reader != me) {
       const bool same = s.reader / kWarp == me / kWarp && s.readers != SharedGranule::several_warps;

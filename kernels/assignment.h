@@ -1,0 +1,31 @@
+#pragma once
+// Linear assignment: the permutation σ of [0, n) that minimises Σ cost[i, σ(i)], and its dual,
+//
+//   maximise Σ f[i] + Σ g[j]   with f[i] + g[j] ≤ cost[i, j]   (equal on the assignment)
+//
+// by shortest augmenting paths. `count` problems of n×n, row-major, one behind the other; costs are finite.
+// Potentials are double whatever the costs are.
+// Source: Jonker, Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse linear
+// assignment problems", Computing 38.
+#include "kernels/kernel.h"
+
+namespace voxot {
+
+struct AssignmentParams {
+  std::int64_t count = 1;
+  std::int64_t n = 1;
+  // Without the initialisation no column potential ever exceeds the value in size (costs less each row's
+  // least), so that rounding is relative to the value however widely the costs range; slower.
+  bool initialise = true;
+};
+
+namespace kernels {
+
+/// (dtype f32 or f64, params, cost [count, n, n], column_of_row, row_potential, column_potential [count, n]
+/// each). row_potential[i] = min over j of cost[i, j] − column_potential[j], so that no rounding violates a
+/// constraint.
+inline constinit Kernel<void(DType, const AssignmentParams&, const void*, std::int32_t*, double*, double*)>
+    assignment{"assignment"};
+
+}  // namespace kernels
+}  // namespace voxot

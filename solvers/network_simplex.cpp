@@ -1,0 +1,279 @@
+#include "solvers/network_simplex.h"
+
+#define LEMON_ONLY_TEMPLATES
+#include <lemon/network_simplex.h>
+#include <lemon/smart_graph.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "kernels/check.h"
+
+namespace voxot {
+namespace {
+
+constexpr int kMassBits = 60;
+constexpr double kCostSteps = 0x1p60;  // shared by the nodes of the longest path
+constexpr double kGap = 1e-9;          // proved to this, a plan needs no finer steps
+constexpr int kRounds = 6;
+constexpr std::size_t kAllArcs = 4096;  // costs up to which LEMON gets them all
+constexpr std::size_t kFirstArcs = 16;  // of each row and each column
+constexpr std::size_t kMoreArcs = 16;   // of each row, each time
+constexpr double kCapMargin = 16;       // a better plan may use somewhat dearer arcs than the last
+
+/// Multiples of 2⁻⁶⁰ of the sum, which add up exactly: each is the difference of two rounded running sums.
+std::vector<std::int64_t> whole_masses(std::span<const double> masses) {
+  long double sum = 0;
+  for (const double m : masses) sum += m;
+  std::vector<std::int64_t> whole(masses.size());
+  long double running = 0;
+  std::int64_t before = 0;
+  for (std::size_t i = 0; i < masses.size(); ++i) {
+    running += masses[i];
+    const std::int64_t now = i + 1 == masses.size() ? std::int64_t{1} << kMassBits
+                                                    : std::llround(std::ldexp(running / sum, kMassBits));
+    whole[i] = now - before;
+    before = now;
+  }
+  return whole;
+}
+
+/// The costs less each row's least, then less each column's: none negative, a zero in every row and column.
+template <class T>
+struct ReducedCosts {
+  ReducedCosts(std::span<const T> costs, std::size_t row_count, std::size_t column_count)
+      : cost(costs), rows(row_count), columns(column_count), row_least(rows), column_least(columns) {
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    std::fill(column_least.begin(), column_least.end(), kInfinity);
+    for (std::size_t i = 0; i < rows; ++i) {
+      const T* const c = cost.data() + i * columns;
+      row_least[i] = static_cast<double>(*std::min_element(c, c + columns));
+      for (std::size_t j = 0; j < columns; ++j)
+        column_least[j] = std::min(column_least[j], static_cast<double>(c[j]) - row_least[i]);
+    }
+    for (std::size_t i = 0; i < rows; ++i) {
+      for (std::size_t j = 0; j < columns; ++j) most = std::max(most, at(i, j));
+    }
+  }
+  [[nodiscard]] double at(std::size_t i, std::size_t j) const {
+    return (static_cast<double>(cost[i * columns + j]) - row_least[i]) - column_least[j];
+  }
+
+  std::span<const T> cost;
+  std::size_t rows, columns;
+  std::vector<double> row_least, column_least;
+  double most = 0;
+};
+
+/// A reduced cost as LEMON gets it.
+template <class T>
+struct WholeCosts {
+  const ReducedCosts<T>& cost;
+  double cap, per_step;
+  [[nodiscard]] std::int64_t operator()(std::size_t i, std::size_t j) const {
+    // Far below 2⁶³, and rounding to whole numbers in double is a single instruction.
+    return static_cast<std::int64_t>(std::nearbyint(std::min(cost.at(i, j), cap) * per_step));
+  }
+};
+
+/// The arcs that LEMON sees: for each row its columns, in order.
+using Arcs = std::vector<std::vector<std::uint32_t>>;
+
+void insert(std::vector<std::uint32_t>& columns, std::span<const std::uint32_t> more) {
+  columns.insert(columns.end(), more.begin(), more.end());
+  std::sort(columns.begin(), columns.end());
+  columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
+}
+
+/// The first `count` of the order that `less` makes.
+template <class Less>
+std::span<const std::uint32_t> first_of(std::vector<std::uint32_t>& candidates, std::size_t count,
+                                        Less less) {
+  if (candidates.size() > count) {
+    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count) - 1,
+                     candidates.end(), less);
+  }
+  return {candidates.data(), std::min(count, candidates.size())};
+}
+
+/// The cheapest arcs of each row and column, and those of the north-west corner's plan, which has a flow for
+/// any masses; all arcs of small problems.
+template <class T>
+Arcs first_arcs(const ReducedCosts<T>& cost, const std::vector<std::int64_t>& supply,
+                const std::vector<std::int64_t>& demand) {
+  Arcs arcs(cost.rows);
+  std::vector<std::uint32_t> candidates;
+  const bool all = cost.rows * cost.columns <= kAllArcs;
+  for (std::size_t i = 0; i < cost.rows; ++i) {
+    candidates.resize(cost.columns);
+    std::iota(candidates.begin(), candidates.end(), 0U);
+    insert(arcs[i],
+           first_of(candidates, all ? cost.columns : kFirstArcs, [&](std::uint32_t j, std::uint32_t k) {
+             return std::pair(cost.at(i, j), j) < std::pair(cost.at(i, k), k);
+           }));
+  }
+  if (all) return arcs;
+  for (std::uint32_t j = 0; j < cost.columns; ++j) {
+    candidates.resize(cost.rows);
+    std::iota(candidates.begin(), candidates.end(), 0U);
+    for (const std::uint32_t i : first_of(candidates, kFirstArcs, [&](std::uint32_t h, std::uint32_t k) {
+           return std::pair(cost.at(h, j), h) < std::pair(cost.at(k, j), k);
+         }))
+      arcs[i].push_back(j);
+  }
+  std::int64_t rows_to = supply[0];
+  std::int64_t columns_to = demand[0];
+  for (std::size_t i = 0, j = 0; i < cost.rows && j < cost.columns;) {
+    arcs[i].push_back(static_cast<std::uint32_t>(j));
+    if (rows_to <= columns_to) {
+      if (++i < cost.rows) rows_to += supply[i];
+    } else {
+      if (++j < cost.columns) columns_to += demand[j];
+    }
+  }
+  for (auto& columns : arcs) insert(columns, {});
+  return arcs;
+}
+
+/// LEMON's answer, in whole units of mass and steps of cost.
+struct Flow {
+  std::vector<std::vector<std::int64_t>> flow;  // of each arc
+  std::vector<std::int64_t> potential;          // of rows, then columns: column − row ≤ cost
+};
+
+template <class T>
+Flow run_lemon(const Arcs& arcs, const WholeCosts<T>& cost, const std::vector<std::int64_t>& supply,
+               const std::vector<std::int64_t>& demand) {
+  using Graph = lemon::SmartDigraph;
+  const auto node = [](std::size_t id) { return Graph::nodeFromId(static_cast<int>(id)); };
+  std::vector<std::int64_t> arc_costs;
+  for (std::size_t i = 0; i < arcs.size(); ++i) {
+    for (const std::uint32_t j : arcs[i]) arc_costs.push_back(cost(i, j));
+  }
+  VOXOT_CHECK(arc_costs.size() + 2 * (supply.size() + demand.size()) <= std::numeric_limits<int>::max(),
+              "exact_plan: {} of {}×{} costs matter, more than LEMON's 2^31 arcs", arc_costs.size(),
+              supply.size(), demand.size());
+  Graph graph;
+  graph.reserveNode(static_cast<int>(supply.size() + demand.size()));
+  graph.reserveArc(static_cast<int>(arc_costs.size()));
+  for (std::size_t k = 0; k < supply.size() + demand.size(); ++k) graph.addNode();
+  for (std::size_t i = 0; i < arcs.size(); ++i) {
+    for (const std::uint32_t j : arcs[i]) graph.addArc(node(i), node(supply.size() + j));
+  }
+  struct Masses {
+    const std::vector<std::int64_t>&supply, &demand;
+    std::int64_t operator[](Graph::Node n) const {
+      const auto id = static_cast<std::size_t>(Graph::id(n));
+      return id < supply.size() ? supply[id] : -demand[id - supply.size()];
+    }
+  };
+  struct Costs {
+    const std::vector<std::int64_t>& costs;
+    std::int64_t operator[](Graph::Arc arc) const { return costs[static_cast<std::size_t>(Graph::id(arc))]; }
+  };
+  using Simplex = lemon::NetworkSimplex<Graph, std::int64_t, std::int64_t>;
+  Simplex simplex(graph);
+  const auto result = simplex.supplyMap(Masses{supply, demand}).costMap(Costs{arc_costs}).run();
+  VOXOT_CHECK(result == Simplex::OPTIMAL, "exact_plan: the network simplex ended with result {}",
+              static_cast<int>(result));
+  Flow answer;
+  int arc = 0;
+  for (const auto& columns : arcs) {
+    auto& flows = answer.flow.emplace_back();
+    for (std::size_t k = 0; k < columns.size(); ++k) flows.push_back(simplex.flow(Graph::arcFromId(arc++)));
+  }
+  for (std::size_t k = 0; k < supply.size() + demand.size(); ++k)
+    answer.potential.push_back(simplex.potential(node(k)));
+  return answer;
+}
+
+/// Adds to each row the arcs that its potentials overcharge most; whether there was one.
+template <class T>
+bool add_violated(Arcs& arcs, const Flow& flow, const WholeCosts<T>& cost) {
+  bool any = false;
+  std::vector<std::uint32_t> violated;
+  for (std::size_t i = 0; i < arcs.size(); ++i) {
+    violated.clear();
+    const auto slack = [&](std::uint32_t j) {
+      return cost(i, j) + (flow.potential[i] - flow.potential[arcs.size() + j]);
+    };
+    for (std::uint32_t j = 0; j < flow.potential.size() - arcs.size(); ++j) {
+      if (slack(j) < 0) violated.push_back(j);
+    }
+    if (violated.empty()) continue;
+    any = true;
+    insert(arcs[i], first_of(violated, kMoreArcs, [&](std::uint32_t j, std::uint32_t k) {
+             return std::pair(slack(j), j) < std::pair(slack(k), k);
+           }));
+  }
+  return any;
+}
+
+template <class T>
+TransportPlan read(const Arcs& arcs, const Flow& flow, const ReducedCosts<T>& cost, double mass,
+                   double step) {
+  TransportPlan plan;
+  plan.rows = static_cast<std::int64_t>(cost.rows);
+  plan.columns = static_cast<std::int64_t>(cost.columns);
+  for (std::size_t j = 0; j < cost.columns; ++j) {
+    // Counted from the first row's, since they hold only up to a constant: whole numbers lose nothing.
+    const auto steps = static_cast<double>(flow.potential[cost.rows + j] - flow.potential[0]);
+    plan.column_potential.push_back(cost.column_least[j] + steps * step);
+  }
+  for (std::size_t i = 0; i < cost.rows; ++i) {
+    // The best that the column potentials allow: no rounding violates a constraint.
+    double least = std::numeric_limits<double>::infinity();
+    const T* const c = cost.cost.data() + i * cost.columns;
+    for (std::size_t j = 0; j < cost.columns; ++j)
+      least = std::min(least, static_cast<double>(c[j]) - plan.column_potential[j]);
+    plan.row_potential.push_back(least);
+    for (std::size_t k = 0; k < arcs[i].size(); ++k) {
+      if (flow.flow[i][k] <= 0) continue;
+      plan.entries.push_back({static_cast<std::int64_t>(i), static_cast<std::int64_t>(arcs[i][k]),
+                              std::ldexp(static_cast<double>(flow.flow[i][k]) * mass, -kMassBits)});
+    }
+  }
+  return plan;
+}
+
+}  // namespace
+
+template <class T>
+TransportPlan network_simplex(std::span<const T> cost, std::span<const double> a, std::span<const double> b) {
+  const ReducedCosts<T> reduced(cost, a.size(), b.size());
+  const std::vector<std::int64_t> supply = whole_masses(a);
+  const std::vector<std::int64_t> demand = whole_masses(b);
+  Arcs arcs = first_arcs(reduced, supply, demand);
+  long double mass = 0;
+  for (const double m : a) mass += m;
+  const double nodes = static_cast<double>(a.size() + b.size() + 1);
+  TransportPlan best;
+  double cap = reduced.most;
+  for (int round = 0; round < kRounds; ++round) {
+    // A step of a power of two keeps small whole costs exact; all costs zero need no steps.
+    const double step = cap > 0 ? std::exp2(std::ceil(std::log2(cap * nodes / kCostSteps))) : 1;
+    const WholeCosts<T> whole{reduced, cap, 1 / step};
+    Flow flow = run_lemon(arcs, whole, supply, demand);
+    while (add_violated(arcs, flow, whole)) flow = run_lemon(arcs, whole, supply, demand);
+    TransportPlan plan = read(arcs, flow, reduced, static_cast<double>(mass), step);
+    plan.certificate = certify(cost, a, b, plan.entries, plan.row_potential, plan.column_potential);
+    double used = 0;
+    for (const PlanEntry& e : plan.entries)
+      used = std::max(used, reduced.at(static_cast<std::size_t>(e.row), static_cast<std::size_t>(e.column)));
+    if (round == 0 || plan.certificate.gap() < best.certificate.gap()) best = std::move(plan);
+    const double lower = std::min(used * kCapMargin, cap / kCapMargin);
+    if (best.certificate.gap() <= kGap || !(lower > 0)) break;
+    cap = lower;
+  }
+  return best;
+}
+
+template TransportPlan network_simplex(std::span<const float> cost, std::span<const double> a,
+                                       std::span<const double> b);
+template TransportPlan network_simplex(std::span<const double> cost, std::span<const double> a,
+                                       std::span<const double> b);
+
+}  // namespace voxot
