@@ -202,6 +202,14 @@ class ArrayDataset final : public Dataset {
     }
   }
 
+  [[nodiscard]] std::optional<DeviceSamples> on_device(Device device) const override {
+    if (static_cast<std::int64_t>(values_.size() * sizeof(float)) > kMostTableBytes) {
+      return std::nullopt;
+    }
+    const Shape shape{size(), shape_[0], shape_[1], shape_[2], shape_[3]};
+    return DeviceSamples(Tensor::from(shape, std::span<const float>(values_), DType::f32, device));
+  }
+
  private:
   static void check_classes(const std::vector<int>& labels, const std::vector<int>& classes,
                             const std::string& name) {

@@ -98,4 +98,21 @@ void VoxelDataset::draw(const RandomState& state, std::int64_t n, float* out,
   }
 }
 
+std::optional<DeviceSamples> VoxelDataset::on_device(Device device) const {
+  const auto items = source_->items();
+  const auto count = static_cast<std::int64_t>(items.size());
+  const std::int64_t area = params_.area();
+  if (count == 0 || count * area * static_cast<std::int64_t>(sizeof(float)) > kMostTableBytes) {
+    return std::nullopt;
+  }
+  const Tensor table = Tensor::empty({count, params_.extent[1], params_.extent[2]});
+  ImageResizer resizer(kImageSize, params_.extent[1]);
+  std::vector<float> image(kImagePixels);
+  for (std::int64_t i = 0; i < count; ++i) {
+    source_->render(items[i].index, image.data());
+    resizer.resize(image.data(), table.as<float>() + i * area);
+  }
+  return DeviceSamples(params_, table.to(device));
+}
+
 }  // namespace voxot

@@ -26,6 +26,8 @@ class VoxelDataset final : public Dataset {
   [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override;
   [[nodiscard]] std::int64_t size() const override { return source_->size(); }
   void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override;
+  /// Its images at the samples' resolution.
+  [[nodiscard]] std::optional<DeviceSamples> on_device(Device device) const override;
 
  private:
   std::unique_ptr<ImageSource> source_;
