@@ -94,6 +94,22 @@ std::map<std::string, HostArray> take_prefixed(const std::string& prefix,
   return some;
 }
 
+/// The state's step is the draw's number.
+Sampler make_sampler(Dataset& data, RandomState state, Device device) {
+  // A CPU draws from what the data set holds already.
+  const auto there = device == Device::cpu ? std::nullopt : data.on_device(device);
+  if (there) {
+    return [samples = *there, state](const std::uint64_t* draw, std::int64_t count) mutable {
+      state.offset = draw;
+      return samples.draw(state, count);
+    };
+  }
+  return [&data, state](std::uint64_t draw, std::int64_t count) mutable {
+    state.step = draw;
+    return draw_batch(data, state, count).volumes;
+  };
+}
+
 }  // namespace
 
 std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape) {
@@ -180,17 +196,13 @@ Session::Session(const RunConfig& config, const std::filesystem::path& data_dire
     cost_ = std::make_unique<QuadraticCost>();
   }
   const auto seed = static_cast<std::uint64_t>(config.solver.seed);
-  const auto sampler = [seed](Dataset& data, Purpose purpose) {
-    return [&data, seed, purpose](std::uint64_t draw, std::int64_t count) {
-      return draw_batch(data, {seed, purpose, draw}, count).volumes;
-    };
-  };
   const std::int64_t steps = config.solver.steps;
   solver_ = std::make_unique<NeuralOt>(
       solver_options(config.solver), *map_parameters_, *potential_parameters_, *map_, *potential_, *cost_,
       optimizer_options(config.transport_optimizer, steps, config.solver.inner_steps),
-      optimizer_options(config.potential_optimizer, steps, 1), sampler(*source_, Purpose::source_samples),
-      sampler(*target_, Purpose::target_samples));
+      optimizer_options(config.potential_optimizer, steps, 1),
+      make_sampler(*source_, {seed, Purpose::source_samples}, device),
+      make_sampler(*target_, {seed, Purpose::target_samples}, device));
 }
 
 void Session::save(const std::filesystem::path& file, const std::map<std::string, std::string>& extra) {

@@ -7,6 +7,7 @@
 #include "kernels/pooling.h"
 #include "kernels/reduction.h"
 #include "kernels/resample.h"
+#include "kernels/volumes.h"
 
 namespace voxot::bench {
 namespace {
@@ -320,6 +321,33 @@ MemoryOpRun optimizer_step(const OpVolume& v, DType t, Device d) {
           p, size(g) + 2 * sizes(p, m, n)};
 }
 
+/// Samples of three channels, about as many values as the volume has, of a thousand images; fp32 whatever the
+/// type.
+MemoryOpRun paint(const OpVolume& v, Device d, Turn turn) {
+  constexpr std::int64_t kItems = 1000;
+  const Stream stream = kernels::stream_of(d);
+  const std::int64_t n = std::max<std::int64_t>(1, v.batch * v.channels / 3);
+  const int extent = static_cast<int>(v.extent);
+  VolumeParams p;
+  p.extent = {extent, extent, extent};
+  p.extrude = {extent / 3, extent - extent / 3};
+  p.turn = turn;
+  p.degrees = 180;
+  p.hues = Hues::uniform;
+  const Tensor images = values({kItems, v.extent, v.extent}, 0, DType::f32, d);
+  const Tensor samples =
+      Tensor::empty({n * static_cast<std::int64_t>(sizeof(VolumeSample) / sizeof(double))}, DType::f64, d);
+  kernels::draw_samples(stream, p, kItems, {5, Purpose::test, 1}, n, samples.as<VolumeSample>());
+  const Tensor y = Tensor::full({n, v.extent, v.extent, v.extent, 3}, 0, DType::f32, d);
+  return {[=] {
+            kernels::paint_volumes(stream, p, images.as<float>(), n, samples.as<VolumeSample>(),
+                                   y.as<float>());
+          },
+          y, sizes(y)};
+}
+MemoryOpRun paint_upright(const OpVolume& v, DType, Device d) { return paint(v, d, Turn::none); }
+MemoryOpRun paint_rotated(const OpVolume& v, DType, Device d) { return paint(v, d, Turn::free); }
+
 const MemoryOp kOps[] = {
     {"fill", fill},
     {"axpby", axpby},
@@ -343,6 +371,8 @@ const MemoryOp kOps[] = {
     {"mean_squared_error_forward", mean_squared_error_forward},
     {"mean_squared_error_backward", mean_squared_error_backward},
     {"optimizer_step", optimizer_step, true},
+    {"paint_volumes", paint_upright, true},
+    {"paint_volumes_rotated", paint_rotated, true},
 };
 
 }  // namespace

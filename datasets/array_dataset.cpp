@@ -16,6 +16,7 @@
 #include "engine/host_array.h"
 #include "engine/npy.h"
 #include "kernels/check.h"
+#include "kernels/volume_sample.h"
 
 namespace voxot {
 namespace {
@@ -192,13 +193,21 @@ class ArrayDataset final : public Dataset {
     }
     const std::int64_t stride = shape_[0] * shape_[1] * shape_[2] * shape_[3];
     for (std::int64_t i = 0; i < n; ++i) {
-      Random random(state.seed, state.purpose, (state.step << 20) + static_cast<std::uint64_t>(i));
-      const auto slot = static_cast<std::int64_t>(random.below(labels_.size()));
+      Random random = sample_random(state, i);
+      const std::int64_t slot = UniformItem{size()}(random);
       std::copy_n(values_.data() + slot * stride, stride, out + i * stride);
       if (labels != nullptr) {
         (*labels)[i] = labels_[slot];
       }
     }
+  }
+
+  [[nodiscard]] std::optional<DeviceSamples> on_device(Device device) const override {
+    if (static_cast<std::int64_t>(values_.size() * sizeof(float)) > kMostTableBytes) {
+      return std::nullopt;
+    }
+    const Shape shape{size(), shape_[0], shape_[1], shape_[2], shape_[3]};
+    return DeviceSamples(Tensor::from(shape, std::span<const float>(values_), DType::f32, device));
   }
 
  private:

@@ -17,17 +17,6 @@ float unit(float value) { return std::clamp(0.5F * (value + 1.0F), 0.0F, 1.0F); 
 
 }  // namespace
 
-std::array<float, 3> rgb_of_hue(float hue) {
-  const auto channel = [hue](float offset) {
-    float sixth = std::fmod(hue / 60.0F + offset, 6.0F);
-    if (sixth < 0.0F) {
-      sixth += 6.0F;
-    }
-    return 1.0F - std::clamp(std::min(sixth, 4.0F - sixth), 0.0F, 1.0F);
-  };
-  return {channel(5.0F), channel(3.0F), channel(1.0F)};
-}
-
 float hue_of_rgb(const std::array<float, 3>& rgb) {
   const auto [r, g, b] = rgb;
   const float high = std::max({r, g, b});

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "datasets/device_samples.h"
 #include "kernels/philox.h"
 
 namespace voxot {
@@ -45,6 +47,8 @@ class Dataset {
   /// `labels` may be null; otherwise it is resized to n. Does not allocate in steady state.
   virtual void draw(const RandomState& state, std::int64_t n, float* out,
                     std::vector<SampleLabel>* labels) = 0;
+  /// The data set in a device's memory; nothing where its items have no number or are too many.
+  [[nodiscard]] virtual std::optional<DeviceSamples> on_device(Device) const { return std::nullopt; }
 };
 
 /// Opens one split of a data set. `data_directory` is the result of find_data_directory().

@@ -1,6 +1,7 @@
 #pragma once
 // Where 28×28 greyscale digits come from: files (mnist.h) or strokes (digits.h).
 #include <cstdint>
+#include <span>
 
 #include "kernels/philox.h"
 
@@ -21,6 +22,8 @@ class ImageSource {
   virtual ~ImageSource() = default;
   /// Number of images in the split and the classes; -1 when unlimited.
   [[nodiscard]] virtual std::int64_t size() const = 0;
+  /// Where their number is finite: all, and pick() is the one at random.below(size()). Else none.
+  [[nodiscard]] virtual std::span<const Item> items() const { return {}; }
   /// A uniformly drawn image.
   virtual Item pick(Random& random) const = 0;
   /// Writes image `index` of the split: kImageSize² intensities in [0, 1], top row first.

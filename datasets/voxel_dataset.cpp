@@ -1,21 +1,34 @@
 #include "datasets/voxel_dataset.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include "datasets/colour.h"
 #include "kernels/check.h"
+#include "kernels/memory.h"
+#include "kernels/volumes.h"
 
 namespace voxot {
 namespace {
 
 constexpr std::int64_t kImagePixels = std::int64_t{kImageSize} * kImageSize;
 
-/// The config itself, so that members can be initialised from a valid one only.
-const DatasetConfig& checked(const DatasetConfig& config, bool flat) {
+// Enough to occupy the threads; their slices stay in the cache.
+constexpr std::int64_t kPaintedAtOnce = 64;
+
+VolumeParams volume_params(const DatasetConfig& config, bool flat) {
   check_voxel_config(config, flat);
-  return config;
+  VolumeParams p;
+  p.extent = {flat ? 1 : config.resolution, config.resolution, config.resolution};
+  p.extrude = flat ? std::array{0, 1} : config.extrude;
+  p.turn = config.rotation == "none"       ? Turn::none
+           : config.rotation != "one_axis" ? Turn::free
+           : flat                          ? Turn::in_plane
+                                           : Turn::turntable;
+  p.degrees = config.rotation_degrees;
+  p.hues = config.colour == "none" ? Hues::none : config.colour == "uniform" ? Hues::uniform : Hues::palette;
+  for (const NamedHue& named : colour_palette(config.colour)) p.palette[p.palette_size++] = named.hue;
+  p.validate();
+  return p;
 }
 
 }  // namespace
@@ -45,27 +58,15 @@ void check_voxel_config(const DatasetConfig& config, bool flat) {
 
 VoxelDataset::VoxelDataset(const DatasetConfig& config, bool flat, std::unique_ptr<ImageSource> source)
     : source_(std::move(source)),
-      resizer_(kImageSize, checked(config, flat).resolution),
-      extent_{flat ? 1 : config.resolution, config.resolution, config.resolution},
-      extrude_(flat ? std::array{0, 1} : config.extrude),
-      turn_(config.rotation == "none"       ? Turn::none
-            : config.rotation != "one_axis" ? Turn::free
-            : flat                          ? Turn::in_plane
-                                            : Turn::turntable),
-      degrees_(config.rotation_degrees),
-      coloured_(config.colour != "none"),
-      uniform_hue_(config.colour == "uniform"),
+      params_(volume_params(config, flat)),
       palette_(colour_palette(config.colour)),
-      image_(kImagePixels),
-      slice_(static_cast<std::size_t>(extent_[1]) * extent_[2]) {
-  if (turn_ != Turn::none) {
-    upright_.resize(slice_.size() * extent_[0]);
-    rotated_.resize(upright_.size());
-  }
-}
+      resizer_(kImageSize, config.resolution),
+      samples_(kPaintedAtOnce),
+      slices_(static_cast<std::size_t>(kPaintedAtOnce * params_.area())),
+      image_(kImagePixels) {}
 
 std::array<std::int64_t, 4> VoxelDataset::sample_shape() const {
-  return {extent_[0], extent_[1], extent_[2], coloured_ ? 3 : 1};
+  return {params_.extent[0], params_.extent[1], params_.extent[2], params_.channels()};
 }
 
 void VoxelDataset::draw(const RandomState& state, std::int64_t n, float* out,
@@ -74,72 +75,44 @@ void VoxelDataset::draw(const RandomState& state, std::int64_t n, float* out,
   if (labels != nullptr) {
     labels->resize(n);
   }
-  const auto [depth, height, width, channels] = sample_shape();
-  const std::int64_t stride = depth * height * width * channels;
-  for (std::int64_t i = 0; i < n; ++i) {
-    Random random(state.seed, state.purpose, (state.step << 20) + static_cast<std::uint64_t>(i));
-    const SampleLabel label = draw_one(random, out + i * stride);
-    if (labels != nullptr) {
-      (*labels)[i] = label;
+  const std::int64_t stride = params_.voxels() * params_.channels();
+  for (std::int64_t first = 0; first < n; first += kPaintedAtOnce) {
+    const std::int64_t count = std::min(kPaintedAtOnce, n - first);
+    for (std::int64_t i = 0; i < count; ++i) {
+      Random random = sample_random(state, first + i);
+      ImageSource::Item item{};
+      samples_[i] = draw_sample(random, params_, [&](Random& numbers) {
+        item = source_->pick(numbers);
+        return i;  // its slice below
+      });
+      source_->render(item.index, image_.data());
+      resizer_.resize(image_.data(), &slices_[i * params_.area()]);
+      if (labels != nullptr) {
+        const float hue = samples_[i].hue;
+        const int colour = params_.hues == Hues::uniform ? nearest_colour(palette_, hue) : samples_[i].colour;
+        (*labels)[first + i] = {item.digit, colour, hue, item.index};
+      }
     }
+    kernels::paint_volumes(kernels::stream_of(Device::cpu), params_, slices_.data(), count, samples_.data(),
+                           out + first * stride);
   }
 }
 
-SampleLabel VoxelDataset::draw_one(Random& random, float* out) {
-  const ImageSource::Item item = source_->pick(random);
-  SampleLabel label{item.digit, -1, -1.0F, item.index};
-  if (uniform_hue_) {
-    const float hue = 360.0F * random.uniform();
-    label.hue = hue < 360.0F ? hue : 0.0F;
-    label.colour = nearest_colour(palette_, label.hue);
-  } else if (coloured_) {
-    label.colour = static_cast<int>(random.below(palette_.size()));
-    label.hue = palette_[label.colour].hue;
+std::optional<DeviceSamples> VoxelDataset::on_device(Device device) const {
+  const auto items = source_->items();
+  const auto count = static_cast<std::int64_t>(items.size());
+  const std::int64_t area = params_.area();
+  if (count == 0 || count * area * static_cast<std::int64_t>(sizeof(float)) > kMostTableBytes) {
+    return std::nullopt;
   }
-  source_->render(item.index, image_.data());
-  resizer_.resize(image_.data(), slice_.data());
-
-  const auto [first, last] = extrude_;
-  const auto area = static_cast<std::int64_t>(slice_.size());
-  if (turn_ == Turn::none) {
-    const std::int64_t pitch = area * (coloured_ ? 3 : 1);
-    std::fill(out, out + extent_[0] * pitch, -1.0F);
-    float* painted = out + first * pitch;
-    paint(slice_.data(), area, label.hue, painted);
-    for (int d = first + 1; d < last; ++d) {
-      std::copy(painted, painted + pitch, out + d * pitch);
-    }
-    return label;
+  const Tensor table = Tensor::empty({count, params_.extent[1], params_.extent[2]});
+  ImageResizer resizer(kImageSize, params_.extent[1]);
+  std::vector<float> image(kImagePixels);
+  for (std::int64_t i = 0; i < count; ++i) {
+    source_->render(items[i].index, image.data());
+    resizer.resize(image.data(), table.as<float>() + i * area);
   }
-  // upright_ is zero outside [first, last) from the start, and stays so.
-  for (int d = first; d < last; ++d) {
-    std::copy(slice_.begin(), slice_.end(), upright_.begin() + d * area);
-  }
-  rotate_volume(upright_.data(), extent_, draw_rotation(random), rotated_.data());
-  paint(rotated_.data(), extent_[0] * area, label.hue, out);
-  return label;
-}
-
-Rotation VoxelDataset::draw_rotation(Random& random) const {
-  const auto angle = [&] { return degrees_ * (2.0 * random.uniform() - 1.0); };
-  if (turn_ == Turn::in_plane) {
-    return rotation_about(0, angle());
-  }
-  if (turn_ == Turn::turntable) {
-    return rotation_about(1, angle());
-  }
-  const Rotation about_depth = rotation_about(0, angle());
-  const Rotation about_height = rotation_about(1, angle());
-  const Rotation about_width = rotation_about(2, angle());
-  return compose(about_width, compose(about_height, about_depth));
-}
-
-void VoxelDataset::paint(const float* density, std::int64_t voxels, float hue, float* out) const {
-  if (coloured_) {
-    colour_density(density, voxels, rgb_of_hue(hue), out);
-  } else {
-    scale_density(density, voxels, out);
-  }
+  return DeviceSamples(params_, table.to(device));
 }
 
 }  // namespace voxot

@@ -51,9 +51,13 @@ struct RandomState {
   /// what must differ between replays is read from memory.
   const std::uint64_t* offset = nullptr;
 
+  /// The draw's number.
+  [[nodiscard]] VOXOT_HOST_DEVICE constexpr std::uint64_t draw() const {
+    return offset == nullptr ? step : step + *offset;
+  }
   VOXOT_HOST_DEVICE constexpr PhiloxCounter block(std::uint32_t index) const {
-    const std::uint64_t draw = offset == nullptr ? step : step + *offset;
-    return philox({index, static_cast<std::uint32_t>(draw), static_cast<std::uint32_t>(draw >> 32),
+    const std::uint64_t number = draw();
+    return philox({index, static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(number >> 32),
                    static_cast<std::uint32_t>(purpose)},
                   {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
   }
@@ -71,26 +75,27 @@ VOXOT_HOST_DEVICE inline std::array<float, 2> normal_from(std::uint32_t a, std::
   return {radius * std::cos(angle), radius * std::sin(angle)};
 }
 
-/// Sequential reading of one draw on the host.
+/// Sequential reading of one draw.
 class Random {
  public:
-  Random(std::uint64_t seed, Purpose purpose, std::uint64_t step = 0) : state_{seed, purpose, step} {}
+  VOXOT_HOST_DEVICE Random(std::uint64_t seed, Purpose purpose, std::uint64_t step = 0)
+      : state_{seed, purpose, step} {}
 
-  std::uint32_t word() {
+  VOXOT_HOST_DEVICE std::uint32_t word() {
     if (used_ == 4) {
       words_ = state_.block(next_++);
       used_ = 0;
     }
     return words_[used_++];
   }
-  float uniform() { return uniform_from(word()); }
-  float uniform(float low, float high) { return low + (high - low) * uniform(); }
-  float normal() {
+  VOXOT_HOST_DEVICE float uniform() { return uniform_from(word()); }
+  VOXOT_HOST_DEVICE float uniform(float low, float high) { return low + (high - low) * uniform(); }
+  VOXOT_HOST_DEVICE float normal() {
     const std::uint32_t a = word();
     return normal_from(a, word())[0];
   }
   /// A whole number in [0, n); the bias, n / 2^64, is far below one draw in a run.
-  std::uint64_t below(std::uint64_t n) {
+  VOXOT_HOST_DEVICE std::uint64_t below(std::uint64_t n) {
     const std::uint64_t high = word();
     const std::uint64_t wide = (high << 32) | word();
     return static_cast<std::uint64_t>((static_cast<unsigned __int128>(wide) * n) >> 64);

@@ -135,17 +135,29 @@ void NeuralOt::send_iteration(std::uint64_t first_draw) {
     all[k].cost = cost_.factors(gamma(), options_.noise_samples);
     if (transport && average_ != nullptr) all[k].average = average_->next();
     all[k].draw = first_draw + k;
+    all[k].target_draw = static_cast<std::uint64_t>(step_);
   }
   send(all);
 }
 
+Tensor NeuralOt::source_batch(std::int64_t index) const {
+  if (const auto* queue = std::get_if<DeviceSampler>(&source_))
+    return (*queue)(&scalars(index)->draw, options_.batch_size);
+  return batches_[static_cast<std::size_t>(index)];
+}
+
+Tensor NeuralOt::target_batch() const {
+  if (const auto* queue = std::get_if<DeviceSampler>(&target_))
+    return (*queue)(&scalars(options_.inner_steps)->target_draw, options_.batch_size);
+  return batches_[static_cast<std::size_t>(options_.inner_steps) + 1];
+}
+
 void NeuralOt::queue_iteration() {
   for (std::int64_t k = 0; k < options_.inner_steps; ++k) {
-    queue_transport_step(batches_[static_cast<std::size_t>(k)], k);
+    queue_transport_step(source_batch(k), k);
     if (average_ != nullptr) average_->update(scalars(k)->average.data());
   }
-  const auto last = static_cast<std::size_t>(options_.inner_steps);
-  queue_potential_step(batches_[last], batches_[last + 1], options_.inner_steps);
+  queue_potential_step(source_batch(options_.inner_steps), target_batch(), options_.inner_steps);
 }
 
 void NeuralOt::run_iteration() {
@@ -172,8 +184,11 @@ void NeuralOt::run_iteration() {
 void NeuralOt::advance() {
   const auto inner = static_cast<std::uint64_t>(options_.inner_steps);
   const std::uint64_t first = static_cast<std::uint64_t>(step_) * (inner + 1);
-  for (std::uint64_t k = 0; k <= inner; ++k) batches_.set(k, source_(first + k, options_.batch_size));
-  batches_.set(inner + 1, target_(static_cast<std::uint64_t>(step_), options_.batch_size));
+  if (const auto* draw = std::get_if<HostSampler>(&source_)) {
+    for (std::uint64_t k = 0; k <= inner; ++k) batches_.set(k, (*draw)(first + k, options_.batch_size));
+  }
+  if (const auto* draw = std::get_if<HostSampler>(&target_))
+    batches_.set(inner + 1, (*draw)(static_cast<std::uint64_t>(step_), options_.batch_size));
   send_iteration(first);
   run_iteration();
   if (unread_.size() == loss_ring_.size()) read_oldest();

@@ -4,14 +4,15 @@
 // One outer iteration: K_T transport steps, each on a fresh batch, then one potential step. T(X) is computed
 // once in a transport step; no weight gradient of a frozen network is computed; T(X) is detached in the
 // potential step. The solver knows neither the networks' architecture nor the data set.
-// An outer iteration is a static step: it reads its batches and every number that changes from fixed places
-// in the device's memory, so that a GPU records it once as a graph; the host only fills those places, and
-// runs ahead.
+// An outer iteration is a static step: it draws its batches itself, or finds them in fixed places in the
+// device's memory, as every number that changes, so that a GPU records it once as a graph; the host only
+// fills those places, and runs ahead.
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <variant>
 
 #include "engine/graph.h"
 #include "engine/optimizer.h"
@@ -34,9 +35,13 @@ struct NeuralOtOptions {
   bool graph = true;  // record the iteration where the device can
 };
 
-/// A batch of `count` samples, N×D×H×W×C fp32, on the host or on the networks' device: a pure function of the
-/// draw's number.
-using Sampler = std::function<Tensor(std::uint64_t draw, std::int64_t count)>;
+/// A batch of `count` samples, N×D×H×W×C fp32: a pure function of the draw's number. A HostSampler returns it
+/// on the host or on the networks' device. A DeviceSampler queues its making on their device, where the
+/// number lies in memory, and is part of the recorded iteration: it may neither wait nor keep what it
+/// allocates.
+using HostSampler = std::function<Tensor(std::uint64_t draw, std::int64_t count)>;
+using DeviceSampler = std::function<Tensor(const std::uint64_t* draw, std::int64_t count)>;
+using Sampler = std::variant<HostSampler, DeviceSampler>;
 
 /// Losses of one outer iteration; transport figures are means over its inner steps.
 struct NeuralOtLosses {
@@ -84,7 +89,8 @@ class NeuralOt {
     OptimizerScalars optimizer;
     std::array<double, 2> average{};
     CostFactors cost{};
-    std::uint64_t draw = 0;
+    std::uint64_t draw = 0;         // of x and of the noise
+    std::uint64_t target_draw = 0;  // of y
   };
   /// An iteration whose losses nobody has read.
   struct Unread {
@@ -97,6 +103,8 @@ class NeuralOt {
   [[nodiscard]] StepScalars* scalars(std::int64_t index) const { return scalars_.as<StepScalars>() + index; }
   void send(const std::vector<StepScalars>& scalars);
   void send_iteration(std::uint64_t first_draw);
+  [[nodiscard]] Tensor source_batch(std::int64_t index) const;
+  [[nodiscard]] Tensor target_batch() const;
   void queue_iteration();
   void queue_transport_step(const Tensor& x, std::int64_t index);
   void queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index);
@@ -120,7 +128,7 @@ class NeuralOt {
   // K_T transport steps, then the potential step.
   Tensor scalars_;
   PinnedRing scalar_ring_;
-  StaticInputs batches_;  // the last is the target's
+  StaticInputs batches_;  // of host samplers; the last is the target's
   Tensor step_losses_;    // fp64: loss and cost of each transport step, the potential's loss
   PinnedRing loss_ring_;
   std::deque<Unread> unread_;

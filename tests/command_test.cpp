@@ -271,7 +271,8 @@ TEST_CASE("command: a device that is not there is refused in one line", "[comman
 
 namespace {
 
-/// A training that an emulated device does in seconds.
+/// A training that an emulated device does in seconds: its source is drawn on the host, its target, an array,
+/// lies in the device's memory.
 std::vector<std::string> small_train(const std::string& device, bool resume = false) {
   std::vector<std::string> all{"train", "tiny.toml", "--out", "run", "--device", device};
   if (resume) all.emplace_back("--resume");
@@ -279,10 +280,20 @@ std::vector<std::string> small_train(const std::string& device, bool resume = fa
        {"solver.steps=6", "solver.form=weak", "solver.noise_samples=2", "solver.gamma_steps=4",
         "transport.model=mlp", "potential.model=mlp", "transport.hidden=[8]", "potential.hidden=[8]",
         "source.resolution=4", "target.resolution=4", "source.extrude=[1,3]", "target.extrude=[1,3]",
-        "log.checkpoint_every=1", "log.keep_checkpoints=6"}) {
+        "target.dataset=npy", "target.path=target.npy", "target.classes=[]", "log.checkpoint_every=1",
+        "log.keep_checkpoints=6"}) {
     all.insert(all.end(), {"--set", setting});
   }
   return all;
+}
+
+fs::path small_folder(const test::TempDirectory& directory, const std::string& name) {
+  fs::path folder = tiny_folder(directory, name);
+  std::vector<float> values(40 * 192);
+  Random random(7, Purpose::test);
+  for (float& v : values) v = random.uniform(-1, 1);
+  write_npy(folder / "target.npy", HostArray::from_floats({40, 3, 4, 4, 4}, values));
+  return folder;
 }
 
 }  // namespace
@@ -294,9 +305,9 @@ TEST_CASE("command: on a device, a killed run resumes to the same bits, and move
     return;
   }
   const test::TempDirectory directory;
-  const fs::path whole = tiny_folder(directory, "whole");
+  const fs::path whole = small_folder(directory, "whole");
   REQUIRE(Command(whole, small_train("cuda")).wait() == 0);
-  const fs::path killed = tiny_folder(directory, "killed");
+  const fs::path killed = small_folder(directory, "killed");
   {
     const Command command(killed, small_train("cuda"));
     for (int i = 0; i < 4000 && !fs::exists(killed / "run/checkpoints/step-0000002.safetensors"); ++i)

@@ -1,0 +1,150 @@
+// Samples drawn, painted and gathered. A thread draws one sample; their records are 64 bytes each. Painting
+// and gathering are bound by what they write: a block takes a stretch of one sample. Painting first puts the
+// stretch's densities into shared memory, one voxel a thread, then writes the channels as they lie in
+// memory, 16 bytes a thread where addresses allow. Layout: images items×H×W, out N×D×H×W×C. Launch: 256
+// threads, blocks over samples × stretches. Source: kernels/volumes.h.
+#include "kernels/volumes.h"
+
+#include "kernels/cuda/channels.cuh"
+
+namespace voxot::kernels {
+namespace {
+
+using namespace cuda;
+
+constexpr int kThreads = 256;
+constexpr int kPainted = 1024;   // voxels of a block
+constexpr int kGathered = 4096;  // values of a block
+static_assert(kPainted % 4 == 0 && kGathered % 4 == 0, "stretches begin at whole vectors");
+
+/// How the samples are cut into stretches; the last of a sample may be shorter.
+struct Stretches {
+  int count;  // of a sample
+  int size;
+  int length;
+  Divisor divisor;
+
+  Stretches(std::int64_t length_of_sample, int size_of_stretch)
+      : count(static_cast<int>((length_of_sample + size_of_stretch - 1) / size_of_stretch)),
+        size(size_of_stretch),
+        length(static_cast<int>(length_of_sample)),
+        divisor(count) {}
+};
+
+/// A block's stretch.
+struct Stretch {
+  int sample;
+  int first;
+  int length;
+};
+
+VOXOT_DEVICE Stretch stretch_of_block(const Stretches& s) {
+  int sample = static_cast<int>(simt::block_index().x);
+  const int first = s.divisor.split(sample) * s.size;
+  const int rest = s.length - first;
+  return {sample, first, rest < s.size ? rest : s.size};
+}
+
+VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
+    draw_kernel(int n, VolumeParams params, std::int64_t items, RandomState state, VolumeSample* samples) {
+  const std::int64_t i = simt::global_thread();
+  if (i >= n) return;
+  Random random = sample_random(state, i);
+  samples[i] = draw_sample(random, params, UniformItem{items});
+}
+
+/// Not an array's element: an index that changes would put the array into memory.
+VOXOT_DEVICE float channel_of(const VolumeSample& sample, int c) {
+  return c == 0 ? sample.rgb[0] : c == 1 ? sample.rgb[1] : sample.rgb[2];
+}
+
+template <int C, int V, bool Turned>
+VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
+    paint_kernel(Stretches stretches, VolumeParams params, Extent extent, const float* images,
+                 const VolumeSample* samples, float* out) {
+  VOXOT_SHARED(densities, float[kPainted]);
+  const Stretch stretch = stretch_of_block(stretches);
+  const VolumeSample sample = samples[stretch.sample];
+  const Density density = extruded(params, images + sample.item * params.area());
+  const int thread = static_cast<int>(simt::thread_index().x);
+  for (int v = thread; v < stretch.length; v += kThreads) {
+    const Voxel at = extent.voxel(stretch.first + v);
+    densities[v] = Turned ? density.rotated(sample.rotation, at.d, at.h, at.w) : density.at(at.d, at.h, at.w);
+  }
+  simt::sync_block();
+  float* to = out + (static_cast<std::int64_t>(stretch.sample) * stretches.length + stretch.first) * C;
+  for (int e = thread * V; e < stretch.length * C; e += kThreads * V) {
+    simt::Vector<float, V> values;
+    VOXOT_UNROLL
+    for (int k = 0; k < V; ++k) {
+      values.values[k] = voxel_value(densities[(e + k) / C], channel_of(sample, (e + k) % C));
+    }
+    store_vector<V>(to + e, values);
+  }
+}
+
+template <int V>
+VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
+    gather_kernel(Stretches stretches, const float* volumes, const VolumeSample* samples, float* out) {
+  const Stretch stretch = stretch_of_block(stretches);
+  const float* from = volumes + samples[stretch.sample].item * stretches.length + stretch.first;
+  float* to = out + static_cast<std::int64_t>(stretch.sample) * stretches.length + stretch.first;
+  for (int e = static_cast<int>(simt::thread_index().x) * V; e < stretch.length; e += kThreads * V) {
+    store_vector<V>(to + e, load_vector<V>(from + e));
+  }
+}
+
+void draw(const Stream& stream, const VolumeParams& p, std::int64_t items, const RandomState& state,
+          std::int64_t n, VolumeSample* samples) {
+  if (n == 0) return;
+  VOXOT_CHECK(n <= 0x7FFFFFFF, "draw_samples: {} samples, the device's kernels take 2³¹ − 1", n);
+  const unsigned threads = threads_for(n, kThreads);
+  simt::launch({"draw_samples", {simt::blocks_for(n, threads)}, {threads}, 0, stream}, draw_kernel,
+               static_cast<int>(n), p, items, state, samples);
+}
+
+/// Launches kernel(stretches, arguments…) over n samples.
+template <class... P, class... A>
+void launch_stretches(const char* name, const Stream& stream, std::int64_t n, std::int64_t length, int size,
+                      void (*kernel)(Stretches, P...), const A&... arguments) {
+  if (n == 0) return;
+  VOXOT_CHECK(length >= 1 && length <= 0x7FFFFFFF - size, "{}: {} values in a sample", name, length);
+  const Stretches stretches(length, size);
+  VOXOT_CHECK(n * stretches.count <= 0x7FFFFFFF, "{}: {} samples of {} values exceed a grid", name, n,
+              length);
+  simt::launch({name, {static_cast<unsigned>(n * stretches.count)}, {kThreads}, 0, stream}, kernel, stretches,
+               arguments...);
+}
+
+template <int C>
+void paint_channels(const Stream& stream, const VolumeParams& p, const float* images, std::int64_t n,
+                    const VolumeSample* samples, float* out) {
+  const Extent extent({p.extent[0], p.extent[1], p.extent[2]});
+  with_width<float>({p.voxels() * C}, {out}, [&]<int V>() {
+    const auto kernel = p.turn == Turn::none ? paint_kernel<C, V, false> : paint_kernel<C, V, true>;
+    launch_stretches("paint_volumes", stream, n, p.voxels(), kPainted, kernel, p, extent, images, samples,
+                     out);
+  });
+}
+
+void paint(const Stream& stream, const VolumeParams& p, const float* images, std::int64_t n,
+           const VolumeSample* samples, float* out) {
+  if (p.channels() == 3) return paint_channels<3>(stream, p, images, n, samples, out);
+  paint_channels<1>(stream, p, images, n, samples, out);
+}
+
+void gather(const Stream& stream, std::int64_t width, const float* volumes, std::int64_t n,
+            const VolumeSample* samples, float* out) {
+  with_width<float>({width}, {volumes, out}, [&]<int V>() {
+    launch_stretches("gather_volumes", stream, n, width, kGathered, gather_kernel<V>, volumes, samples, out);
+  });
+}
+
+const Implement registered[] = {
+    {draw_samples, Device::cuda, draw},
+    {paint_volumes, Device::cuda, paint},
+    {gather_volumes, Device::cuda, gather},
+};
+
+}  // namespace
+}  // namespace voxot::kernels

@@ -1,0 +1,24 @@
+#pragma once
+// Samples of a data set that lies in a device's memory: drawn by the counter-based generator, gathered,
+// extruded, rotated and coloured where they are used. The draw's number may lie in memory too
+// (RandomState::offset), so that a recorded draw goes on. A sample is what kernels/volume_sample.h says.
+#include "kernels/kernel.h"
+#include "kernels/volume_sample.h"
+
+namespace voxot::kernels {
+
+/// Draws n samples of `items` (params, items, state, n, samples).
+inline constinit Kernel<void(const VolumeParams&, std::int64_t, const RandomState&, std::int64_t,
+                             VolumeSample*)>
+    draw_samples{"draw_samples"};
+
+/// n×D×H×W×C fp32 in [−1, 1] from images items×H×W of densities (params, images, n, samples, out).
+inline constinit Kernel<void(const VolumeParams&, const float*, std::int64_t, const VolumeSample*, float*)>
+    paint_volumes{"paint_volumes"};
+
+/// Copies of whole volumes: out[i] = volumes[samples[i].item], `width` values each (width, volumes, n,
+/// samples, out).
+inline constinit Kernel<void(std::int64_t, const float*, std::int64_t, const VolumeSample*, float*)>
+    gather_volumes{"gather_volumes"};
+
+}  // namespace voxot::kernels

@@ -1,0 +1,302 @@
+// Samples drawn in a device's memory: the same as the host's, whatever is turned, coloured and extruded.
+#include "kernels/volumes.h"
+
+#include <cstring>
+
+#include "datasets/device_samples.h"
+#include "datasets/voxel_dataset.h"
+#include "engine/npy.h"
+#include "tests/dataset_helpers.h"
+#include "tests/op_case.h"
+#include "tests/temp_directory.h"
+
+using namespace voxot;
+using namespace voxot::test;
+
+namespace {
+
+/// Densities from a little below 0 to a little above 1, so that both ends are clamped.
+Tensor densities(const Shape& shape, std::uint64_t seed) {
+  const Tensor t = Tensor::empty(shape);
+  Random random(seed, Purpose::test);
+  for (std::int64_t i = 0; i < t.count(); ++i) t.as<float>()[i] = random.uniform(-0.2F, 1.2F);
+  return t;
+}
+
+std::vector<VolumeSample> to_host(const Tensor& samples) {
+  const Tensor here = samples.to(Device::cpu);
+  std::vector<VolumeSample> all(static_cast<std::size_t>(here.count()) * sizeof(double) /
+                                sizeof(VolumeSample));
+  std::memcpy(all.data(), here.data(), all.size() * sizeof(VolumeSample));
+  return all;
+}
+
+VolumeParams params_of(std::array<int, 3> extent, std::array<int, 2> extrude, Turn turn, Hues hues) {
+  VolumeParams p;
+  p.extent = extent;
+  p.extrude = extrude;
+  p.turn = turn;
+  p.degrees = 150;
+  p.hues = hues;
+  p.palette_size = 4;
+  p.palette = {0, 120, 240, 60};
+  return p;
+}
+
+/// A channel of a voxel in double, by the definition: eight neighbours, each with the product of its three
+/// distances.
+double defined_value(const VolumeParams& p, const float* image, const VolumeSample& s,
+                     const std::array<int, 3>& voxel, int channel) {
+  std::array<double, 3> from{};
+  for (std::size_t a = 0; a < 3; ++a) {
+    from[a] = 0.5 * (p.extent[a] - 1);
+    for (std::size_t b = 0; b < 3; ++b) {
+      from[a] += double{s.rotation[b * 3 + a]} * (voxel[b] - 0.5 * (p.extent[b] - 1));
+    }
+  }
+  double density = 0;
+  for (int d = p.extrude[0]; d < p.extrude[1]; ++d) {
+    for (int h = 0; h < p.extent[1]; ++h) {
+      for (int w = 0; w < p.extent[2]; ++w) {
+        const double weight = std::max(0.0, 1 - std::abs(from[0] - d)) *
+                              std::max(0.0, 1 - std::abs(from[1] - h)) *
+                              std::max(0.0, 1 - std::abs(from[2] - w));
+        density += weight * image[h * p.extent[2] + w];
+      }
+    }
+  }
+  return 2 * std::clamp(density, 0.0, 1.0) * s.rgb[static_cast<std::size_t>(channel)] - 1;
+}
+
+/// What a device makes, between guards.
+struct Made {
+  std::vector<VolumeSample> samples;
+  std::vector<float> values;
+};
+
+Made make(const VolumeParams& p, const Tensor& images, std::int64_t n, const RandomState& state,
+          Device device) {
+  const Tensor there = images.to(device);
+  const std::int64_t count = n * p.voxels() * p.channels();
+  const Tensor backing = Tensor::full({count + 2 * kGuard}, kSentinel, DType::f32, device);
+  const Tensor out = backing.window(kGuard, {count});
+  const Tensor chosen = DeviceSamples(p, there).choose(state, n);
+  kernels::paint_volumes(out.stream(), p, there.as<float>(), n, chosen.as<VolumeSample>(), out.as<float>());
+  const std::vector<float> all = backing.to_floats();
+  for (std::int64_t i = 0; i < kGuard; ++i) {
+    REQUIRE(all[static_cast<std::size_t>(i)] == kSentinel);
+    REQUIRE(all[static_cast<std::size_t>(count + kGuard + i)] == kSentinel);
+  }
+  return {to_host(chosen), {all.begin() + kGuard, all.end() - kGuard}};
+}
+
+/// Sine and cosine of two libraries may differ in the last bit of fp32, which moves a position by as much,
+/// and a value by the slope of the density: at most 1.4 a voxel on each of three axes, doubled.
+constexpr double kTurned = 2e-5;
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(double{a[i]} - b[i]));
+  return worst;
+}
+
+void check_same_choice(const VolumeSample& a, const VolumeSample& b) {
+  REQUIRE(a.item == b.item);
+  REQUIRE(a.colour == b.colour);
+  REQUIRE(a.hue == b.hue);
+  REQUIRE(a.rgb == b.rgb);
+  for (std::size_t k = 0; k < 9; ++k) {
+    REQUIRE(a.rotation[k] == Approx(b.rotation[k]).margin(3e-7));
+  }
+}
+
+/// A few images that no two share, in place of MNIST's files.
+class FewImages final : public ImageSource {
+ public:
+  explicit FewImages(std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i) items_.push_back({10 * i + 3, static_cast<int>(i % 10)});
+  }
+  [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(items_.size()); }
+  [[nodiscard]] std::span<const Item> items() const override { return items_; }
+  Item pick(Random& random) const override { return items_[random.below(items_.size())]; }
+  void render(std::int64_t index, float* image) const override {
+    Random random(static_cast<std::uint64_t>(index), Purpose::test);
+    for (int i = 0; i < kImageSize * kImageSize; ++i) image[i] = random.uniform();
+  }
+
+ private:
+  std::vector<Item> items_;
+};
+
+}  // namespace
+
+TEST_CASE("volumes: every turn and colour as it is defined, on every device", "[volumes]") {
+  const Turn turn = GENERATE(Turn::none, Turn::in_plane, Turn::turntable, Turn::free);
+  const Hues hues = GENERATE(Hues::none, Hues::palette, Hues::uniform);
+  const VolumeParams p = params_of({5, 7, 6}, {1, 4}, turn, hues);
+  const Tensor images = densities({4, 7, 6}, 1);
+  const RandomState state{11, Purpose::source_samples, 9};
+  const std::int64_t n = 5;
+  for (const Device device : devices()) {
+    CAPTURE(name_of(device), static_cast<int>(turn), static_cast<int>(hues));
+    const Made made = make(p, images, n, state, device);
+    double worst = 0;
+    for (std::int64_t e = 0; e < n * p.voxels() * p.channels(); ++e) {
+      const std::int64_t v = e / p.channels();
+      const VolumeSample& s = made.samples[static_cast<std::size_t>(v / p.voxels())];
+      const double expected =
+          defined_value(p, images.as<float>() + s.item * p.area(), s,
+                        {static_cast<int>(v / 42 % 5), static_cast<int>(v / 6 % 7), static_cast<int>(v % 6)},
+                        static_cast<int>(e % p.channels()));
+      worst = std::max(worst, std::abs(expected - made.values[static_cast<std::size_t>(e)]));
+    }
+    CHECK(worst < kTurned);
+  }
+}
+
+TEST_CASE("volumes: a sample reads item, hue and angles in this order", "[volumes]") {
+  for (const Device device : devices()) {
+    for (const std::uint64_t step : {std::uint64_t{3}, std::uint64_t{1} << 33}) {
+      CAPTURE(name_of(device), step);
+      const VolumeParams p = params_of({8, 8, 8}, {2, 5}, Turn::free, Hues::palette);
+      const DeviceSamples data(p, densities({9, 8, 8}, 2).to(device));
+      const std::vector<VolumeSample> chosen = to_host(data.choose({5, Purpose::target_samples, step}, 300));
+      for (const std::int64_t i : {0, 1, 255, 256, 299}) {
+        Random random(5, Purpose::target_samples, (step << 20) + static_cast<std::uint64_t>(i));
+        const VolumeSample& s = chosen[static_cast<std::size_t>(i)];
+        REQUIRE(s.item == static_cast<std::int64_t>(random.below(9)));
+        REQUIRE(s.colour == static_cast<int>(random.below(4)));
+        REQUIRE(s.hue == p.palette[static_cast<std::size_t>(s.colour)]);
+        Rotation r = rotation_about(0, 150 * (2.0 * random.uniform() - 1));
+        r = compose(rotation_about(1, 150 * (2.0 * random.uniform() - 1)), r);
+        r = compose(rotation_about(2, 150 * (2.0 * random.uniform() - 1)), r);
+        for (std::size_t k = 0; k < 9; ++k) REQUIRE(s.rotation[k] == Approx(r[k]).margin(3e-7));
+      }
+    }
+  }
+}
+
+TEST_CASE("volumes: a device as the host at any size", "[volumes][cuda]") {
+  if (devices().size() == 1) {
+    WARN("volumes: no CUDA device here, not tested");
+    return;
+  }
+  struct Case {
+    std::array<int, 3> extent;
+    std::array<int, 2> extrude;
+    std::int64_t items, n;
+  };
+  // Whole vectors and not, one stretch and several, flat, all slices, one slice, one item, one sample.
+  const Case c = GENERATE(Case{{16, 16, 16}, {5, 11}, 7, 9}, Case{{13, 13, 13}, {0, 13}, 3, 4},
+                          Case{{1, 28, 28}, {0, 1}, 5, 6}, Case{{1, 5, 5}, {0, 1}, 2, 33},
+                          Case{{9, 11, 12}, {8, 9}, 1, 2}, Case{{11, 11, 11}, {3, 4}, 6, 1},
+                          Case{{1, 1, 1}, {0, 1}, 2, 300});
+  const Turn turn = GENERATE(Turn::none, Turn::turntable, Turn::free);
+  const Hues hues = GENERATE(Hues::none, Hues::uniform);
+  CAPTURE(c.extent[0], c.extent[1], c.n, static_cast<int>(turn), static_cast<int>(hues));
+  const VolumeParams p = params_of(c.extent, c.extrude, turn, hues);
+  const Tensor images = densities({c.items, c.extent[1], c.extent[2]}, 3);
+  const RandomState state{2, Purpose::source_samples, 77};
+  const Made host = make(p, images, c.n, state, Device::cpu);
+  const Made there = make(p, images, c.n, state, Device::cuda);
+  for (std::size_t i = 0; i < host.samples.size(); ++i) check_same_choice(there.samples[i], host.samples[i]);
+  CHECK(largest_difference(there.values, host.values) <= (turn == Turn::none ? 0 : kTurned));
+}
+
+TEST_CASE("volumes: parameters that do not fit are refused", "[volumes]") {
+  const VolumeParams p = params_of({4, 4, 4}, {1, 3}, Turn::none, Hues::none);
+  CHECK_NOTHROW(DeviceSamples(p, densities({2, 4, 4}, 1)));
+  CHECK_THAT(error_of([&] { DeviceSamples(p, densities({2, 4, 5}, 1)); }), Catch::Contains("items×4×4"));
+  CHECK_THAT(error_of([&] { DeviceSamples(densities({2, 4, 5}, 1)); }), Catch::Contains("items×D×H×W×C"));
+  VolumeParams outside = p;
+  outside.extrude = {1, 5};
+  CHECK_THAT(error_of([&] { outside.validate(); }), Catch::Contains("slices [1, 5) of 4"));
+  VolumeParams colourless = p;
+  colourless.hues = Hues::palette;
+  colourless.palette_size = 0;
+  CHECK_THAT(error_of([&] { colourless.validate(); }), Catch::Contains("palette of 0"));
+}
+
+TEST_CASE("a data set in a device's memory draws what it draws on the host", "[volumes][datasets]") {
+  DatasetConfig config;
+  config.colour = GENERATE(as<std::string>(), "none", "four", "six", "uniform");
+  config.rotation = GENERATE(as<std::string>(), "none", "one_axis", "three_axes");
+  const bool flat = GENERATE(false, true);
+  if (flat && config.rotation == "three_axes") return;
+  config.resolution = 13;
+  config.extrude = {4, 9};
+  auto images = std::make_unique<FewImages>(6);
+  const std::vector<ImageSource::Item> items(images->items().begin(), images->items().end());
+  VoxelDataset dataset(config, flat, std::move(images));
+  const std::int64_t n = 70;  // more than the host paints at once
+  const Drawn host = draw(dataset, n, 8);
+  const RandomState state{1, Purpose::source_samples, 8};
+  for (const Device device : devices()) {
+    CAPTURE(name_of(device), config.colour, config.rotation, flat);
+    const auto there = dataset.on_device(device);
+    REQUIRE(there);
+    const std::vector<VolumeSample> chosen = to_host(there->choose(state, n));
+    for (std::size_t i = 0; i < chosen.size(); ++i) {
+      const SampleLabel& label = host.labels[i];
+      REQUIRE(items[static_cast<std::size_t>(chosen[i].item)].index == label.item);
+      REQUIRE(chosen[i].hue == label.hue);
+      if (config.colour != "uniform") REQUIRE(chosen[i].colour == label.colour);
+    }
+    const Tensor volumes = there->draw(state, n);
+    const auto [d, h, w, c] = dataset.sample_shape();
+    CHECK(volumes.shape() == Shape{n, d, h, w, c});
+    const double worst = largest_difference(volumes.to_floats(), host.values);
+    CHECK(worst <= (device == Device::cpu || config.rotation == "none" ? 0 : kTurned));
+  }
+}
+
+TEST_CASE("digits without end stay on the host, MNIST and arrays do not", "[volumes][datasets]") {
+  CHECK(!open_dataset(digits_config(), Split::train, {})->on_device(Device::cpu));
+  const TempDirectory folder;
+  std::vector<float> values(60 * 3 * 10);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = 0.1F * static_cast<float>(i);
+  write_npy(folder.path() / "a.npy", HostArray::from_floats({60, 3, 5, 1, 2}, values));
+  DatasetConfig config;
+  config.dataset = "npy";
+  config.path = "a.npy";
+  const auto arrays = open_dataset(config, Split::train, folder.path());
+  const Drawn host = draw(*arrays, 40, 3);
+  for (const Device device : devices()) {
+    CAPTURE(name_of(device));
+    const auto there = arrays->on_device(device);
+    REQUIRE(there);
+    const Tensor volumes = there->draw({1, Purpose::source_samples, 3}, 40);
+    CHECK(volumes.shape() == Shape{40, 5, 1, 2, 3});
+    CHECK((volumes.to_floats() == host.values));
+  }
+  const auto directory = mnist_directory();
+  if (directory.empty()) return;
+  config.dataset = "mnist";
+  config.classes = {4};
+  const auto mnist = open_dataset(config, Split::validation, directory);
+  const auto there = mnist->on_device(Device::cpu);
+  REQUIRE(there);
+  CHECK((there->draw({1, Purpose::source_samples, 3}, 20).to_floats() == draw(*mnist, 20, 3).values));
+}
+
+TEST_CASE("volumes: gathered values of any width, at the end of the table too", "[volumes]") {
+  const std::int64_t width = GENERATE(1, 3, 4, 4096, 5001);
+  for (const Device device : devices()) {
+    CAPTURE(name_of(device), width);
+    const Tensor table = densities({3, 1, 1, width, 1}, 4);
+    const DeviceSamples data(table.to(device));
+    const RandomState state{6, Purpose::source_samples, 1};
+    const std::vector<VolumeSample> chosen = to_host(data.choose(state, 9));
+    const std::vector<float> values = data.draw(state, 9).to_floats();
+    std::array<bool, 3> seen{};
+    for (std::int64_t i = 0; i < 9; ++i) {
+      const std::int64_t item = chosen[static_cast<std::size_t>(i)].item;
+      REQUIRE((item >= 0 && item < 3));
+      seen[static_cast<std::size_t>(item)] = true;
+      REQUIRE(std::equal(table.as<float>() + item * width, table.as<float>() + (item + 1) * width,
+                         values.begin() + i * width));
+    }
+    CHECK(seen[2]);
+  }
+}
