@@ -44,12 +44,16 @@ constexpr std::int64_t kStageIterations = 100;  // at most
 template <class Source>
 void iterate(Problem& p, const Source& source, double tolerance, std::int64_t limit,
              std::int64_t& iterations) {
-  double error = INFINITY;
-  bool fresh = true;  // f belongs to the g of a step before, which over-relaxation needs
-  while (iterations < limit && error > tolerance * std::max(p.mass_a, p.mass_b)) {
-    error = log_pass(p, source, Update::all, !fresh);
-    fresh = false;
-    ++iterations;
+  if constexpr (Source::kStored) {
+    scaling_iterations(p, source, tolerance, limit, iterations);
+  } else {
+    double error = INFINITY;
+    bool relaxed = false;  // over-relaxation needs the f that goes with g
+    while (iterations < limit && error > tolerance * std::max(p.mass_a, p.mass_b)) {
+      error = log_pass(p, source, Update::all, relaxed);
+      relaxed = true;
+      ++iterations;
+    }
   }
 }
 

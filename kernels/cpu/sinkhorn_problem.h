@@ -118,6 +118,12 @@ double resolve_epsilon(const Problem& p, const Source& source, double* largest);
 template <class Source>
 void certify(const Problem& p, const Source& source, SinkhornStatus& status);
 
+/// Iterations, most of them by stabilised scaling, until the error in passing is at most `tolerance` times
+/// the mass or `iterations` has reached `limit` (sinkhorn_scaling.cpp).
+template <class T>
+void scaling_iterations(Problem& p, const MatrixRows<T>& source, double tolerance, std::int64_t limit,
+                        std::int64_t& iterations);
+
 /// The over-relaxed potential after `old`, when `fresh` is the plain update: ω where the dual gains at least
 /// half of what ω would bring close to the optimum, else 1.
 inline double relax(double old, double fresh, double epsilon, double omega) {

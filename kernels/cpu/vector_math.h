@@ -20,7 +20,7 @@ struct Constants<float> {
   static constexpr int kMantissa = 23;
   static constexpr float kShift = 12582912.0F;  // 1.5·2²³: adding it rounds to a whole number
   static constexpr float kLeast = -87.33654F;   // log of the least normal number
-  static constexpr float kMost = 88.72283F;     // log of the largest finite one
+  static constexpr float kMost = 89.5F;         // gives inf
   static constexpr float kLn2High = 0.693359375F;
   static constexpr float kLn2Low = -2.12194440e-4F;
   static constexpr int kExpDegree = 7;
@@ -33,7 +33,7 @@ struct Constants<double> {
   static constexpr int kMantissa = 52;
   static constexpr double kShift = 6755399441055744.0;  // 1.5·2⁵²
   static constexpr double kLeast = -708.3964185322641;
-  static constexpr double kMost = 709.782712893384;
+  static constexpr double kMost = 710.5;
   static constexpr double kLn2High = 0.6931471803691238;
   static constexpr double kLn2Low = 1.9082149292705877e-10;
   static constexpr int kExpDegree = 13;
@@ -47,6 +47,8 @@ constexpr double inverse_factorial(int k) {
 }
 
 }  // namespace vector_math
+
+// Choices are between constants: one between results becomes a branch, and the loop around it no vectors.
 
 template <class T>
 inline T exp_lanes(T x) {
@@ -62,15 +64,14 @@ inline T exp_lanes(T x) {
   for (int d = C::kExpDegree - 1; d >= 0; --d) {
     p = p * r + static_cast<T>(vector_math::inverse_factorial(d));
   }
-  // The low bits of `shifted` hold k. 2^k in two factors: k = 128 (1024) has no number of its own.
+  // The low bits of `shifted` hold k. 2^k in two factors: the largest k has no number of its own.
   const auto whole = static_cast<Bits>(std::bit_cast<Bits>(shifted) - std::bit_cast<Bits>(C::kShift));
   const Bits half = whole >> 1;
   constexpr Bits kBias = std::numeric_limits<T>::max_exponent - 1;
   const T first = std::bit_cast<T>(static_cast<Bits>((half + kBias) << C::kMantissa));
   const T second = std::bit_cast<T>(static_cast<Bits>((whole - half + kBias) << C::kMantissa));
-  const T y = p * first * second;
-  const T low = x < C::kLeast ? T{0} : y;
-  return x > C::kMost ? std::numeric_limits<T>::infinity() : low;
+  const T kept = x < C::kLeast ? T{0} : T{1};
+  return p * first * (second * kept);
 }
 
 /// log(x) for x ≥ 0: x = m·2^e with m in [√½, √2), log m = 2·artanh((m − 1)/(m + 1)) by its series.
@@ -91,9 +92,10 @@ inline T log_lanes(T x) {
   const T two_s = 2 * s;
   // The exponent as a number: it fits the mantissa, so the same shift turns it.
   const T k = std::bit_cast<T>(static_cast<Bits>(std::bit_cast<Bits>(C::kShift) + e)) - C::kShift;
-  const T y = k * C::kLn2High + (two_s + (two_s * z * p + k * C::kLn2Low));
-  const T low = x < std::numeric_limits<T>::min() ? -std::numeric_limits<T>::infinity() : y;
-  return x > std::numeric_limits<T>::max() ? x : low;
+  const T outside = x < std::numeric_limits<T>::min()   ? -std::numeric_limits<T>::infinity()
+                    : x > std::numeric_limits<T>::max() ? std::numeric_limits<T>::infinity()
+                                                        : T{0};
+  return k * C::kLn2High + (two_s + (two_s * z * p + k * C::kLn2Low)) + outside;
 }
 
 }  // namespace voxot::cpu
