@@ -28,7 +28,8 @@ struct SinkhornParams {
   /// a relaxed marginal, a is replaced by what optimality asks of it, a·exp(−f/ρ).
   double tolerance = 1e-6;
   std::int64_t max_iterations = 10000;  // of f and g both
-  /// In (0, 1): ε begins at the largest cost and is multiplied by this until it is reached. 0: off.
+  /// In (0, 1): ε begins at the largest cost and is multiplied by this until it is reached, unless g brings a
+  /// start. 0: off.
   double scaling = 0;
   /// ω in [1, 2): f ← (1 − ω)·f + ω·f_new. A coordinate for which that would raise the dual too little takes
   /// ω = 1, which is what convergence rests on (Thibault, Chizat, Dossal, Papadakis, 2017). Hard marginals

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/ops/pairwise_cost.h"
+
 namespace voxot {
 namespace {
 
@@ -132,21 +134,9 @@ std::vector<SinkhornResult> solve(Batch& batch, const void* cost, std::int64_t c
   return results(batch, cost, cost_count, options.plan);
 }
 
-PairwiseCostParams feature_params(const Tensor& x, const Tensor& y, GroundCost cost) {
-  check_host(x, "pairwise_cost", "source");
-  check_host(y, "pairwise_cost", "target");
-  const std::size_t rank = x.shape().rank();
-  VOXOT_CHECK(
-      (rank == 2 || rank == 3) && y.shape().rank() == rank && x.shape().back() == y.shape().back() &&
-          (rank == 2 || x.extent(0) == y.extent(0)) && x.dtype() == y.dtype(),
-      "pairwise_cost: features {} {} with {} {}; expected n×D with m×D, or B×n×D with B×m×D, of one type",
-      x.shape().text(), name_of(x.dtype()), y.shape().text(), name_of(y.dtype()));
-  PairwiseCostParams p{cost, rank == 3 ? x.extent(0) : 1, x.extent(rank - 2), y.extent(rank - 2),
-                       x.shape().back()};
-  p.validate();
-  check_finite(x, "pairwise_cost", "source");
-  check_finite(y, "pairwise_cost", "target");
-  return p;
+void check_features(const Tensor& t, const char* what) {
+  check_host(t, "pairwise_cost", what);
+  check_finite(t, "pairwise_cost", what);
 }
 
 }  // namespace
@@ -182,11 +172,11 @@ SinkhornResult sinkhorn(const SinkhornProblem& problem, const SinkhornOptions& o
 }
 
 Tensor pairwise_cost(const Tensor& x, const Tensor& y, GroundCost cost) {
-  const PairwiseCostParams p = feature_params(x, y, cost);
-  const Tensor costs = x.shape().rank() == 3 ? Tensor::empty({p.batch, p.rows, p.columns}, x.dtype())
-                                             : Tensor::empty({p.rows, p.columns}, x.dtype());
-  kernels::pairwise_cost({}, x.dtype(), p, x.data(), y.data(), costs.data());
-  return costs;
+  check_features(x, "source");
+  check_features(y, "target");
+  Tape tape;
+  const NoRecord quiet(tape);
+  return ops::pairwise_cost(tape, x, y, cost);
 }
 
 std::vector<SinkhornResult> sinkhorn(const Tensor& x, const Tensor& y, GroundCost cost,
@@ -210,11 +200,13 @@ SinkhornResult sinkhorn_streamed(const Tensor& x, const Tensor& y, GroundCost co
                                  std::span<const double> start) {
   options.validate();
   VOXOT_CHECK(!options.plan, "sinkhorn_streamed: a plan was asked for; it would be as large as the costs");
-  VOXOT_CHECK(x.shape().rank() == 2 && y.shape().rank() == 2,
-              "sinkhorn_streamed: features {} with {}; expected "
-              "n×D with m×D",
-              x.shape().text(), y.shape().text());
-  const PairwiseCostParams p = feature_params(x, y, cost);
+  check_features(x, "source");
+  check_features(y, "target");
+  VOXOT_CHECK(
+      x.shape().rank() == 2 && y.shape().rank() == 2 && x.extent(1) == y.extent(1) && x.dtype() == y.dtype(),
+      "sinkhorn_streamed: features {} {} with {} {}; expected n×D with m×D of one type", x.shape().text(),
+      name_of(x.dtype()), y.shape().text(), name_of(y.dtype()));
+  const PairwiseCostParams p{cost, 1, x.extent(0), y.extent(0), x.extent(1)};
   Batch batch;
   batch.dtype = x.dtype();
   batch.add(p.rows, p.columns, 0, weights, start, options);

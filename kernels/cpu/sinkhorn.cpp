@@ -64,7 +64,9 @@ void solve(Problem& p, const Source& source, SinkhornStatus& status) {
   status.epsilon = p.epsilon;
   std::int64_t done = 0;
   const std::int64_t limit = p.params.max_iterations;
-  if (p.params.scaling > 0) {
+  // From large to small ε a start would be forgotten.
+  const bool started = std::any_of(p.g, p.g + p.columns, [](double v) { return v != 0; });
+  if (p.params.scaling > 0 && !started) {
     for (double epsilon = largest; epsilon * p.params.scaling > status.epsilon && done < limit;) {
       p.epsilon = epsilon;
       iterate(p, source, kStageError, std::min(limit, done + kStageIterations), done);
@@ -74,7 +76,7 @@ void solve(Problem& p, const Source& source, SinkhornStatus& status) {
   }
   // The error in passing is rounded as the costs are; the certificate's counts. Where the two disagree the
   // iterations go on to a smaller one.
-  for (double target = p.params.tolerance;; target *= 0.5) {
+  for (double target = 0.98 * p.params.tolerance;; target *= 0.7) {
     iterate(p, source, target, limit, done);
     if (p.empty_points) log_pass(p, source, Update::empty_points, false);
     certify(p, source, status);
@@ -114,7 +116,7 @@ constexpr std::int64_t kLarge = std::int64_t{1} << 18;
 template <class Body>
 void each_problem(std::int64_t count, const SinkhornShape* shapes, const Body& body) {
   const auto large = [&](std::int64_t k) { return shapes[k].rows * shapes[k].columns >= kLarge; };
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (count > 1)
   for (std::int64_t k = 0; k < count; ++k) {
     if (!large(k)) body(k);
   }

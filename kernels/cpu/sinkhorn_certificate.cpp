@@ -101,8 +101,12 @@ struct Value {
   double rows = 0;  // ρ_a·KL(P·1 | a)
 };
 
-/// Σ p·log(p/q) − p + q of one pair.
-double divergence(double p, double q) { return q > 0 ? (p > 0 ? p * std::log(p / q) : 0) - p + q : 0; }
+/// p·log(p/q) − p + q of one pair, exact to its own size where p is close to q: ρ may be large.
+double divergence(double p, double q) {
+  if (!(q > 0)) return 0;
+  const double excess = (p - q) / q;
+  return p > 0 ? q * ((1 + excess) * std::log1p(excess) - excess) : q;
+}
 
 template <class T>
 Value row_value(const Problem& p, const Rounding& r, std::int64_t i, const T* cost, double* w) {

@@ -68,6 +68,17 @@ std::vector<double> plus_log_weights(const double* potential, const std::vector<
   return sum;
 }
 
+void translate(Problem& p) {
+  if (p.params.hard()) return;
+  double mass_f = 0;
+  double mass_g = 0;
+  for (std::int64_t i = 0; i < p.rows; ++i) mass_f += p.a[i] * Problem::wanted(p.f[i], p.params.rho_a);
+  for (std::int64_t j = 0; j < p.columns; ++j) mass_g += p.b[j] * Problem::wanted(p.g[j], p.params.rho_b);
+  const double shift = best_shift(p.params, mass_f, mass_g);
+  for (std::int64_t i = 0; i < p.rows; ++i) p.f[i] += shift;
+  for (std::int64_t j = 0; j < p.columns; ++j) p.g[j] -= shift;
+}
+
 }  // namespace
 
 template <class Source>
@@ -115,6 +126,7 @@ double log_pass(Problem& p, const Source& source, Update update, bool relaxed) {
     const double fresh = p.lambda_b() * hard;
     p.g[j] = relaxed ? relax(p.g[j], fresh, epsilon, omega) : fresh;
   }
+  if (all) translate(p);
   return error;
 }
 

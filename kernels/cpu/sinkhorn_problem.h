@@ -124,6 +124,14 @@ template <class T>
 void scaling_iterations(Problem& p, const MatrixRows<T>& source, double tolerance, std::int64_t limit,
                         std::int64_t& iterations);
 
+/// The shift t of f + t, g − t, which leaves the plan alone, that is best for relaxed marginals: iterations
+/// find it at the rate ρ/(ρ + ε) only (Séjourné, Vialard, Peyré, AISTATS 2022). The masses are Σ
+/// a·exp(−f/ρ_a) and Σ b·exp(−g/ρ_b).
+inline double best_shift(const SinkhornParams& p, double mass_f, double mass_g) {
+  if (p.hard() || !(mass_f > 0 && mass_g > 0 && std::isfinite(mass_f) && std::isfinite(mass_g))) return 0;
+  return std::log(mass_f / mass_g) / (1 / p.rho_a + 1 / p.rho_b);
+}
+
 /// The over-relaxed potential after `old`, when `fresh` is the plain update: ω where the dual gains at least
 /// half of what ω would bring close to the optimum, else 1.
 inline double relax(double old, double fresh, double epsilon, double omega) {

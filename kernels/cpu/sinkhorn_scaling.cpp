@@ -206,6 +206,8 @@ class Scaling {
                              : Rule::plain,
             p_.epsilon, rho, lambda, omega};
   }
+  /// The best shift of relaxed potentials, as factors of the scales.
+  void translate();
   double rows_of_chunk(std::int64_t chunk, const Side& rule, Range& range);
 
   Problem& p_;
@@ -293,8 +295,37 @@ bool Scaling<T>::step(double* error) {
   if (!range.inside()) return false;
   x_.swap(fresh_x_);
   y_.swap(fresh_y_);
+  translate();
   *error = total;
   return true;
+}
+
+/// Σ weight·exp(−potential/ρ)
+double wanted_mass(const std::vector<double>& scales, const double* anchors, const double* weights,
+                   double epsilon, double rho) {
+  const auto count = static_cast<std::int64_t>(scales.size());
+  const double inverse = std::isinf(rho) ? 0 : 1 / rho;
+  double mass = 0;
+#pragma omp simd reduction(+ : mass)
+  for (std::int64_t i = 0; i < count; ++i) {
+    mass += weights[i] * exp_lanes(-(anchors[i] + epsilon * log_lanes(scales[i])) * inverse);
+  }
+  return mass;
+}
+
+template <class T>
+void Scaling<T>::translate() {
+  if (p_.params.hard()) return;
+  const double mass_f = wanted_mass(x_, p_.f, p_.a, p_.epsilon, p_.params.rho_a);
+  const double mass_g = wanted_mass(y_, p_.g, p_.b, p_.epsilon, p_.params.rho_b);
+  const double factor = std::exp(best_shift(p_.params, mass_f, mass_g) / p_.epsilon);
+  // A far shift is left to the next log-domain pass.
+  if (!(factor > 1e-2 && factor < 1e2)) return;
+  for (double& x : x_) x *= factor;
+  for (std::int64_t j = 0; j < p_.columns; ++j) {
+    y_[static_cast<std::size_t>(j)] /= factor;
+    v_[j] = static_cast<T>(p_.b[j] * y_[static_cast<std::size_t>(j)]);
+  }
 }
 
 template <class T>
