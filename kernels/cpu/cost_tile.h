@@ -12,7 +12,7 @@ namespace voxot::cpu {
 template <class T>
 class CostTiles {
  public:
-  /// Keeps the pointers. O(D) memory, one pass over the features.
+  /// Keeps the pointers.
   CostTiles(const PairwiseCostParams& p, const T* x, const T* y);
 
   /// out [count, columns] ← costs of rows [first, first + count). Thread-safe; a scratch of a few hundred KB
@@ -21,6 +21,8 @@ class CostTiles {
 
  private:
   void squared(std::int64_t first, std::int64_t count, T* out) const;
+  /// From −2x·y to costs, in place.
+  void finish(std::int64_t i, T square, const T* others, T* row) const;
   void cosine(std::int64_t first, std::int64_t count, T* out) const;
   void direct(std::int64_t first, std::int64_t count, T* out) const;
   [[nodiscard]] T difference(const T* a, T a_scale, const T* b, T b_scale) const;
@@ -28,8 +30,7 @@ class CostTiles {
   PairwiseCostParams p_;
   const T* x_;
   const T* y_;
-  std::vector<T> mean_;      // of all points; 0 for the cosine
-  std::vector<T> y_square_;  // ‖y − mean‖², or 1/‖y‖ for the cosine
+  std::vector<T> inverse_norm_;  // 1/‖y‖, for the cosine
 };
 
 }  // namespace voxot::cpu

@@ -8,10 +8,10 @@
 // its sums K·v, takes its x, and adds itself to the column sums while it is in the first or second cache.
 // A log-domain pass reads as much and takes two exponentials for each entry, some 15 times the arithmetic.
 #include <array>
-#include <bit>
 #include <memory>
-#include <new>
 
+#include "kernels/cpu/aligned.h"
+#include "kernels/cpu/dot_tile.h"
 #include "kernels/cpu/sinkhorn_problem.h"
 #include "kernels/cpu/vector_math.h"
 
@@ -22,51 +22,10 @@ constexpr double kLeastScale = 1e-8;
 constexpr double kMostScale = 1e8;
 /// Below this share of the mass 1/weight times the scales could overflow fp32.
 constexpr double kLeastWeight = 1e-20;
-constexpr std::int64_t kGroup = 4;   // rows that share the loads of v and of the column sums
-constexpr std::int64_t kRows = 16;   // rows between whose sums and products x is taken
-constexpr std::int64_t kBytes = 64;  // of a vector
+constexpr std::int64_t kGroup = 4;  // rows that share the loads of v and of the column sums
+constexpr std::int64_t kRows = 16;  // rows between whose sums and products x is taken
 /// Iterations that a matrix must have lasted for to be worth making again at once.
 constexpr std::int64_t kWorthIt = 8;
-
-template <class T>
-struct Lanes;
-template <>
-struct Lanes<float> {
-  using Type [[gnu::vector_size(64)]] = float;
-};
-template <>
-struct Lanes<double> {
-  using Type [[gnu::vector_size(64)]] = double;
-};
-
-template <class T>
-constexpr std::int64_t kLanes = kBytes / static_cast<std::int64_t>(sizeof(T));
-
-/// Fixed order: halves are folded.
-template <class T>
-double lane_sum(typename Lanes<T>::Type v) {
-  auto lanes = std::bit_cast<std::array<T, kLanes<T>>>(v);
-#pragma GCC unroll 4
-  for (std::size_t half = kLanes<T> / 2; half >= 1; half /= 2) {
-#pragma GCC unroll 8
-    for (std::size_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-  }
-  return static_cast<double>(lanes[0]);
-}
-
-template <class T>
-struct FreeAligned {
-  void operator()(T* p) const { ::operator delete[](p, std::align_val_t{kBytes}); }
-};
-
-/// Memory of whole vectors, undefined.
-template <class T>
-using Aligned = std::unique_ptr<T[], FreeAligned<T>>;
-template <class T>
-Aligned<T> aligned(std::int64_t count) {
-  return Aligned<T>(static_cast<T*>(
-      ::operator new[](static_cast<std::size_t>(count) * sizeof(T), std::align_val_t{kBytes})));
-}
 
 /// sums[r] ← Σ_j K_rj·v_j of `Rows` rows.
 template <class T, int Rows>
@@ -84,7 +43,7 @@ void dots(const T* k, std::int64_t stride, const T* v, double* sums) {
     }
   }
 #pragma GCC unroll 4
-  for (int r = 0; r < Rows; ++r) sums[r] = lane_sum<T>(even[r] + odd[r]);
+  for (int r = 0; r < Rows; ++r) sums[r] = static_cast<double>(lane_sum<T>(even[r] + odd[r]));
 }
 
 /// columns_j += Σ_r u_r·K_rj
