@@ -1,8 +1,9 @@
 // Sinkhorn's iteration as stabilised scaling (Schmitzer, SIAM J. Sci. Comput. 2019): with anchors α, β the
 // matrix K_ij = exp((α_i + β_j − C_ij)/ε) stays in memory, and x = exp((f − α)/ε), y = exp((g − β)/ε) are
-// iterated. x and y are kept between kLeastScale and kMostScale; when a step would leave that range it is
-// taken in the log domain instead and K is made anew. Entries of K that underflow are then below 1e-22 of the
-// product of their weights, so this form has the accuracy of the logarithmic one.
+// iterated. When x or y have left [1/kFarScale, kFarScale] they are absorbed into the anchors and K is made
+// anew; a step beyond kMostScale is not taken, but done in the log domain instead. An entry of K that
+// underflows (1e-38) is then below 1e-14 in its row's and its column's sums, so this form has the accuracy of
+// the logarithmic one.
 //
 // The floor of an iteration is one reading of K, and two multiply-adds for each entry: a block of rows gives
 // its sums K·v, takes its x, and adds itself to the column sums while it is in the first or second cache.
@@ -18,8 +19,8 @@
 namespace voxot::cpu::sinkhorn {
 namespace {
 
-constexpr double kLeastScale = 1e-8;
-constexpr double kMostScale = 1e8;
+constexpr double kFarScale = 1e9;
+constexpr double kMostScale = 1e12;
 /// Below this share of the mass 1/weight times the scales could overflow fp32.
 constexpr double kLeastWeight = 1e-20;
 constexpr std::int64_t kGroup = 4;  // rows that share the loads of v and of the column sums
@@ -70,14 +71,14 @@ struct Side {
 };
 
 struct Range {
-  double least = kMostScale;
-  double most = kLeastScale;
+  double least = 1;
+  double most = 1;
 
   void join(const Range& other) {
     least = std::min(least, other.least);
     most = std::max(most, other.most);
   }
-  [[nodiscard]] bool inside() const { return least >= kLeastScale && most <= kMostScale; }
+  [[nodiscard]] bool within(double scale) const { return least * scale >= 1 && most <= scale; }
 };
 
 /// fresh ← scales from the sums, out ← weight·fresh; returns Σ weight·|share before − share wanted|. Points
@@ -86,8 +87,8 @@ template <Rule R, class T>
 double update(const Side& side, std::int64_t count, const double* sums, const double* weights,
               const double* anchors, const double* old, double* fresh, T* out, Range& range) {
   double error = 0;
-  double least = kMostScale;
-  double most = kLeastScale;
+  double least = 1;
+  double most = 1;
   const double inverse = 1 / side.epsilon;
 #pragma omp simd reduction(+ : error) reduction(min : least) reduction(max : most)
   for (std::int64_t i = 0; i < count; ++i) {
@@ -134,6 +135,13 @@ double update(const Side& side, std::int64_t count, const double* sums, const do
   return 0;
 }
 
+/// What became of an iteration.
+enum class Step : std::uint8_t {
+  taken,
+  far,      // taken; the scales are to be absorbed
+  refused,  // f and g are still those of before
+};
+
 template <class T>
 class Scaling {
  public:
@@ -143,18 +151,16 @@ class Scaling {
         kernel_(aligned<T>(p.rows * stride_)),
         v_(aligned<T>(stride_)),
         partial_(aligned<T>(p.chunks() * stride_)),
-        x_(static_cast<std::size_t>(p.rows)),
+        x_(static_cast<std::size_t>(p.rows), 1.0),
         fresh_x_(x_.size()),
-        y_(static_cast<std::size_t>(p.columns)),
+        y_(static_cast<std::size_t>(p.columns), 1.0),
         fresh_y_(y_.size()),
         column_sums_(y_.size()) {}
 
-  /// K of the present potentials; scales are 1.
+  /// K of the present potentials, the scales being 1.
   void build(const MatrixRows<T>& source);
-  /// One iteration. False, with f and g still those of before, when a scale would leave its range: K is to be
-  /// made again.
-  bool step(double* error);
-  /// f and g from anchors and scales.
+  Step step(double* error);
+  /// Moves the scales into f and g.
   void absorb();
 
  private:
@@ -179,8 +185,6 @@ class Scaling {
 
 template <class T>
 void Scaling<T>::build(const MatrixRows<T>& source) {
-  std::fill(x_.begin(), x_.end(), 1.0);
-  std::fill(y_.begin(), y_.end(), 1.0);
   std::vector<double> beta(static_cast<std::size_t>(p_.columns));
   for (std::int64_t j = 0; j < stride_; ++j) v_[j] = j < p_.columns ? static_cast<T>(p_.b[j]) : T{0};
   for (std::size_t j = 0; j < beta.size(); ++j) beta[j] = p_.b[j] > 0 ? p_.g[j] : -INFINITY;
@@ -223,7 +227,7 @@ double Scaling<T>::rows_of_chunk(std::int64_t chunk, const Side& rule, Range& ra
 }
 
 template <class T>
-bool Scaling<T>::step(double* error) {
+Step Scaling<T>::step(double* error) {
   const std::int64_t chunks = p_.chunks();
   const Side rows = side(p_.params.rho_a, p_.lambda_a());
   std::array<Range, 32> ranges;
@@ -247,16 +251,16 @@ bool Scaling<T>::step(double* error) {
     // A plain update meets its marginal, so what it was off by before is of the past.
     if (rows.rule == Rule::relaxed) total += errors[static_cast<std::size_t>(c)];
   }
-  if (!range.inside()) return false;
+  if (!range.within(kMostScale)) return Step::refused;
   const Side columns = side(p_.params.rho_b, p_.lambda_b());
   total += update(columns, p_.columns, column_sums_.data(), p_.b, p_.g, y_.data(), fresh_y_.data(), v_.get(),
                   range);
-  if (!range.inside()) return false;
+  if (!range.within(kMostScale)) return Step::refused;
   x_.swap(fresh_x_);
   y_.swap(fresh_y_);
   translate();
   *error = total;
-  return true;
+  return range.within(kFarScale) ? Step::taken : Step::far;
 }
 
 /// Σ weight·exp(−potential/ρ)
@@ -291,6 +295,8 @@ template <class T>
 void Scaling<T>::absorb() {
   for (std::size_t i = 0; i < x_.size(); ++i) p_.f[i] += p_.epsilon * std::log(x_[i]);
   for (std::size_t j = 0; j < y_.size(); ++j) p_.g[j] += p_.epsilon * std::log(y_[j]);
+  std::fill(x_.begin(), x_.end(), 1.0);
+  std::fill(y_.begin(), y_.end(), 1.0);
 }
 
 }  // namespace
@@ -311,9 +317,15 @@ void scaling_iterations(Problem& p, const MatrixRows<T>& source, double toleranc
     }
     if (iterations >= limit || error <= goal) break;
     if (scaling == nullptr) scaling = std::make_unique<Scaling<T>>(p);
-    scaling->build(source);
     const std::int64_t before = iterations;
-    while (iterations < limit && error > goal && scaling->step(&error)) ++iterations;
+    for (Step step = Step::far; step != Step::refused && iterations < limit && error > goal;) {
+      if (step == Step::far) {
+        scaling->absorb();
+        scaling->build(source);
+      }
+      step = scaling->step(&error);
+      if (step != Step::refused) ++iterations;
+    }
     scaling->absorb();
     // While the potentials still move far in every step a matrix is not worth making.
     passes = iterations - before < kWorthIt ? std::min<std::int64_t>(2 * passes, 64) : 1;
