@@ -97,4 +97,20 @@ inline double l1(const Tensor& p, const std::vector<double>& q) {
   return sum;
 }
 
+inline std::vector<double> normalised(std::vector<double> weights) {
+  double sum = 0;
+  for (const double w : weights) sum += w;
+  for (double& w : weights) w /= sum;
+  return weights;
+}
+
+inline SinkhornOptions options_of(double epsilon, double tolerance, bool plan = true) {
+  SinkhornOptions o;
+  o.epsilon = epsilon;
+  o.tolerance = tolerance;
+  o.max_iterations = 100000;
+  o.plan = plan;
+  return o;
+}
+
 }  // namespace voxot::test
