@@ -1,0 +1,36 @@
+#pragma once
+// Rows of a cost matrix from features, for the whole matrix (pairwise_cost.cpp) and for the streamed solver,
+// which never holds it. Both therefore see the same numbers.
+#include <vector>
+
+#include "kernels/cpu/gemm_tile.h"
+#include "kernels/pairwise_cost.h"
+
+namespace voxot::cpu {
+
+/// One problem of a batch: the features, and what both sets share.
+template <class T>
+class CostTiles {
+ public:
+  /// Keeps the pointers.
+  CostTiles(const PairwiseCostParams& p, const T* x, const T* y);
+
+  /// out [count, columns] ← costs of rows [first, first + count). Thread-safe; a scratch of a few hundred KB
+  /// a thread stays for the next call.
+  void rows(std::int64_t first, std::int64_t count, T* out) const;
+
+ private:
+  void squared(std::int64_t first, std::int64_t count, T* out) const;
+  /// From −2x·y to costs, in place.
+  void finish(std::int64_t i, T square, const T* others, T* row) const;
+  void cosine(std::int64_t first, std::int64_t count, T* out) const;
+  void direct(std::int64_t first, std::int64_t count, T* out) const;
+  [[nodiscard]] T difference(const T* a, T a_scale, const T* b, T b_scale) const;
+
+  PairwiseCostParams p_;
+  const T* x_;
+  const T* y_;
+  std::vector<T> inverse_norm_;  // 1/‖y‖, for the cosine
+};
+
+}  // namespace voxot::cpu

@@ -1,0 +1,50 @@
+#pragma once
+// Cost matrices between two sets of feature vectors, by matrix products.
+#include <cmath>
+
+#include "kernels/kernel.h"
+
+namespace voxot {
+
+enum class GroundCost : std::uint8_t {
+  squared_euclidean,           // ‖x − y‖²
+  half_squared_per_dimension,  // ½‖x − y‖²/D, the cost of minibatch pairing
+  cosine,  // 1 − x·y/(‖x‖‖y‖), in [0, 2]; a zero vector is at distance 1 from all
+};
+
+struct PairwiseCostParams {
+  GroundCost kind = GroundCost::squared_euclidean;
+  std::int64_t batch = 1;      // independent pairs of sets
+  std::int64_t rows = 1;       // points of x in each
+  std::int64_t columns = 1;    // points of y in each
+  std::int64_t dimension = 1;  // D
+
+  /// Throws Error for empty sets.
+  void validate() const {
+    VOXOT_CHECK(batch >= 1 && rows >= 1 && columns >= 1 && dimension >= 1,
+                "pairwise_cost: {} problems of {} by {} points of dimension {}; none may be empty", batch,
+                rows, columns, dimension);
+  }
+  /// What multiplies ‖x − y‖².
+  [[nodiscard]] double scale() const {
+    return kind == GroundCost::half_squared_per_dimension ? 0.5 / static_cast<double>(dimension) : 1.0;
+  }
+};
+
+namespace kernels {
+
+/// cost [batch, rows, columns] ← costs, clamped at 0, of x [batch, rows, D] and y [batch, columns, D]
+/// (dtype, params, x, y, cost); fp32 or f64. Squared distances are taken as ‖x‖² + ‖y‖² − 2x·y of vectors
+/// from which the mean of the problem's points is subtracted; where that would leave fewer than about four
+/// digits in fp32 (near duplicates) the difference itself is squared.
+inline constinit Kernel<void(DType, const PairwiseCostParams&, const void*, const void*, void*)>
+    pairwise_cost{"pairwise_cost"};
+
+/// Gradients with respect to the points from that with respect to the costs (dtype, params, x, y, grad_cost,
+/// grad_x, how, grad_y, how); a null gradient is not wanted. The cosine of a zero vector has none: 0.
+inline constinit Kernel<void(DType, const PairwiseCostParams&, const void*, const void*, const void*, void*,
+                             Write, void*, Write)>
+    pairwise_cost_backward{"pairwise_cost_backward"};
+
+}  // namespace kernels
+}  // namespace voxot

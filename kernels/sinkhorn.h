@@ -1,0 +1,90 @@
+#pragma once
+// Entropic optimal transport between discrete measures a and b under a cost C (Cuturi, NIPS 2013), hard or
+// KL-relaxed marginals (Chizat, Peyré, Schmitzer, Vialard, Math. Comp. 2018):
+//
+//   min over P ≥ 0 of  ⟨C, P⟩ + ε·KL(P | a⊗b) + ρ_a·KL(P·1 | a) + ρ_b·KL(Pᵀ·1 | b),
+//   KL(p | q) = Σ p·log(p/q) − p + q;  ρ = ∞ demands the marginal.
+//
+// The plan is P_ij = a_i·b_j·exp((f_i + g_j − C_ij)/ε), and the potentials are found by alternating
+//
+//   f_i ← −λ_a·ε·log Σ_j b_j·exp((g_j − C_ij)/ε),  λ = ρ/(ρ + ε),   and g likewise.
+//
+// Weights and potentials are f64, costs fp32 or f64. Differences f_i + g_j − C_ij are taken in double before
+// anything is rounded, so fp32 costs lose no digits to a small ε.
+#include <limits>
+
+#include "kernels/pairwise_cost.h"
+
+namespace voxot {
+
+/// What ε is a multiple of.
+enum class EpsilonUnit : std::uint8_t { absolute, mean_cost, max_cost };
+
+/// What all problems of a batch share.
+struct SinkhornParams {
+  double epsilon = 0.05;
+  EpsilonUnit unit = EpsilonUnit::absolute;
+  /// Stops when the L1 marginal error Σ|P·1 − a| + Σ|Pᵀ·1 − b|, as a share of the mass, is at most this. With
+  /// a relaxed marginal, a is replaced by what optimality asks of it, a·exp(−f/ρ).
+  double tolerance = 1e-6;
+  std::int64_t max_iterations = 10000;  // of f and g both
+  /// In (0, 1): ε begins at the largest cost and is multiplied by this until it is reached, unless g brings a
+  /// start. 0: off.
+  double scaling = 0;
+  /// ω in [1, 2): f ← (1 − ω)·f + ω·f_new. A coordinate for which that would raise the dual too little takes
+  /// ω = 1, which is what convergence rests on (Thibault, Chizat, Dossal, Papadakis, 2017). Hard marginals
+  /// only.
+  double over_relaxation = 1;
+  double rho_a = std::numeric_limits<double>::infinity();
+  double rho_b = std::numeric_limits<double>::infinity();
+
+  [[nodiscard]] bool hard() const { return std::isinf(rho_a) && std::isinf(rho_b); }
+  /// Throws Error for what is out of range.
+  void validate() const;
+};
+
+/// One problem of a batch: where its parts begin, in elements.
+struct SinkhornShape {
+  std::int64_t rows = 1;
+  std::int64_t columns = 1;
+  std::int64_t cost = 0;    // rows × columns, row-major
+  std::int64_t source = 0;  // a and f
+  std::int64_t target = 0;  // b and g
+};
+
+struct SinkhornStatus {
+  double epsilon = 0;  // absolute
+  std::int64_t iterations = 0;
+  double marginal_error = 0;  // of the potentials that are returned, in double, as a share of the mass
+  /// ⟨C, P⟩ and the whole objective at a plan that is feasible: the potentials' plan rounded to its marginals
+  /// (Altschuler, Weed, Rigollet, NIPS 2017, algorithm 2). So dual ≤ optimum ≤ primal.
+  double transport_cost = 0;
+  double primal = 0;
+  /// The dual objective at f and g, less a bound of its own rounding.
+  double dual = 0;
+  bool converged = false;
+};
+
+namespace kernels {
+
+/// Solves every problem by itself (dtype, params, count, shapes, cost, a, b, f, g, statuses). g holds a start
+/// on entry, f and g the answer on return. Hard marginals need equal masses. Weights may be 0, their
+/// potentials are those of the formula above.
+inline constinit Kernel<void(DType, const SinkhornParams&, std::int64_t, const SinkhornShape*, const void*,
+                             const double*, const double*, double*, double*, SinkhornStatus*)>
+    sinkhorn{"sinkhorn"};
+
+/// plan ← a_i·b_j·exp((f_i + g_j − C_ij)/ε), laid out as the costs (dtype, epsilons, count, shapes, cost, a,
+/// b, f, g, plan).
+inline constinit Kernel<void(DType, const double*, std::int64_t, const SinkhornShape*, const void*,
+                             const double*, const double*, const double*, const double*, void*)>
+    sinkhorn_plan{"sinkhorn_plan"};
+
+/// One problem whose costs are computed from the features, a few rows at a time, whenever they are needed:
+/// memory O(n·D + columns) (dtype, params, features, x, y, a, b, f, g, status). features.batch is 1.
+inline constinit Kernel<void(DType, const SinkhornParams&, const PairwiseCostParams&, const void*,
+                             const void*, const double*, const double*, double*, double*, SinkhornStatus*)>
+    sinkhorn_streamed{"sinkhorn_streamed"};
+
+}  // namespace kernels
+}  // namespace voxot

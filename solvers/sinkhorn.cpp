@@ -1,0 +1,219 @@
+#include "solvers/sinkhorn.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/ops/pairwise_cost.h"
+
+namespace voxot {
+namespace {
+
+/// A common shape for the kernels: problems one after another in shared arrays.
+struct Batch {
+  DType dtype = DType::f32;
+  std::vector<SinkhornShape> shapes;
+  std::vector<double> a, b, f, g;
+  std::vector<SinkhornStatus> statuses;
+
+  /// Weights that are checked here; costs are the caller's.
+  void add(std::int64_t rows, std::int64_t columns, std::int64_t cost, const SinkhornWeights& weights,
+           std::span<const double> start, const SinkhornOptions& options);
+};
+
+void append_weights(std::vector<double>& to, std::span<const double> weights, std::int64_t count,
+                    const char* side) {
+  VOXOT_CHECK(count >= 1, "sinkhorn: the {} set is empty", side);
+  if (weights.empty()) {
+    to.insert(to.end(), static_cast<std::size_t>(count), 1 / static_cast<double>(count));
+    return;
+  }
+  VOXOT_CHECK(static_cast<std::int64_t>(weights.size()) == count, "sinkhorn: {} {} weights for {} points",
+              weights.size(), side, count);
+  double mass = 0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    VOXOT_CHECK(std::isfinite(weights[i]) && weights[i] >= 0,
+                "sinkhorn: {} weight {} is {}; expected a finite number of 0 or more", side, i, weights[i]);
+    mass += weights[i];
+  }
+  VOXOT_CHECK(mass > 0 && std::isfinite(mass), "sinkhorn: the {} weights add up to {}", side, mass);
+  to.insert(to.end(), weights.begin(), weights.end());
+}
+
+double sum_of(std::span<const double> values) {
+  double sum = 0;
+  for (const double v : values) sum += v;
+  return sum;
+}
+
+void Batch::add(std::int64_t rows, std::int64_t columns, std::int64_t cost, const SinkhornWeights& weights,
+                std::span<const double> start, const SinkhornOptions& options) {
+  const SinkhornShape shape{rows, columns, cost, static_cast<std::int64_t>(a.size()),
+                            static_cast<std::int64_t>(b.size())};
+  append_weights(a, weights.source, rows, "source");
+  append_weights(b, weights.target, columns, "target");
+  if (options.hard()) {
+    const double mass_a = sum_of(std::span(a).subspan(static_cast<std::size_t>(shape.source)));
+    const double mass_b = sum_of(std::span(b).subspan(static_cast<std::size_t>(shape.target)));
+    VOXOT_CHECK(
+        std::abs(mass_a - mass_b) <= 1e-5 * std::max(mass_a, mass_b),
+        "sinkhorn: the source weights add up to {}, the target weights to {}; hard marginals need equal "
+        "masses",
+        mass_a, mass_b);
+    std::for_each(b.begin() + shape.target, b.end(), [&](double& w) { w *= mass_a / mass_b; });
+  }
+  VOXOT_CHECK(start.empty() || static_cast<std::int64_t>(start.size()) == columns,
+              "sinkhorn: a start of {} potentials for {} target points", start.size(), columns);
+  for (const double v : start) VOXOT_CHECK(std::isfinite(v), "sinkhorn: a potential of the start is {}", v);
+  f.resize(a.size(), 0.0);
+  g.insert(g.end(), start.begin(), start.end());
+  g.resize(b.size(), 0.0);
+  shapes.push_back(shape);
+}
+
+void check_host(const Tensor& t, const char* op, const char* what) {
+  VOXOT_CHECK(t.defined(), "{}: no {}", op, what);
+  VOXOT_CHECK(t.device() == Device::cpu, "{}: the {} is on {}; expected cpu", op, what, name_of(t.device()));
+  VOXOT_CHECK(t.dtype() != DType::bf16, "{}: the {} is bf16; expected fp32 or fp64", op, what);
+}
+
+template <class T>
+std::int64_t first_not_finite(const T* values, std::int64_t count) {
+  // x − x is 0 for every finite x and NaN else: a sum in vectors, and a search only when there is something.
+  T sum = 0;
+#pragma omp parallel for simd reduction(+ : sum) if (count > 1 << 20)
+  for (std::int64_t i = 0; i < count; ++i) sum += values[i] - values[i];
+  if (sum == 0) return -1;
+  return std::find_if_not(values, values + count, [](T v) { return std::isfinite(v); }) - values;
+}
+
+void check_finite(const Tensor& t, const char* op, const char* what) {
+  const std::int64_t at = t.dtype() == DType::f64 ? first_not_finite(t.as<double>(), t.count())
+                                                  : first_not_finite(t.as<float>(), t.count());
+  if (at < 0) return;
+  const double value = t.dtype() == DType::f64 ? t.as<double>()[at] : static_cast<double>(t.as<float>()[at]);
+  fail("{}: value {} of the {} {} is {}; expected finite numbers", op, at, what, t.shape().text(), value);
+}
+
+std::vector<SinkhornResult> results(const Batch& batch, const void* cost, std::int64_t cost_count,
+                                    bool plan) {
+  Tensor plans;
+  if (plan) {
+    std::vector<double> epsilons;
+    for (const SinkhornStatus& s : batch.statuses) epsilons.push_back(s.epsilon);
+    plans = Tensor::empty({cost_count}, batch.dtype);
+    kernels::sinkhorn_plan({}, batch.dtype, epsilons.data(), static_cast<std::int64_t>(epsilons.size()),
+                           batch.shapes.data(), cost, batch.a.data(), batch.b.data(), batch.f.data(),
+                           batch.g.data(), plans.data());
+  }
+  std::vector<SinkhornResult> all;
+  for (std::size_t k = 0; k < batch.shapes.size(); ++k) {
+    const SinkhornShape& shape = batch.shapes[k];
+    const SinkhornStatus& s = batch.statuses[k];
+    const auto f = batch.f.begin() + shape.source;
+    const auto g = batch.g.begin() + shape.target;
+    all.push_back({{f, f + shape.rows},
+                   {g, g + shape.columns},
+                   s.epsilon,
+                   s.iterations,
+                   s.marginal_error,
+                   s.transport_cost,
+                   s.primal,
+                   s.dual,
+                   s.converged,
+                   plan ? plans.window(shape.cost, {shape.rows, shape.columns}) : Tensor{}});
+  }
+  return all;
+}
+
+std::vector<SinkhornResult> solve(Batch& batch, const void* cost, std::int64_t cost_count,
+                                  const SinkhornOptions& options) {
+  batch.statuses.resize(batch.shapes.size());
+  kernels::sinkhorn({}, batch.dtype, options, static_cast<std::int64_t>(batch.shapes.size()),
+                    batch.shapes.data(), cost, batch.a.data(), batch.b.data(), batch.f.data(), batch.g.data(),
+                    batch.statuses.data());
+  return results(batch, cost, cost_count, options.plan);
+}
+
+void check_features(const Tensor& t, const char* what) {
+  check_host(t, "pairwise_cost", what);
+  check_finite(t, "pairwise_cost", what);
+}
+
+}  // namespace
+
+std::vector<SinkhornResult> sinkhorn(std::span<const SinkhornProblem> problems,
+                                     const SinkhornOptions& options) {
+  options.validate();
+  if (problems.empty()) return {};
+  Batch batch;
+  std::int64_t count = 0;
+  for (const SinkhornProblem& p : problems) {
+    check_host(p.cost, "sinkhorn", "cost matrix");
+    VOXOT_CHECK(p.cost.shape().rank() == 2, "sinkhorn: costs {}; expected n×m", p.cost.shape().text());
+    VOXOT_CHECK(p.cost.dtype() == problems[0].cost.dtype(), "sinkhorn: costs in {} and {} in one batch",
+                name_of(problems[0].cost.dtype()), name_of(p.cost.dtype()));
+    batch.add(p.cost.extent(0), p.cost.extent(1), count, {p.source_weights, p.target_weights}, p.start,
+              options);
+    check_finite(p.cost, "sinkhorn", "cost matrix");
+    count += p.cost.count();
+  }
+  batch.dtype = problems[0].cost.dtype();
+  if (problems.size() == 1) return solve(batch, problems[0].cost.data(), count, options);
+  const Tensor costs = Tensor::empty({count}, batch.dtype);
+  for (std::size_t k = 0; k < problems.size(); ++k) {
+    const Tensor& cost = problems[k].cost;
+    costs.window(batch.shapes[k].cost, cost.shape()).copy_from(cost);
+  }
+  return solve(batch, costs.data(), count, options);
+}
+
+SinkhornResult sinkhorn(const SinkhornProblem& problem, const SinkhornOptions& options) {
+  return std::move(sinkhorn(std::span(&problem, 1), options)[0]);
+}
+
+Tensor pairwise_cost(const Tensor& x, const Tensor& y, GroundCost cost) {
+  check_features(x, "source");
+  check_features(y, "target");
+  Tape tape;
+  const NoRecord quiet(tape);
+  return ops::pairwise_cost(tape, x, y, cost);
+}
+
+std::vector<SinkhornResult> sinkhorn(const Tensor& x, const Tensor& y, GroundCost cost,
+                                     const SinkhornOptions& options, const SinkhornWeights& weights) {
+  options.validate();
+  const Tensor costs = pairwise_cost(x, y, cost);
+  check_finite(costs, "sinkhorn", "cost matrix");
+  Batch batch;
+  batch.dtype = costs.dtype();
+  const std::size_t rank = costs.shape().rank();
+  const std::int64_t rows = costs.extent(rank - 2);
+  const std::int64_t columns = costs.extent(rank - 1);
+  const std::int64_t problems = rank == 3 ? costs.extent(0) : 1;
+  for (std::int64_t k = 0; k < problems; ++k)
+    batch.add(rows, columns, k * rows * columns, weights, {}, options);
+  return solve(batch, costs.data(), costs.count(), options);
+}
+
+SinkhornResult sinkhorn_streamed(const Tensor& x, const Tensor& y, GroundCost cost,
+                                 const SinkhornOptions& options, const SinkhornWeights& weights,
+                                 std::span<const double> start) {
+  options.validate();
+  VOXOT_CHECK(!options.plan, "sinkhorn_streamed: a plan was asked for; it would be as large as the costs");
+  check_features(x, "source");
+  check_features(y, "target");
+  VOXOT_CHECK(
+      x.shape().rank() == 2 && y.shape().rank() == 2 && x.extent(1) == y.extent(1) && x.dtype() == y.dtype(),
+      "sinkhorn_streamed: features {} {} with {} {}; expected n×D with m×D of one type", x.shape().text(),
+      name_of(x.dtype()), y.shape().text(), name_of(y.dtype()));
+  const PairwiseCostParams p{cost, 1, x.extent(0), y.extent(0), x.extent(1)};
+  Batch batch;
+  batch.dtype = x.dtype();
+  batch.add(p.rows, p.columns, 0, weights, start, options);
+  batch.statuses.resize(1);
+  kernels::sinkhorn_streamed({}, batch.dtype, options, p, x.data(), y.data(), batch.a.data(), batch.b.data(),
+                             batch.f.data(), batch.g.data(), batch.statuses.data());
+  return std::move(results(batch, nullptr, 0, false)[0]);
+}
+
+}  // namespace voxot
