@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "kernels/pairwise_cost.h"
+#include "kernels/philox.h"
 
 namespace voxot {
 
@@ -43,6 +44,15 @@ struct SinkhornParams {
   void validate() const;
 };
 
+/// The over-relaxed potential after `old`, when `fresh` is the plain update: ω where the dual gains at least
+/// half of what ω would bring close to the optimum, else 1.
+VOXOT_HOST_DEVICE inline double over_relaxed(double old, double fresh, double epsilon, double omega) {
+  const double t = (fresh - old) / epsilon;
+  const double plain = t - 1 + std::exp(-t);
+  const double gain = omega * t - std::exp(-t) * (std::exp(omega * t) - 1);
+  return gain >= 0.5 * omega * (2 - omega) * plain ? old + omega * (fresh - old) : fresh;
+}
+
 /// One problem of a batch: where its parts begin, in elements.
 struct SinkhornShape {
   std::int64_t rows = 1;
@@ -67,7 +77,8 @@ struct SinkhornStatus {
 
 namespace kernels {
 
-/// Solves every problem by itself (dtype, params, count, shapes, cost, a, b, f, g, statuses). g holds a start
+/// Solves every problem by itself (dtype, params, count, shapes, cost, a, b, f, g, statuses). Shapes and
+/// statuses (below: epsilons) are the host's on every device, and it waits for the statuses. g holds a start
 /// on entry, f and g the answer on return. Hard marginals need equal masses. Weights may be 0, their
 /// potentials are those of the formula above.
 inline constinit Kernel<void(DType, const SinkhornParams&, std::int64_t, const SinkhornShape*, const void*,

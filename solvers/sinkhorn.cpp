@@ -1,6 +1,7 @@
 #include "solvers/sinkhorn.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "engine/ops/pairwise_cost.h"
@@ -70,9 +71,8 @@ void Batch::add(std::int64_t rows, std::int64_t columns, std::int64_t cost, cons
   shapes.push_back(shape);
 }
 
-void check_host(const Tensor& t, const char* op, const char* what) {
+void check_type(const Tensor& t, const char* op, const char* what) {
   VOXOT_CHECK(t.defined(), "{}: no {}", op, what);
-  VOXOT_CHECK(t.device() == Device::cpu, "{}: the {} is on {}; expected cpu", op, what, name_of(t.device()));
   VOXOT_CHECK(t.dtype() != DType::bf16, "{}: the {} is bf16; expected fp32 or fp64", op, what);
 }
 
@@ -86,7 +86,9 @@ std::int64_t first_not_finite(const T* values, std::int64_t count) {
   return std::find_if_not(values, values + count, [](T v) { return std::isfinite(v); }) - values;
 }
 
+/// On a GPU nothing is looked at here: what is not finite shows in the answer (check_answer).
 void check_finite(const Tensor& t, const char* op, const char* what) {
+  if (t.device() != Device::cpu) return;
   const std::int64_t at = t.dtype() == DType::f64 ? first_not_finite(t.as<double>(), t.count())
                                                   : first_not_finite(t.as<float>(), t.count());
   if (at < 0) return;
@@ -94,17 +96,49 @@ void check_finite(const Tensor& t, const char* op, const char* what) {
   fail("{}: value {} of the {} {} is {}; expected finite numbers", op, at, what, t.shape().text(), value);
 }
 
-std::vector<SinkhornResult> results(const Batch& batch, const void* cost, std::int64_t cost_count,
-                                    bool plan) {
-  Tensor plans;
-  if (plan) {
-    std::vector<double> epsilons;
-    for (const SinkhornStatus& s : batch.statuses) epsilons.push_back(s.epsilon);
-    plans = Tensor::empty({cost_count}, batch.dtype);
-    kernels::sinkhorn_plan({}, batch.dtype, epsilons.data(), static_cast<std::int64_t>(epsilons.size()),
-                           batch.shapes.data(), cost, batch.a.data(), batch.b.data(), batch.f.data(),
-                           batch.g.data(), plans.data());
+/// The batch's arrays where the kernels of the costs' device want them: its own, or copies on a GPU.
+class Placed {
+ public:
+  Placed(Batch& batch, Device device) : batch_(batch), on_host_(device == Device::cpu) {
+    if (on_host_) return;
+    for (std::size_t k = 0; k < copies_.size(); ++k) {
+      const std::vector<double>& from = *parts()[k];
+      copies_[k] =
+          Tensor::from({static_cast<std::int64_t>(from.size())}, std::span<const double>(from)).to(device);
+    }
   }
+  [[nodiscard]] double* a() const { return part(0); }
+  [[nodiscard]] double* b() const { return part(1); }
+  [[nodiscard]] double* f() const { return part(2); }
+  [[nodiscard]] double* g() const { return part(3); }
+  void bring_potentials() const {
+    for (std::size_t k = 2; k < 4 && !on_host_; ++k) {
+      const Tensor here = copies_[k].to(Device::cpu);
+      std::copy_n(here.as<double>(), here.count(), parts()[k]->begin());
+    }
+  }
+
+ private:
+  [[nodiscard]] std::array<std::vector<double>*, 4> parts() const {
+    return {&batch_.a, &batch_.b, &batch_.f, &batch_.g};
+  }
+  [[nodiscard]] double* part(std::size_t k) const {
+    return on_host_ ? parts()[k]->data() : copies_[k].as<double>();
+  }
+
+  Batch& batch_;
+  bool on_host_;
+  std::array<Tensor, 4> copies_;
+};
+
+void check_answer(const Batch& batch) {
+  for (std::size_t k = 0; k < batch.statuses.size(); ++k) {
+    VOXOT_CHECK(std::isfinite(batch.statuses[k].marginal_error),
+                "sinkhorn: problem {} of {} has costs that are not finite", k, batch.statuses.size());
+  }
+}
+
+std::vector<SinkhornResult> results(const Batch& batch, const Tensor& plans) {
   std::vector<SinkhornResult> all;
   for (std::size_t k = 0; k < batch.shapes.size(); ++k) {
     const SinkhornShape& shape = batch.shapes[k];
@@ -120,22 +154,33 @@ std::vector<SinkhornResult> results(const Batch& batch, const void* cost, std::i
                    s.primal,
                    s.dual,
                    s.converged,
-                   plan ? plans.window(shape.cost, {shape.rows, shape.columns}) : Tensor{}});
+                   plans.defined() ? plans.window(shape.cost, {shape.rows, shape.columns}) : Tensor{}});
   }
   return all;
 }
 
-std::vector<SinkhornResult> solve(Batch& batch, const void* cost, std::int64_t cost_count,
-                                  const SinkhornOptions& options) {
+/// `costs`: all problems', one after another.
+std::vector<SinkhornResult> solve(Batch& batch, const Tensor& costs, const SinkhornOptions& options) {
+  const auto count = static_cast<std::int64_t>(batch.shapes.size());
+  const Placed at(batch, costs.device());
   batch.statuses.resize(batch.shapes.size());
-  kernels::sinkhorn({}, batch.dtype, options, static_cast<std::int64_t>(batch.shapes.size()),
-                    batch.shapes.data(), cost, batch.a.data(), batch.b.data(), batch.f.data(), batch.g.data(),
-                    batch.statuses.data());
-  return results(batch, cost, cost_count, options.plan);
+  kernels::sinkhorn(costs.stream(), batch.dtype, options, count, batch.shapes.data(), costs.data(), at.a(),
+                    at.b(), at.f(), at.g(), batch.statuses.data());
+  check_answer(batch);
+  Tensor plans;
+  if (options.plan) {
+    std::vector<double> epsilons;
+    for (const SinkhornStatus& s : batch.statuses) epsilons.push_back(s.epsilon);
+    plans = Tensor::empty({costs.count()}, batch.dtype, costs.device());
+    kernels::sinkhorn_plan(costs.stream(), batch.dtype, epsilons.data(), count, batch.shapes.data(),
+                           costs.data(), at.a(), at.b(), at.f(), at.g(), plans.data());
+  }
+  at.bring_potentials();
+  return results(batch, plans);
 }
 
 void check_features(const Tensor& t, const char* what) {
-  check_host(t, "pairwise_cost", what);
+  check_type(t, "pairwise_cost", what);
   check_finite(t, "pairwise_cost", what);
 }
 
@@ -148,23 +193,24 @@ std::vector<SinkhornResult> sinkhorn(std::span<const SinkhornProblem> problems,
   Batch batch;
   std::int64_t count = 0;
   for (const SinkhornProblem& p : problems) {
-    check_host(p.cost, "sinkhorn", "cost matrix");
+    check_type(p.cost, "sinkhorn", "cost matrix");
     VOXOT_CHECK(p.cost.shape().rank() == 2, "sinkhorn: costs {}; expected n×m", p.cost.shape().text());
-    VOXOT_CHECK(p.cost.dtype() == problems[0].cost.dtype(), "sinkhorn: costs in {} and {} in one batch",
-                name_of(problems[0].cost.dtype()), name_of(p.cost.dtype()));
+    VOXOT_CHECK(p.cost.dtype() == problems[0].cost.dtype() && p.cost.device() == problems[0].cost.device(),
+                "sinkhorn: costs in {} on {} and {} on {} in one batch", name_of(problems[0].cost.dtype()),
+                name_of(problems[0].cost.device()), name_of(p.cost.dtype()), name_of(p.cost.device()));
     batch.add(p.cost.extent(0), p.cost.extent(1), count, {p.source_weights, p.target_weights}, p.start,
               options);
     check_finite(p.cost, "sinkhorn", "cost matrix");
     count += p.cost.count();
   }
   batch.dtype = problems[0].cost.dtype();
-  if (problems.size() == 1) return solve(batch, problems[0].cost.data(), count, options);
-  const Tensor costs = Tensor::empty({count}, batch.dtype);
+  if (problems.size() == 1) return solve(batch, problems[0].cost, options);
+  const Tensor costs = Tensor::empty({count}, batch.dtype, problems[0].cost.device());
   for (std::size_t k = 0; k < problems.size(); ++k) {
     const Tensor& cost = problems[k].cost;
     costs.window(batch.shapes[k].cost, cost.shape()).copy_from(cost);
   }
-  return solve(batch, costs.data(), count, options);
+  return solve(batch, costs, options);
 }
 
 SinkhornResult sinkhorn(const SinkhornProblem& problem, const SinkhornOptions& options) {
@@ -192,7 +238,7 @@ std::vector<SinkhornResult> sinkhorn(const Tensor& x, const Tensor& y, GroundCos
   const std::int64_t problems = rank == 3 ? costs.extent(0) : 1;
   for (std::int64_t k = 0; k < problems; ++k)
     batch.add(rows, columns, k * rows * columns, weights, {}, options);
-  return solve(batch, costs.data(), costs.count(), options);
+  return solve(batch, costs, options);
 }
 
 SinkhornResult sinkhorn_streamed(const Tensor& x, const Tensor& y, GroundCost cost,
@@ -202,18 +248,22 @@ SinkhornResult sinkhorn_streamed(const Tensor& x, const Tensor& y, GroundCost co
   VOXOT_CHECK(!options.plan, "sinkhorn_streamed: a plan was asked for; it would be as large as the costs");
   check_features(x, "source");
   check_features(y, "target");
-  VOXOT_CHECK(
-      x.shape().rank() == 2 && y.shape().rank() == 2 && x.extent(1) == y.extent(1) && x.dtype() == y.dtype(),
-      "sinkhorn_streamed: features {} {} with {} {}; expected n×D with m×D of one type", x.shape().text(),
-      name_of(x.dtype()), y.shape().text(), name_of(y.dtype()));
+  VOXOT_CHECK(x.shape().rank() == 2 && y.shape().rank() == 2 && x.extent(1) == y.extent(1) &&
+                  x.dtype() == y.dtype() && x.device() == y.device(),
+              "sinkhorn_streamed: features {} {} on {} with {} {} on {}; expected n×D with m×D of one type",
+              x.shape().text(), name_of(x.dtype()), name_of(x.device()), y.shape().text(), name_of(y.dtype()),
+              name_of(y.device()));
   const PairwiseCostParams p{cost, 1, x.extent(0), y.extent(0), x.extent(1)};
   Batch batch;
   batch.dtype = x.dtype();
   batch.add(p.rows, p.columns, 0, weights, start, options);
+  const Placed at(batch, x.device());
   batch.statuses.resize(1);
-  kernels::sinkhorn_streamed({}, batch.dtype, options, p, x.data(), y.data(), batch.a.data(), batch.b.data(),
-                             batch.f.data(), batch.g.data(), batch.statuses.data());
-  return std::move(results(batch, nullptr, 0, false)[0]);
+  kernels::sinkhorn_streamed(x.stream(), batch.dtype, options, p, x.data(), y.data(), at.a(), at.b(), at.f(),
+                             at.g(), batch.statuses.data());
+  check_answer(batch);
+  at.bring_potentials();
+  return std::move(results(batch, {})[0]);
 }
 
 }  // namespace voxot

@@ -15,7 +15,7 @@ struct SinkhornOptions : SinkhornParams {
   bool plan = false;  // keep each problem's plan
 };
 
-/// One problem: costs n×m in fp32 or fp64 on the CPU, weights, a start.
+/// One problem: costs n×m in fp32 or fp64, weights, a start. It is solved where the costs lie.
 struct SinkhornProblem {
   Tensor cost;
   std::span<const double> source_weights{};  // n numbers ≥ 0; none: 1/n each
@@ -50,7 +50,7 @@ struct SinkhornWeights {
   std::span<const double> target{};
 };
 
-/// Costs between features by matrix products: x B×n×D or n×D, y B×m×D or m×D, fp32 or fp64 on the CPU.
+/// Costs between features by matrix products: x B×n×D or n×D, y B×m×D or m×D, fp32 or fp64.
 /// Returns B×n×m or n×m. Throws Error for other shapes and for features that are not finite.
 Tensor pairwise_cost(const Tensor& x, const Tensor& y, GroundCost cost);
 /// B problems with these costs; one where x is n×D.

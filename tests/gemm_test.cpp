@@ -45,15 +45,17 @@ TEST_CASE("gemm: against plain loops", "[gemm]") {
             beta == 0 ? std::vector<double>(static_cast<std::size_t>(batch * rows * columns), NAN)
                       : test_values(batch * rows * columns, Values::normal, 3);
         const std::vector<double> expected = plain_product(p, a, b, c);
-        for (const DType dtype : {DType::f32, DType::f64}) {
-          INFO(fmt::format("{}×{}×{}, {} of {}, transposes {}, beta {}", rows, inner, columns, batch,
-                           name_of(dtype), flags, beta));
-          const Tensor ta = guarded({batch, rows * inner}, a, dtype, NAN);
-          const Tensor tb = guarded({batch, inner * columns}, b, dtype, NAN);
-          const Tensor tc = guarded({batch, rows * columns}, c, dtype, kSentinel);
-          kernels::gemm({}, dtype, p, ta.data(), tb.data(), tc.data());
-          // Sums of at most 130 products in fp32.
-          CHECK(distance(doubles(tc), expected) < (dtype == DType::f64 ? 1e-14 : 2e-6));
+        for (const Device device : devices()) {
+          for (const DType dtype : {DType::f32, DType::f64}) {
+            INFO(fmt::format("{}×{}×{}, {} of {} on {}, transposes {}, beta {}", rows, inner, columns, batch,
+                             name_of(dtype), name_of(device), flags, beta));
+            const Tensor ta = guarded({batch, rows * inner}, a, dtype, NAN, device);
+            const Tensor tb = guarded({batch, inner * columns}, b, dtype, NAN, device);
+            const Tensor tc = guarded({batch, rows * columns}, c, dtype, kSentinel, device);
+            kernels::gemm(tc.stream(), dtype, p, ta.data(), tb.data(), tc.data());
+            // Sums of at most 130 products in fp32.
+            CHECK(distance(doubles(tc), expected) < (dtype == DType::f64 ? 1e-14 : 2e-6));
+          }
         }
       }
     }

@@ -101,7 +101,7 @@ double log_pass(Problem& p, const Source& source, Update update, bool relaxed) {
           row_error[static_cast<std::size_t>(chunk)] +=
               p.a[i] * std::abs(std::expm1((p.f[i] - fresh) / epsilon));
         }
-        p.f[i] = relaxed ? relax(p.f[i], fresh, epsilon, omega) : fresh;
+        p.f[i] = relaxed ? over_relaxed(p.f[i], fresh, epsilon, omega) : fresh;
       }
       k[r] = p.f[i] + epsilon * p.log_a[static_cast<std::size_t>(i)];
     }
@@ -124,7 +124,7 @@ double log_pass(Problem& p, const Source& source, Update update, bool relaxed) {
     }
     if (!all && p.b[j] > 0) continue;
     const double fresh = p.lambda_b() * hard;
-    p.g[j] = relaxed ? relax(p.g[j], fresh, epsilon, omega) : fresh;
+    p.g[j] = relaxed ? over_relaxed(p.g[j], fresh, epsilon, omega) : fresh;
   }
   if (all) translate(p);
   return error;

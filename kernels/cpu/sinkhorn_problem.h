@@ -132,13 +132,4 @@ inline double best_shift(const SinkhornParams& p, double mass_f, double mass_g) 
   return std::log(mass_f / mass_g) / (1 / p.rho_a + 1 / p.rho_b);
 }
 
-/// The over-relaxed potential after `old`, when `fresh` is the plain update: ω where the dual gains at least
-/// half of what ω would bring close to the optimum, else 1.
-inline double relax(double old, double fresh, double epsilon, double omega) {
-  const double t = (fresh - old) / epsilon;
-  const double plain = t - 1 + std::exp(-t);
-  const double gain = omega * t - std::exp(-t) * (std::exp(omega * t) - 1);
-  return gain >= 0.5 * omega * (2 - omega) * plain ? old + omega * (fresh - old) : fresh;
-}
-
 }  // namespace voxot::cpu::sinkhorn
