@@ -14,6 +14,7 @@
 
 #include "apps/commands.h"
 #include "apps/picture.h"
+#include "apps/volumes.h"
 #include "engine/host_array.h"
 #include "engine/npy.h"
 #include "kernels/check.h"
@@ -28,46 +29,6 @@ struct Options {
   int columns = 8;
   RenderOptions picture;
 };
-
-/// Volumes of one array, channels last.
-struct Volumes {
-  std::string title;
-  std::vector<float> values;
-  std::array<std::int64_t, 5> shape{};  // N, D, H, W, C
-};
-
-bool is_volumes(const HostArray& array) { return array.shape.size() == 4 || array.shape.size() == 5; }
-
-// The first `count` of N×C×D×H×W volumes or N×C×H×W images.
-Volumes to_volumes(HostArray array, const std::string& name, std::string title, std::int64_t count) {
-  if (!is_volumes(array)) {
-    fail("{}: expected N×C×D×H×W volumes or N×C×H×W images, got {}", name, array.describe());
-  }
-  if (std::any_of(array.shape.begin(), array.shape.end(), [](std::int64_t extent) { return extent < 1; })) {
-    fail("{}: expected at least one volume, got {}", name, array.describe());
-  }
-  const std::int64_t bytes_each = static_cast<std::int64_t>(array.bytes.size()) / array.shape[0];
-  array.shape[0] = std::min(array.shape[0], count);
-  array.bytes.resize(static_cast<std::size_t>(array.shape[0] * bytes_each));
-  if (array.shape.size() == 4) {
-    array.shape.insert(array.shape.begin() + 2, 1);
-  }
-  const std::vector<float> from = array.to_floats();
-  const std::int64_t channels = array.shape[1];
-  const std::int64_t voxels = array.shape[2] * array.shape[3] * array.shape[4];
-  Volumes result{std::move(title),
-                 std::vector<float>(from.size()),
-                 {array.shape[0], array.shape[2], array.shape[3], array.shape[4], channels}};
-  for (std::int64_t n = 0; n < array.shape[0]; ++n) {
-    for (std::int64_t c = 0; c < channels; ++c) {
-      for (std::int64_t i = 0; i < voxels; ++i) {
-        result.values[static_cast<std::size_t>((n * voxels + i) * channels + c)] =
-            from[static_cast<std::size_t>((n * channels + c) * voxels + i)];
-      }
-    }
-  }
-  return result;
-}
 
 // Samples of a run: source above mapped above target. Any other archive: each array of volumes by its name.
 std::vector<Volumes> volumes_of_npz(const std::filesystem::path& file, std::int64_t count) {
@@ -120,11 +81,8 @@ void render(const Options& options) {
   const std::vector<Volumes> all = read_volumes(options);
   std::vector<VolumeRow> rows;
   for (const Volumes& volumes : all) {
-    const auto [n, d, h, w, c] = volumes.shape;
     VolumeRow row{volumes.title, {}};
-    for (std::int64_t i = 0; i < n; ++i) {
-      row.volumes.push_back({volumes.values.data() + i * d * h * w * c, d, h, w, c});
-    }
+    for (std::int64_t i = 0; i < volumes.shape[0]; ++i) row.volumes.push_back(volumes.view(i));
     rows.push_back(std::move(row));
   }
   write_png(options.output, render_rows(rows, options.columns, options.picture));

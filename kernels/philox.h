@@ -39,6 +39,7 @@ enum class Purpose : std::uint32_t {
   classifier,
   synthesis,
   test,
+  pairing,
 };
 
 /// Names one draw: the key is the seed; the counter is (block, step + *offset, the same's upper half,

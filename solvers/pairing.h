@@ -1,0 +1,76 @@
+#pragma once
+// Minibatch pairing: each sample of a source batch gets a partner in a target batch, through a transport plan
+// between the two: cost → plan → partner. What conditional models are trained on (Tong et al., TMLR 2024,
+// arXiv 2302.00482; Pooladian et al., ICML 2023, arXiv 2304.14772).
+#include "solvers/sinkhorn.h"
+
+namespace voxot {
+
+enum class PairingPlan : std::uint8_t { sinkhorn, exact };
+
+/// How a row of the plan becomes one partner.
+enum class PartnerRule : std::uint8_t {
+  sample,       // drawn from the row, normalised
+  maximum,      // the row's largest element, the first of equals
+  permutation,  // every target once: the exact assignment; of a Sinkhorn plan, that with most of its mass
+};
+
+struct PairingOptions {
+  PairingPlan plan = PairingPlan::sinkhorn;
+  PartnerRule rule = PartnerRule::sample;
+  GroundCost cost = GroundCost::half_squared_per_dimension;
+  /// ε and when to stop (uniform, hard marginals; ρ must be infinite).
+  SinkhornOptions sinkhorn;
+  /// Solve the exact problem too, for the gap of the diagnostics. O(n³).
+  bool compare_exact = true;
+  bool keep_plan = false;
+  std::uint64_t seed = 0;
+};
+
+/// A source batch and a target batch. The plan is between the features: tensors whose first axis counts the
+/// samples, fp32 or fp64; the rest is flattened. They may be the samples themselves or anything made of them.
+struct PairingBatch {
+  Tensor source;
+  Tensor target;
+  /// One label for each sample, or none at all: pairs are formed within equal labels only.
+  std::span<const std::int64_t> source_labels{};
+  std::span<const std::int64_t> target_labels{};
+};
+
+struct PairingDiagnostics {
+  double effective_partners = 0;  // exp of a row's entropy, mean over the rows: 1 where the plan is a map
+  double plan_entropy = 0;        // −Σ P·log P of the plan of mass 1, nats
+  double reused = 0;              // share of the pairs whose target had a pair before
+  std::int64_t most_reused = 0;   // pairs of the most wanted target
+  double cost = 0;                // mean over the pairs
+  double exact_cost = 0;          // of the exact plan; NaN when it was not asked for
+  /// (cost − exact cost)/exact cost; 0 where both are 0, NaN when it was not asked for. Below 0 where targets
+  /// are left out or used again to save cost.
+  [[nodiscard]] double gap() const;
+};
+
+struct Pairing {
+  std::vector<std::int64_t> partner;  // the target's index for each source
+  std::vector<double> cost;           // of each pair
+  PairingDiagnostics diagnostics;
+  /// Of the worst of the batch's problems, one for each label: Sinkhorn's marginal error, or the
+  /// certificate's of the exact plan.
+  double marginal_error = 0;
+  /// (primal − dual)/primal of all its problems together.
+  double duality_gap = 0;
+  std::int64_t iterations = 0;  // of the slowest
+  bool converged = true;
+  Tensor plan;  // n×m of mass 1 in the features' type, on the CPU, when asked for
+};
+
+/// Pairs every batch by itself; all their problems, of whatever size, are solved side by side. The partners
+/// of batch b depend on its samples, the seed and the number first_draw + b alone. Costs and Sinkhorn plans
+/// are made on the features' device; the plans then come to the host, where exact ones are made. Throws Error
+/// for empty batches, features that do not match or are not finite, labels of which one side has none, and a
+/// permutation between sets that differ in size.
+std::vector<Pairing> pair(std::span<const PairingBatch> batches, const PairingOptions& options,
+                          std::uint64_t first_draw = 0);
+Pairing pair(const Tensor& source, const Tensor& target, const PairingOptions& options,
+             std::uint64_t draw = 0);
+
+}  // namespace voxot

@@ -1,0 +1,224 @@
+#include "solvers/pairing.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/features.h"
+#include "solvers/exact_ot.h"
+
+namespace voxot {
+namespace {
+
+Tensor points(std::int64_t n, std::int64_t dimension, std::uint64_t step, DType dtype = DType::f32) {
+  return Tensor::normal({n, dimension}, {11, Purpose::test, step}, 0, 1, dtype);
+}
+
+PairingOptions options(PairingPlan plan, PartnerRule rule, double epsilon = 0.1) {
+  PairingOptions o;
+  o.plan = plan;
+  o.rule = rule;
+  o.sinkhorn.epsilon = epsilon;
+  o.sinkhorn.unit = EpsilonUnit::mean_cost;
+  o.keep_plan = true;
+  return o;
+}
+
+bool is_permutation_of_all(const std::vector<std::int64_t>& partner) {
+  std::vector<std::int64_t> sorted = partner;
+  std::sort(sorted.begin(), sorted.end());
+  for (std::size_t i = 0; i < sorted.size(); ++i) {
+    if (sorted[i] != static_cast<std::int64_t>(i)) return false;
+  }
+  return true;
+}
+
+/// Mean cost of the exact assignment, found apart from the pairing.
+double assignment_cost(const Tensor& x, const Tensor& y) {
+  const Tensor cost = pairwise_cost(x, y, GroundCost::half_squared_per_dimension);
+  const auto count = static_cast<std::size_t>(cost.count());
+  return assign(std::span<const float>(cost.as<float>(), count), x.extent(0)).cost /
+         static_cast<double>(x.extent(0));
+}
+
+TEST_CASE("pairing: the exact permutation costs what the assignment costs", "[pairing]") {
+  const Tensor x = points(37, 5, 1);
+  const Tensor y = points(37, 5, 2);
+  const Pairing p = pair(x, y, options(PairingPlan::exact, PartnerRule::permutation));
+  CHECK(is_permutation_of_all(p.partner));
+  CHECK(p.diagnostics.cost == Approx(assignment_cost(x, y)).epsilon(1e-6));
+  CHECK(p.diagnostics.exact_cost == Approx(assignment_cost(x, y)).epsilon(1e-6));
+  CHECK(std::abs(p.diagnostics.gap()) < 1e-6);
+  CHECK(p.diagnostics.effective_partners == Approx(1));
+  CHECK(p.diagnostics.plan_entropy == Approx(std::log(37.0)));
+  CHECK(p.diagnostics.reused == 0);
+  CHECK(p.diagnostics.most_reused == 1);
+  CHECK(p.converged);
+  CHECK(p.duality_gap < 1e-6);
+  const double mean = std::accumulate(p.cost.begin(), p.cost.end(), 0.0) / 37;
+  CHECK(mean == Approx(p.diagnostics.cost));
+}
+
+TEST_CASE("pairing: every rule of the exact plan gives its permutation", "[pairing]") {
+  const Tensor x = points(20, 3, 3);
+  const Tensor y = points(20, 3, 4);
+  const auto permutation = pair(x, y, options(PairingPlan::exact, PartnerRule::permutation)).partner;
+  CHECK(pair(x, y, options(PairingPlan::exact, PartnerRule::maximum)).partner == permutation);
+  CHECK(pair(x, y, options(PairingPlan::exact, PartnerRule::sample)).partner == permutation);
+}
+
+TEST_CASE("pairing: a small epsilon leads to the exact permutation, a large one to anybody", "[pairing]") {
+  const Tensor x = points(24, 4, 5);
+  const Tensor y = points(24, 4, 6);
+  const auto exact = pair(x, y, options(PairingPlan::exact, PartnerRule::permutation));
+  auto sharp_options = options(PairingPlan::sinkhorn, PartnerRule::permutation, 1e-3);
+  sharp_options.sinkhorn.max_iterations = 100000;
+  sharp_options.sinkhorn.tolerance = 1e-3;
+  const auto sharp = pair(x, y, sharp_options);
+  CHECK(sharp.partner == exact.partner);
+  CHECK(sharp.diagnostics.effective_partners < 1.2);
+  const auto blunt = pair(x, y, options(PairingPlan::sinkhorn, PartnerRule::sample, 100));
+  CHECK(blunt.diagnostics.effective_partners > 23.5);
+  CHECK(blunt.diagnostics.plan_entropy == Approx(std::log(24.0 * 24.0)).epsilon(1e-2));
+  CHECK(blunt.diagnostics.gap() > 0.2);
+  CHECK(blunt.diagnostics.reused > 0.2);
+}
+
+TEST_CASE("pairing: draws follow the plan's rows", "[pairing]") {
+  // Two targets whose plan rows are known: with symmetric costs of 0 and c the diagonal has 1/(1 + e^(-c/ε)).
+  const Tensor x = Tensor::from({2, 1}, std::array{0.0F, 1.0F});
+  auto o = options(PairingPlan::sinkhorn, PartnerRule::sample, 0.5);
+  o.sinkhorn.unit = EpsilonUnit::absolute;
+  o.compare_exact = false;
+  const double diagonal = 1 / (1 + std::exp(-0.5 / 0.5));
+  int kept = 0;
+  constexpr int kDraws = 4000;
+  std::vector<PairingBatch> batches(kDraws, PairingBatch{x, x});
+  for (const Pairing& p : pair(batches, o)) kept += (p.partner[0] == 0) + (p.partner[1] == 1);
+  const double share = kept / (2.0 * kDraws);
+  const double deviation = std::sqrt(diagonal * (1 - diagonal) / (2.0 * kDraws));
+  CHECK(std::abs(share - diagonal) < 4 * deviation);
+}
+
+TEST_CASE("pairing: a batch is paired the same alone and among others", "[pairing]") {
+  const auto o = options(PairingPlan::sinkhorn, PartnerRule::sample);
+  std::vector<PairingBatch> batches;
+  for (const std::int64_t n : {7, 16, 1, 33}) batches.push_back({points(n, 6, 20 + n), points(n, 6, 60 + n)});
+  const auto together = pair(batches, o, 100);
+  for (std::size_t b = 0; b < batches.size(); ++b) {
+    const Pairing alone = pair(batches[b].source, batches[b].target, o, 100 + b);
+    CHECK(alone.partner == together[b].partner);
+    CHECK(alone.cost == together[b].cost);
+    CHECK(alone.diagnostics.plan_entropy == together[b].diagnostics.plan_entropy);
+  }
+  // Another draw, other partners; another seed too.
+  auto other = o;
+  other.seed = 1;
+  CHECK(pair(batches[3].source, batches[3].target, o, 104).partner != together[3].partner);
+  CHECK(pair(batches[3].source, batches[3].target, other, 103).partner != together[3].partner);
+}
+
+TEST_CASE("pairing: within labels only, and the plan has the batch's marginals", "[pairing]") {
+  const std::int64_t n = 30;
+  const Tensor x = points(n, 4, 7);
+  const Tensor y = points(n, 4, 8);
+  std::vector<std::int64_t> source(n);
+  std::vector<std::int64_t> target(n);
+  for (std::int64_t i = 0; i < n; ++i) {
+    source[static_cast<std::size_t>(i)] = i % 3;
+    target[static_cast<std::size_t>(i)] = i < 4 ? 2 : i % 3 == 2 ? 0 : i % 3;  // other counts of each
+  }
+  for (const auto plan : {PairingPlan::exact, PairingPlan::sinkhorn}) {
+    for (const auto rule : {PartnerRule::sample, PartnerRule::maximum}) {
+      const PairingBatch batch{x, y, source, target};
+      const Pairing p = pair(std::span(&batch, 1), options(plan, rule)).front();
+      for (std::size_t i = 0; i < source.size(); ++i)
+        CHECK(source[i] == target[static_cast<std::size_t>(p.partner[i])]);
+      double total = 0;
+      for (std::int64_t i = 0; i < n; ++i) {
+        double row = 0;
+        for (std::int64_t j = 0; j < n; ++j) {
+          const double mass = static_cast<double>(p.plan.as<float>()[i * n + j]);
+          row += mass;
+          if (source[static_cast<std::size_t>(i)] != target[static_cast<std::size_t>(j)]) CHECK(mass == 0);
+        }
+        CHECK(row == Approx(1.0 / n).epsilon(1e-4));
+        total += row;
+      }
+      CHECK(total == Approx(1).epsilon(1e-5));
+    }
+  }
+  const PairingBatch batch{x, y, source, target};
+  CHECK_THROWS_WITH(pair(std::span(&batch, 1), options(PairingPlan::exact, PartnerRule::permutation)),
+                    Catch::Contains("a permutation pairs sets of equal size"));
+}
+
+TEST_CASE("pairing: permuted inputs give permuted partners", "[pairing]") {
+  const std::int64_t n = 21;
+  const Tensor x = points(n, 3, 9);
+  const Tensor y = points(n, 3, 10);
+  Tensor turned = y.clone();
+  for (std::int64_t j = 0; j < n; ++j)
+    std::copy_n(y.as<float>() + j * 3, 3, turned.as<float>() + (n - 1 - j) * 3);
+  for (const auto plan : {PairingPlan::exact, PairingPlan::sinkhorn}) {
+    const auto straight = pair(x, y, options(plan, PartnerRule::permutation)).partner;
+    const auto reversed = pair(x, turned, options(plan, PartnerRule::permutation)).partner;
+    for (std::size_t i = 0; i < straight.size(); ++i) CHECK(reversed[i] == n - 1 - straight[i]);
+  }
+}
+
+TEST_CASE("pairing: features of any shape, fp64, and sets that differ in size", "[pairing]") {
+  const Tensor x = points(6, 24, 11, DType::f64).reshaped({6, 2, 2, 2, 3});
+  const Tensor y = points(9, 24, 12, DType::f64).reshaped({9, 2, 2, 2, 3});
+  const Pairing p = pair(x, y, options(PairingPlan::exact, PartnerRule::sample));
+  CHECK(p.partner.size() == 6);
+  CHECK(p.plan.dtype() == DType::f64);
+  CHECK(p.diagnostics.effective_partners > 1.2);  // 6 rows share 9 columns
+  CHECK(p.duality_gap < 1e-12);
+}
+
+TEST_CASE("pairing: on a GPU the partners are the host's", "[pairing][cuda]") {
+  if (kernels::cuda_devices() == 0) {
+    WARN("skipped: no CUDA device, real or emulated");
+    return;
+  }
+  const Tensor x = points(18, 7, 15);
+  const Tensor y = points(18, 7, 16);
+  for (const auto rule : {PartnerRule::sample, PartnerRule::permutation}) {
+    const auto o = options(PairingPlan::sinkhorn, rule);
+    const Pairing there = pair(x.to(Device::cuda), y.to(Device::cuda), o);
+    const Pairing here = pair(x, y, o);
+    CHECK(there.partner == here.partner);
+    CHECK(there.diagnostics.plan_entropy == Approx(here.diagnostics.plan_entropy).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("pairing: what it refuses", "[pairing]") {
+  const auto o = options(PairingPlan::sinkhorn, PartnerRule::sample);
+  const Tensor x = points(4, 3, 13);
+  CHECK_THROWS_WITH(
+      pair(x, points(4, 2, 14), o),
+      "pair: source features 4×3 fp32 on cpu, target features 4×2 fp32 on cpu; expected the same "
+      "device, type and extents after the first");
+  CHECK_THROWS_WITH(pair(x, Tensor::empty({0, 3}), o), "pair: the target features are empty");
+  CHECK_THROWS_WITH(pair(x, points(4, 3, 14, DType::f64), o), Catch::Contains("expected the same device"));
+  Tensor bad = x.clone();
+  bad.as<float>()[5] = std::nanf("");
+  CHECK_THROWS_AS(pair(bad, x, o), Error);
+  const std::vector<std::int64_t> three{0, 0, 0};
+  const std::vector<std::int64_t> zeros{0, 0, 0, 0};
+  const std::vector<std::int64_t> other{0, 0, 0, 5};
+  const PairingBatch few{x, x, three, zeros};
+  CHECK_THROWS_WITH(pair(std::span(&few, 1), o),
+                    "pair: 3 source labels for 4 samples, 4 target labels for 4");
+  const PairingBatch lonely{x, x, zeros, other};
+  CHECK_THROWS_WITH(pair(std::span(&lonely, 1), o),
+                    "pair: label 5 has 0 source samples and 1 target samples; both need one");
+  auto relaxed = o;
+  relaxed.sinkhorn.rho_a = 1;
+  CHECK_THROWS_WITH(pair(x, x, relaxed), Catch::Contains("expected hard marginals"));
+}
+
+}  // namespace
+}  // namespace voxot
