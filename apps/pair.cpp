@@ -47,6 +47,15 @@ struct Options {
   bool json = false;
 };
 
+/// CLI11's own says the largest double in full.
+const CLI::Validator kAboveZero(
+    [](const std::string& text) -> std::string {
+      double value = 0;
+      const bool number = CLI::detail::lexical_cast(text, value);
+      return number && value > 0 ? "" : fmt::format("expected a number above 0, got {}", text);
+    },
+    "POSITIVE");
+
 constexpr std::int64_t kPicturePairs = 10;
 /// Plans of more elements than this are not written: 4 GiB.
 constexpr std::int64_t kPlanLimit = std::int64_t{1} << 30;
@@ -355,7 +364,7 @@ void add_pair(CLI::App& app) {
       ->check(CLI::IsMember({"sinkhorn", "exact"}))
       ->capture_default_str();
   command->add_option("--epsilon", o.epsilon, "sinkhorn: entropic regularisation, in units of the cost")
-      ->check(CLI::PositiveNumber)
+      ->check(kAboveZero)
       ->capture_default_str();
   command->add_flag("--relative", o.relative, "epsilon is a multiple of the mean cost");
   command->add_option("--cost", o.cost, "half_mean_square: half the squared distance per dimension")
@@ -375,7 +384,7 @@ void add_pair(CLI::App& app) {
   source_features->needs(target_features);
   target_features->needs(source_features);
   command->add_option("--tolerance", o.tolerance, "sinkhorn: L1 marginal error to reach")
-      ->check(CLI::PositiveNumber)
+      ->check(kAboveZero)
       ->capture_default_str();
   command->add_option("--max-iterations", o.max_iterations, "sinkhorn: stop each problem after these")
       ->check(CLI::PositiveNumber)

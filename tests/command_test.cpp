@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <csignal>
@@ -229,10 +230,48 @@ TEST_CASE("command: map applies a run's map and its exported weights alike", "[c
   CHECK(text_of(folder / "a.png").starts_with("\x89PNG"));
 }
 
+TEST_CASE("command: pair writes partners and its certificate, converged or not", "[command][pairing]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  for (const char* name : {"a", "b"}) {
+    REQUIRE(
+        Command(folder, {"data", "make", "digits", "--resolution", "4", "--extrude", "1", "3", "--count",
+                         "22", "--seed", name[0] == 'a' ? "1" : "2", "--output", std::string(name) + ".npz"})
+            .wait() == 0);
+  }
+  const auto pair = [](std::vector<std::string> more) {
+    more.insert(more.begin(), {"pair", "--source", "a.npz", "--target", "b.npz", "--output", "plan.npz"});
+    return more;
+  };
+  const Command exact(folder,
+                      pair({"--method", "exact", "--batch", "8", "--picture", "pairs.png", "--json"}));
+  CHECK(exact.wait() == 0);
+  CHECK(exact.out().find("\"problems\": 3.0") != std::string::npos);
+  CHECK(text_of(folder / "pairs.png").starts_with("\x89PNG"));
+  auto plan = read_npz(folder / "plan.npz");
+  CHECK(plan.at("plan").shape == std::vector<std::int64_t>{3, 8, 8});
+  std::vector<float> partners = plan.at("partner").to_floats();
+  std::sort(partners.begin(), partners.end());  // exact plans of batches of 8, 8 and 6: every target once
+  for (std::size_t i = 0; i < partners.size(); ++i) CHECK(partners[i] == static_cast<float>(i));
+  // The same seed, the same partners.
+  REQUIRE(Command(folder, pair({"--relative", "--epsilon", "0.5", "--seed", "3"})).wait() == 0);
+  const auto once = read_npz(folder / "plan.npz").at("partner").bytes;
+  REQUIRE(Command(folder, pair({"--relative", "--epsilon", "0.5", "--seed", "3"})).wait() == 0);
+  CHECK(read_npz(folder / "plan.npz").at("partner").bytes == once);
+  // Not converged: the plan is there, marked, and the status says so.
+  check_fails(folder, pair({"--epsilon", "1e-6", "--max-iterations", "2"}), 1,
+              "1 of 1 batches did not reach");
+  CHECK(read_npz(folder / "plan.npz").at("converged").to_floats() == std::vector<float>{0});
+  check_fails(folder, pair({"--epsilon", "0"}), 2, "above 0");
+  check_fails(folder, pair({"--within", "nothing"}), 1, "no array nothing");
+  check_fails(folder, {"pair", "--source", "a.txt", "--target", "b.npz", "--output", "new.npz"}, 2, "a.txt");
+  CHECK_FALSE(fs::exists(folder / "new.npz"));
+}
+
 TEST_CASE("command: help and info", "[command]") {
   const test::TempDirectory directory;
   const fs::path folder = tiny_folder(directory, "work");
-  for (const char* name : {"train", "evaluate", "map", "render", "data", "info"}) {
+  for (const char* name : {"train", "evaluate", "map", "render", "pair", "data", "info"}) {
     const Command command(folder, {name, "--help"});
     CHECK(command.wait() == 0);
     CHECK(command.out().find("Example: voxot") != std::string::npos);
