@@ -19,7 +19,7 @@ using namespace voxot::test;
 
 namespace {
 
-/// fp64: half an ulp of fp32 storage is 6e-8. fp32: four digits, as the issue asks; a mistake is orders
+/// fp64: half an ulp of fp32 storage is 6e-8. fp32: four digits; a mistake is orders
 /// larger.
 double network_limit(DType dtype) { return dtype == DType::f64 ? 1e-6 : 1e-4; }
 /// One op in fp32 sums at most a few hundred products.
