@@ -86,10 +86,17 @@ void validate_optimizer(const OptimizerConfig& c, const char* table) {
   }
 }
 
+bool has_labels(const DatasetConfig& c) { return c.dataset != "gaussian" && c.dataset != "w2bench"; }
+
 void validate_dataset(const DatasetConfig& c, const char* table) {
-  if ((c.dataset == "npy") == c.path.empty()) {
-    fail_usage("{0}.path: expected with {0}.dataset \"npy\", and only there; got \"{1}\" with \"{2}\"", table,
-               c.path, c.dataset);
+  if ((c.dataset == "npy" || c.dataset == "w2bench") == c.path.empty()) {
+    fail_usage(
+        "{0}.path: expected with {0}.dataset \"npy\" or \"w2bench\", and only there; got \"{1}\" with "
+        "\"{2}\"",
+        table, c.path, c.dataset);
+  }
+  if (!has_labels(c) && !c.classes.empty()) {
+    fail_usage("{}.classes: \"{}\" has no classes, got [{}]", table, c.dataset, fmt::join(c.classes, ", "));
   }
   if (c.extrude[0] >= c.extrude[1] || c.extrude[1] > c.resolution) {
     fail_usage("{}.extrude: expected [first, last) within {} slices, got [{}, {}]", table, c.resolution,
@@ -109,6 +116,17 @@ void validate_dataset(const DatasetConfig& c, const char* table) {
 
 // The arrays of anyone's own volumes have the shape that their files say; only the others are known here.
 void validate_pair(const DatasetConfig& source, const DatasetConfig& target) {
+  if (!has_labels(source) || !has_labels(target)) {
+    if (source.dataset != target.dataset) {
+      fail_usage("target.dataset: expected \"{}\" as the source has, got \"{}\"", source.dataset,
+                 target.dataset);
+    }
+    if (source.field != target.field || (!source.field && source.dimension != target.dimension) ||
+        (source.field && source.resolution != target.resolution)) {
+      fail_usage("target: expected field, dimension and resolution of the source");
+    }
+    return;
+  }
   if (source.dataset == "npy" || target.dataset == "npy") {
     return;
   }

@@ -39,6 +39,8 @@ struct TransportConfig {
   std::string upsampling = "nearest";               // unet3d: nearest | transposed
   bool residual = true;                             // T(x) = x + U(x)
   std::vector<std::int64_t> hidden{128, 128, 128};  // mlp: widths
+  std::string activation = "relu";                  // mlp: relu | leaky_relu (0.2) | silu | softplus | tanh
+  bool linear = false;                              // mlp: a linear map beside the layers
   std::string init = "default";                     // default (PyTorch's) | kaiming | xavier | normal
 };
 
@@ -49,6 +51,8 @@ struct PotentialConfig {
   std::int64_t nf_max = 512;                        // resnet3d: the widest level
   double res_ratio = 0.1;                           // resnet3d: scale of a block's residual branch
   std::vector<std::int64_t> hidden{128, 128, 128};  // mlp: widths
+  std::string activation = "relu";                  // mlp: as the map's
+  bool quadratic = false;                           // mlp: a quadratic form beside the layers
   std::string init = "default";
 };
 
@@ -80,6 +84,12 @@ struct LogConfig {
   std::string out;  // the run's folder; empty: chosen by `voxot train`
 };
 
+inline DatasetConfig of_role(const char* role) {
+  DatasetConfig config;
+  config.role = role;
+  return config;
+}
+
 struct RunConfig {
   SolverConfig solver;
   TransportConfig transport;
@@ -87,7 +97,7 @@ struct RunConfig {
   OptimizerConfig transport_optimizer;  // [optimizer.transport]
   OptimizerConfig potential_optimizer;  // [optimizer.potential]
   DatasetConfig source;
-  DatasetConfig target;
+  DatasetConfig target = of_role("target");
   LogConfig log;
 
   /// Equal when every key of the resolved text is.

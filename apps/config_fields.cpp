@@ -37,6 +37,8 @@ void visit(TransportConfig& c, ConfigVisitor& v) {
   v.word("upsampling", c.upsampling, {"nearest", "transposed"});
   v.flag("residual", c.residual);
   v.integers("hidden", c.hidden, kWidth, -1);
+  v.word("activation", c.activation, {"relu", "leaky_relu", "silu", "softplus", "tanh"});
+  v.flag("linear", c.linear);
   v.word("init", c.init, {"default", "kaiming", "xavier", "normal"});
 }
 
@@ -47,6 +49,8 @@ void visit(PotentialConfig& c, ConfigVisitor& v) {
   v.integer("nf_max", c.nf_max, {1, 4096});
   v.number("res_ratio", c.res_ratio, {0, 100});
   v.integers("hidden", c.hidden, kWidth, -1);
+  v.word("activation", c.activation, {"relu", "leaky_relu", "silu", "softplus", "tanh"});
+  v.flag("quadratic", c.quadratic);
   v.word("init", c.init, {"default", "kaiming", "xavier", "normal"});
 }
 
@@ -70,7 +74,7 @@ void visit(OptimizerConfig& c, const char* table, ConfigVisitor& v) {
 // DatasetConfig counts in int; files hold 64 bits.
 void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.table(table);
-  v.word("dataset", c.dataset, {"auto", "mnist3d", "mnist", "digits", "npy"});
+  v.word("dataset", c.dataset, {"auto", "mnist3d", "mnist", "digits", "npy", "gaussian", "w2bench"});
   v.text("path", c.path);
   std::vector<std::int64_t> classes(c.classes.begin(), c.classes.end());
   v.integers("classes", classes, {0, 1e6}, -1);
@@ -84,6 +88,10 @@ void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   std::vector<std::int64_t> extrude(c.extrude.begin(), c.extrude.end());
   v.integers("extrude", extrude, {0, 256}, 2);
   c.extrude = {static_cast<int>(extrude[0]), static_cast<int>(extrude[1])};
+  v.word("role", c.role, {"source", "target"});
+  v.integer("dimension", c.dimension, {1, 4096});
+  v.flag("field", c.field);
+  v.integer("seed", c.seed, {0, kLargestInteger});
 }
 
 void visit(LogConfig& c, ConfigVisitor& v) {

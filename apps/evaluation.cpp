@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "datasets/truth.h"
 #include "solvers/metrics.h"
 
 namespace voxot {
 namespace {
 
+// Volumes mapped at once; of small samples as many as make a batch of that size worth its while.
 constexpr std::int64_t kMapBatch = 32;
+constexpr std::int64_t kMapValues = 65536;
 constexpr std::int64_t kAssignmentSamples = 512;  // the assignment's time grows with the cube
 
 /// The first `count` samples of a batch whose underlying item falls into the given half: disjoint sets of
@@ -38,13 +41,25 @@ Tensor first_rows(const Tensor& t, std::int64_t count) {
   return t.window(0, Shape(extents));
 }
 
+/// Where the optimal map is known: how far the learned one is from it.
+void score_against_truth(Session& session, const KnownTruth& truth, std::uint64_t seed, Evaluation& e) {
+  const SampleShape s = session.shape();
+  const Shape shape{truth.count, s[0], s[1], s[2], s[3]};
+  const Tensor x = Tensor::from(shape, std::span<const float>(truth.source));
+  const Tensor image = Tensor::from(shape, std::span<const float>(truth.image));
+  const Tensor mapped = map_all(session.solver(), x, seed, 5);
+  e.l2_uvp = l2_uvp(mapped, image, truth.target_variance);
+  e.cosine = transport_cosine(x, mapped, image);
+}
+
 }  // namespace
 
 Tensor map_all(NeuralOt& solver, const Tensor& x, std::uint64_t seed, std::uint64_t draw) {
   Tensor mapped = Tensor::empty(x.shape());
   const std::int64_t each = x.count() / x.extent(0);
-  for (std::int64_t first = 0; first < x.extent(0); first += kMapBatch) {
-    const std::int64_t n = std::min(kMapBatch, x.extent(0) - first);
+  const std::int64_t batch = std::max(kMapBatch, std::min<std::int64_t>(1024, kMapValues / each));
+  for (std::int64_t first = 0; first < x.extent(0); first += batch) {
+    const std::int64_t n = std::min(batch, x.extent(0) - first);
     const Shape shape{n, x.extent(1), x.extent(2), x.extent(3), x.extent(4)};
     const std::uint64_t step = (draw << 32) | static_cast<std::uint64_t>(first);
     mapped.window(first * each, shape)
@@ -68,6 +83,10 @@ Evaluation evaluate_map(Session& session, const std::filesystem::path& data_dire
   e.transport_cost = paired_cost(from.volumes, mapped);
   const std::int64_t assigned = std::min(samples, kAssignmentSamples);
   e.discrete_cost = discrete_cost(first_rows(from.volumes, assigned), first_rows(real.volumes, assigned));
+  if (const auto truth = known_truth(config.source, config.target, data_directory,
+                                     {seed, Purpose::evaluation, 4}, samples)) {
+    score_against_truth(session, *truth, seed, e);
+  }
   if (!can_be_judged(config)) return e;
   Judge judge(config.target, data_directory, judge_cache, session.device(), quiet);
   e.judge_accuracy = judge.accuracy();
@@ -114,6 +133,10 @@ std::string evaluation_table(const Evaluation& e) {
   row("feature distance", number(e.feature_distance, "n/a"), "Fréchet, mapped to real targets");
   row("  between real halves", number(e.feature_distance_real, "n/a"),
       "the same between disjoint real targets");
+  if (e.l2_uvp) {
+    row("L2-UVP", fmt::format("{:.4f} %", *e.l2_uvp), "‖T(x) − T*(x)‖² in percent of the target's variance");
+    row("cosine", number(e.cosine, "n/a"), "between T(x) − x and T*(x) − x");
+  }
   return text;
 }
 
@@ -133,8 +156,8 @@ std::string evaluation_json(const Evaluation& e) {
   json["discrete_cost"] = e.discrete_cost;
   json["feature_distance"] = value(e.feature_distance);
   json["feature_distance_real"] = value(e.feature_distance_real);
-  json["l2_uvp"] = nullptr;
-  json["cosine"] = nullptr;
+  json["l2_uvp"] = value(e.l2_uvp);
+  json["cosine"] = value(e.cosine);
   json["samples"] = e.samples;
   json["judge_accuracy"] = value(e.judge_accuracy);
   json["step"] = e.step;

@@ -17,6 +17,8 @@ struct Evaluation {
   double discrete_cost = 0;   // of the exact assignment between the same sources and real targets
   std::optional<double> feature_distance;       // Fréchet, mapped to real targets
   std::optional<double> feature_distance_real;  // Fréchet, between two disjoint halves of real targets
+  std::optional<double> l2_uvp;                 // percent, where the optimal map is known
+  std::optional<double> cosine;
 };
 
 /// Scores the session's map on the test split. Maps `samples` volumes; distances use half of them each.

@@ -31,7 +31,9 @@ std::string fingerprint(const DatasetConfig& c) {
 }  // namespace
 
 bool can_be_judged(const RunConfig& config) {
-  return config.target.dataset != "npy" && !config.target.classes.empty() && config.target.resolution >= 8;
+  const std::string& data = config.target.dataset;
+  return data != "npy" && data != "gaussian" && data != "w2bench" && !config.target.classes.empty() &&
+         config.target.resolution >= 8;
 }
 
 Judge::Judge(const DatasetConfig& target, const std::filesystem::path& data_directory,

@@ -36,6 +36,11 @@ constexpr Named<Initialisation> kInitialisations[] = {{"default", Initialisation
                                                       {"kaiming", Initialisation::kaiming},
                                                       {"xavier", Initialisation::xavier},
                                                       {"normal", Initialisation::normal}};
+constexpr Named<Activation> kActivations[] = {{"relu", {ActivationKind::relu, 0}},
+                                              {"leaky_relu", {ActivationKind::leaky_relu, 0.2F}},
+                                              {"silu", {ActivationKind::silu, 0}},
+                                              {"softplus", {ActivationKind::softplus, 0}},
+                                              {"tanh", {ActivationKind::tanh, 0}}};
 constexpr Named<OptimizerKind> kOptimizers[] = {{"sgd", OptimizerKind::sgd},
                                                 {"adam", OptimizerKind::adam},
                                                 {"adamw", OptimizerKind::adamw},
@@ -121,6 +126,8 @@ std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShap
     o.hidden = c.hidden;
     o.noise_channels = config.solver.noise_channels;
     o.residual = c.residual;
+    o.activation = find(kActivations, c.activation);
+    o.linear = c.linear;
     map = std::make_unique<MlpMap>(o);
   } else {
     UNet3DOptions o;
@@ -137,8 +144,9 @@ std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShap
   map->initialise(initialiser);
   if (c.residual) {
     // x + U(x) starts as the identity: the first steps need not undo a random U.
+    const std::string last = c.model == "mlp" ? fmt::format("mlp.layers.{}.", c.hidden.size()) : "outc.";
     for (const NamedTensor& entry : map->named_tensors()) {
-      if (entry.name.starts_with("outc.")) entry.tensor->fill(0);
+      if (entry.name.starts_with(last)) entry.tensor->fill(0);
     }
   }
   return map;
@@ -151,6 +159,8 @@ std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleS
     MlpOptions o;
     o.volume = shape;
     o.hidden = c.hidden;
+    o.activation = find(kActivations, c.activation);
+    o.quadratic = c.quadratic;
     f = std::make_unique<MlpPotential>(o);
   } else {
     ResNet3DOptions o;

@@ -18,6 +18,7 @@
 #include "engine/progress.h"
 #include "engine/run_log.h"
 #include "kernels/features.h"
+#include "solvers/metrics.h"
 
 namespace voxot {
 namespace {
@@ -50,6 +51,7 @@ struct Options {
 };
 
 constexpr std::int64_t kPictureColumns = 8;
+constexpr std::int64_t kMostCompared = 256;  // values of a sample up to which covariances are compared
 
 /// N×D×H×W×C here to N×C×D×H×W in a file.
 HostArray to_file(const Tensor& t) {
@@ -152,6 +154,10 @@ class Training {
     const auto target = open_dataset(c.target, Split::validation, data_);
     validation_ = draw_batch(*source, {seed, Purpose::evaluation, 11},
                              std::max<std::int64_t>(1, c.log.validate_samples));
+    if (!can_be_judged(c)) {
+      validation_target_ = draw_batch(*target, {seed, Purpose::evaluation, 16},
+                                      std::max<std::int64_t>(2, c.log.validate_samples));
+    }
     shown_ = draw_batch(*source, {seed, Purpose::evaluation, 12}, kPictureColumns);
     shown_target_ = draw_batch(*target, {seed, Purpose::evaluation, 13}, kPictureColumns);
     if (c.log.validate_every > 0 && can_be_judged(c)) {
@@ -163,9 +169,9 @@ class Training {
   /// Scores the map on validation volumes and keeps the best: accuracy times colour kept.
   void validate(std::int64_t step, EventWriter& events, Progress& progress) {
     const RunConfig& c = session_.config();
-    if (judge_ == nullptr) return;
     const Tensor mapped =
         map_all(session_.solver(), validation_.volumes, static_cast<std::uint64_t>(c.solver.seed), 14);
+    if (judge_ == nullptr) return compare(step, mapped, events, progress);
     const MapScores scores = score_map(*judge_, c.source, c.target.classes, validation_, mapped);
     const bool coloured = !scores.colour.names.empty();
     std::vector<Metric> metrics{{"target_accuracy", scores.target_accuracy},
@@ -182,6 +188,22 @@ class Training {
     if (score <= best_) return;
     best_ = score;
     session_.save(folder_.best_checkpoint(), {{"best_score", fmt::format("{}", best_)}});
+  }
+
+  /// Where nothing can be judged, what needs no truth: the cost, and how far the mapped mean and covariance
+  /// are from the target's. They choose nothing: such a run is scored at its last step.
+  void compare(std::int64_t step, const Tensor& mapped, EventWriter& events, Progress& progress) {
+    std::vector<Metric> metrics{{"transport_cost", paired_cost(validation_.volumes, mapped)}};
+    if (mapped.count() / mapped.extent(0) <= kMostCompared) {
+      metrics.push_back({"target_distance", frechet_distance(mapped, validation_target_.volumes)});
+    }
+    log_->record(step, "validate", metrics);
+    std::string line = fmt::format("step {:>6}  validation:", step);
+    for (const Metric& m : metrics) {
+      events.scalar("validate/" + m.name, m.value, step);
+      line += fmt::format(" {} {:.5f}", m.name, m.value);
+    }
+    if (!quiet_) progress.message(line);
   }
 
   void write_samples(std::int64_t step, EventWriter& events) {
@@ -215,7 +237,7 @@ class Training {
   bool quiet_;
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<Judge> judge_;
-  LabelledBatch validation_, shown_, shown_target_;
+  LabelledBatch validation_, validation_target_, shown_, shown_target_;
   double best_ = -1e308;
 };
 

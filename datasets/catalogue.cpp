@@ -39,6 +39,12 @@ std::vector<CatalogueEntry> list_datasets(const std::filesystem::path& data_dire
       {"mnist", "MNIST digits as coloured images (volumes of depth 1)", !mnist.empty(), mnist, mnist_items},
       {"digits", "procedural handwritten digits as coloured volumes; needs no files", true, {}, {-1, -1, -1}},
       {"npy", "your own volumes, N×C×D×H×W in a .npy or .npz file (key: path)", true, {}, {}},
+      {"gaussian",
+       "Gaussian vectors or fields with a known optimal map; needs no files",
+       true,
+       {},
+       {-1, -1, -1}},
+      {"w2bench", "benchmark pairs with a known optimal map from a .npz file (key: path)", true, {}, {}},
   };
 }
 

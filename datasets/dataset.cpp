@@ -4,8 +4,10 @@
 
 #include "datasets/array_dataset.h"
 #include "datasets/digits.h"
+#include "datasets/gaussian.h"
 #include "datasets/mnist.h"
 #include "datasets/voxel_dataset.h"
+#include "datasets/w2bench.h"
 #include "kernels/check.h"
 
 namespace voxot {
@@ -18,8 +20,10 @@ std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
   if (asked == "npy") {
     return open_array_dataset(config, split, data_directory);
   }
+  if (asked == "gaussian") return open_gaussian(config, split);
+  if (asked == "w2bench") return open_w2bench(config, split, data_directory);
   if (asked != "auto" && asked != "mnist3d" && asked != "mnist" && asked != "digits") {
-    fail_usage("dataset: expected auto, mnist3d, mnist, digits or npy, got \"{}\"", asked);
+    fail_usage("dataset: expected auto, mnist3d, mnist, digits, npy, gaussian or w2bench, got \"{}\"", asked);
   }
   for (const int digit : config.classes) {
     if (digit < 0 || digit > 9) {

@@ -2,6 +2,7 @@
 
 #include "engine/ops/activation.h"
 #include "engine/ops/elementwise.h"
+#include "engine/ops/reduction.h"
 #include "engine/ops/resample.h"
 
 namespace voxot {
@@ -46,6 +47,10 @@ MlpMap::MlpMap(const MlpOptions& o)
     : options_(o),
       mlp_(voxels(o) * (o.volume[3] + o.noise_channels), o.hidden, voxels(o) * o.volume[3], o.activation) {
   add(mlp_, "mlp");
+  if (o.linear) {
+    matrix_ = std::make_unique<Matrix>(voxels(o) * o.volume[3]);
+    add(*matrix_, "linear");
+  }
 }
 
 Tensor MlpMap::forward(Tape& tape, const Tensor& x, const Tensor& noise) {
@@ -55,14 +60,28 @@ Tensor MlpMap::forward(Tape& tape, const Tensor& x, const Tensor& noise) {
                 options_.noise_channels);
     in = ops::concat_channels(tape, in, flatten(tape, noise));
   }
-  const Tensor y = ops::reshape(tape, mlp_(tape, in), x.shape());
+  Tensor out = mlp_(tape, in);
+  if (matrix_ != nullptr) out = ops::add(tape, out, (*matrix_)(tape, flatten(tape, x)));
+  const Tensor y = ops::reshape(tape, out, x.shape());
   return options_.residual ? ops::add(tape, x, y) : y;
 }
 
 MlpPotential::MlpPotential(const MlpOptions& o) : mlp_(voxels(o) * o.volume[3], o.hidden, 1, o.activation) {
   add(mlp_, "mlp");
+  if (!o.quadratic) return;
+  const std::int64_t size = voxels(o) * o.volume[3];
+  scale_ = 2 / static_cast<double>(size);
+  matrix_ = std::make_unique<Matrix>(size);
+  add(*matrix_, "quadratic");
 }
 
-Tensor MlpPotential::forward(Tape& tape, const Tensor& y) { return mlp_(tape, flatten(tape, y)); }
+Tensor MlpPotential::forward(Tape& tape, const Tensor& y) {
+  const Tensor flat = flatten(tape, y);
+  const Tensor network = mlp_(tape, flat);
+  if (matrix_ == nullptr) return network;
+  const Tensor products = ops::mul(tape, flat, (*matrix_)(tape, flat));
+  const Tensor form = ops::reshape(tape, ops::reduce(tape, products, Reduction::sum, 1), {flat.extent(0), 1});
+  return ops::linear_combination(tape, scale_, network, scale_ / 2, form);
+}
 
 }  // namespace voxot

@@ -12,6 +12,8 @@ struct MlpOptions {
   Activation activation{ActivationKind::relu, 0};
   std::int64_t noise_channels = 0;
   bool residual = false;
+  bool linear = false;     // map: W·x beside the layers, from zero
+  bool quadratic = false;  // potential: see MlpPotential
 };
 
 /// Layers `layers.0` … `layers.k`, the activation between them.
@@ -26,6 +28,19 @@ class Mlp : public Module {
   std::vector<std::unique_ptr<Linear>> layers_;
 };
 
+/// x N×D → x·Wᵀ, W from zero.
+class Matrix : public Module {
+ public:
+  explicit Matrix(std::int64_t size) { add(weight_, "weight", {size, size}); }
+  Tensor operator()(Tape& tape, const Tensor& x) const { return ops::linear(tape, x, weight_, {}); }
+
+ protected:
+  void reset(Initialiser&) override { weight_.fill(0); }
+
+ private:
+  Tensor weight_;
+};
+
 class MlpMap : public TransportMap {
  public:
   explicit MlpMap(const MlpOptions& options);
@@ -36,8 +51,11 @@ class MlpMap : public TransportMap {
  private:
   MlpOptions options_;
   Mlp mlp_;
+  std::unique_ptr<Matrix> matrix_;  // of `linear`
 };
 
+/// f(y) = MLP(y); with `quadratic` f(y) = (2/D)·(MLP(y) + ½·yᵀAy), A from zero: between Gaussians the optimum
+/// is quadratic, and at the optimum of a cost that is a mean over D values ∇f is (2/D)·(T(x) − x).
 class MlpPotential : public Potential {
  public:
   explicit MlpPotential(const MlpOptions& options);
@@ -45,6 +63,8 @@ class MlpPotential : public Potential {
 
  private:
   Mlp mlp_;
+  double scale_ = 1;
+  std::unique_ptr<Matrix> matrix_;  // A
 };
 
 }  // namespace voxot

@@ -72,6 +72,16 @@ double l2_uvp(const Tensor& mapped, const Tensor& truth, double variance) {
   return 100 * (rows(mapped) - rows(truth)).squaredNorm() / static_cast<double>(mapped.extent(0)) / variance;
 }
 
+double transport_cosine(const Tensor& x, const Tensor& mapped, const Tensor& truth) {
+  check_alike("transport_cosine", x, mapped);
+  check_alike("transport_cosine", x, truth);
+  const Matrix from = rows(x);
+  const Matrix learned = rows(mapped) - from;
+  const Matrix known = rows(truth) - from;
+  const double norms = learned.norm() * known.norm();
+  return norms > 0 ? learned.cwiseProduct(known).sum() / norms : 0;
+}
+
 double share(std::span<const char> hits) {
   if (hits.empty()) return 0;
   return std::accumulate(hits.begin(), hits.end(), 0.0) / static_cast<double>(hits.size());

@@ -21,6 +21,9 @@ double frechet_distance(const Tensor& a, const Tensor& b);
 /// 100·E‖T − T*‖²/Var(Q) in percent: mapped and truth N×D, `variance` the total variance of the target.
 double l2_uvp(const Tensor& mapped, const Tensor& truth, double variance);
 
+/// ⟨T(x) − x, T*(x) − x⟩ over the batch, divided by the norms of both (arXiv 2106.01954): N×D each.
+double transport_cosine(const Tensor& x, const Tensor& mapped, const Tensor& truth);
+
 /// Share of true values.
 double share(std::span<const char> hits);
 

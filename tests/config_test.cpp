@@ -134,6 +134,9 @@ TEST_CASE("config: wrong types and values say what was expected and what came", 
       {"[solver]\nseed = -1\n", "solver.seed: expected an integer"},
       {"[solver]\nform = \"week\"\n", "solver.form: expected \"strong\" or \"weak\", got \"week\""},
       {"[solver]\nform = 3\n", "got 3"},
+      {"[transport]\nactivation = \"celu\"\n", "transport.activation: expected \"relu\""},
+      {"[source]\nrole = \"both\"\n", "source.role: expected \"source\" or \"target\""},
+      {"[source]\ndimension = 0\n", "source.dimension: expected an integer of at least 1"},
       {"[solver]\nema = 1.0\n", "solver.ema: expected a number of at least 0 and less than 1, got 1.0"},
       {"[solver]\ngamma = nan\n", "solver.gamma: expected a number"},
       {"[solver]\ngamma = inf\n", "got inf"},
@@ -176,11 +179,17 @@ TEST_CASE("config: settings that contradict each other are refused", "[config]")
        "optimizer.transport.milestones: expected with schedule"},
       {"[optimizer.transport]\nschedule = \"steps\"\nmilestones = [5, 5]\n",
        "expected rising steps, got [5, 5]"},
-      {"[source]\ndataset = \"npy\"\n", "source.path: expected with source.dataset \"npy\""},
+      {"[source]\ndataset = \"npy\"\n", "source.path: expected with source.dataset \"npy\" or \"w2bench\""},
       {"[source]\npath = \"x.npy\"\n", "got \"x.npy\" with \"auto\""},
       {"[source]\ndataset = \"mnist\"\n", "target.dataset: expected images as the source has"},
       {"[source]\nresolution = 32\n", "target.resolution: expected that of the source, 32, got 16"},
       {"[source]\ncolour = \"none\"\n", "target.colour: expected as many channels"},
+      {"[source]\ndataset = \"gaussian\"\n", "target.dataset: expected \"gaussian\" as the source has"},
+      {"[source]\ndataset = \"w2bench\"\n",
+       "source.path: expected with source.dataset \"npy\" or \"w2bench\""},
+      {"[source]\ndataset = \"gaussian\"\nclasses = [3]\n", "source.classes: \"gaussian\" has no classes"},
+      {"[source]\ndataset = \"gaussian\"\ndimension = 3\n[target]\ndataset = \"gaussian\"\n",
+       "target: expected field, dimension and resolution of the source"},
   };
   for (const Case& c : cases) {
     INFO(c.text);
@@ -263,6 +272,15 @@ TEST_CASE("config: every file of configs/ reads", "[config]") {
     CHECK(parse_config(to_toml(config), name) == config);
     CHECK(config.source.classes == std::vector<int>{3});
     CHECK(config.target.classes == std::vector<int>{5});
+  }
+  for (const char* name : {"gaussian_d2.toml", "gaussian_d16.toml", "gaussian_d64.toml",
+                           "gaussian_field.toml", "w2bench_d2.toml", "w2bench_d4.toml", "w2bench_d8.toml"}) {
+    INFO(name);
+    const RunConfig config = load_config(folder / "truth" / name);
+    CHECK(parse_config(to_toml(config), name) == config);
+    CHECK(config.source.role == "source");
+    CHECK(config.target.role == "target");
+    CHECK(config.source.path == config.target.path);
   }
   CHECK(load_config(folder / "demo.toml").transport.residual);
   CHECK(load_config(folder / "published_strong.toml").transport.base == 32);

@@ -3,17 +3,39 @@
 #include <vector>
 
 #include "kernels/cpu/scalar.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace voxot::kernels {
 namespace {
 
 using namespace cpu;
 
+/// SiLU whose loops become vectors: calls of the C library's exp took half of a perceptron's step.
+template <class F>
+struct SiluLanes {
+  F value(F x) const { return x / (F{1} + exp_lanes(-x)); }
+  F derivative(F x) const {
+    const F g = F{1} / (F{1} + exp_lanes(-x));
+    return g * (F{1} + x * (F{1} - g));
+  }
+};
+
+/// The shared functor, or a form of it for vectors.
+template <class Functor>
+auto lanes_of(Functor functor) {
+  if constexpr (Functor::kKind == ActivationKind::silu) {
+    return SiluLanes<decltype(functor.slope)>{};
+  } else {
+    return functor;
+  }
+}
+
 void forward(const Stream&, DType dtype, Activation activation, std::int64_t count, const void* x, void* y) {
   with_type(dtype, [&]<class T>() {
     const T* in = static_cast<const T*>(x);
     T* out = static_cast<T*>(y);
-    with_activation<Compute<T>>(activation, [&](auto act) {
+    with_activation<Compute<T>>(activation, [&](auto functor) {
+      const auto act = lanes_of(functor);
       each(count, [=](std::int64_t i) { store(out[i], act.value(load(in[i]))); });
     });
   });
@@ -25,7 +47,8 @@ void backward(const Stream&, DType dtype, Activation activation, std::int64_t co
     const T* s = static_cast<const T*>(saved);
     const T* gy = static_cast<const T*>(grad_y);
     T* gx = static_cast<T*>(grad_x);
-    with_activation<Compute<T>>(activation, [&](auto act) {
+    with_activation<Compute<T>>(activation, [&](auto functor) {
+      const auto act = lanes_of(functor);
       with_write(write, [&]<Write W>() {
         each(count, [=](std::int64_t i) { put<W>(gx[i], load(gy[i]) * act.derivative(load(s[i]))); });
       });

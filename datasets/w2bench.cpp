@@ -1,0 +1,152 @@
+#include "datasets/w2bench.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "engine/host_array.h"
+#include "engine/npy.h"
+#include "kernels/check.h"
+
+namespace voxot {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_float(FileType type) {
+  return type == FileType::f16 || type == FileType::f32 || type == FileType::f64;
+}
+
+struct Rows {
+  std::int64_t count = 0;
+  std::int64_t dimension = 0;
+  std::vector<float> values;
+};
+
+class File {
+ public:
+  File(const DatasetConfig& config, const fs::path& data_directory) {
+    fs::path path = config.path;
+    std::error_code ignored;
+    if (!fs::exists(path, ignored) && path.is_relative() && !data_directory.empty()) {
+      path = data_directory / path;
+    }
+    VOXOT_CHECK(fs::is_regular_file(path, ignored), "w2bench: expected a file {} or {}, found none",
+                config.path, (data_directory / config.path).string());
+    name_ = path.string();
+    arrays_ = read_npz(path);
+    dimension_ = rows("source").dimension;
+    for (const char* other : {"target", "test_source", "test_target"}) {
+      const Rows r = rows(other);
+      VOXOT_CHECK(r.dimension == dimension_, "{}: {} has {} columns, source has {}", name_, other,
+                  r.dimension, dimension_);
+    }
+    VOXOT_CHECK(rows("test_source").count == rows("test_target").count,
+                "{}: test_source has {} rows, test_target has {}; expected pairs", name_,
+                rows("test_source").count, rows("test_target").count);
+    (void)target_variance();
+  }
+
+  [[nodiscard]] Rows rows(const std::string& key) const {
+    const HostArray& array = find(key);
+    VOXOT_CHECK(is_float(array.type) && array.shape.size() == 2 && array.shape[0] > 0 && array.shape[1] > 0,
+                "{}: {}: expected a matrix of floats, got {}", name_, key, array.describe());
+    return {array.shape[0], array.shape[1], finite(array, key)};
+  }
+
+  [[nodiscard]] double target_variance() const {
+    const HostArray& array = find("target_var");
+    VOXOT_CHECK(is_float(array.type) && array.count() == 1, "{}: target_var: expected one float, got {}",
+                name_, array.describe());
+    const auto value = static_cast<double>(finite(array, "target_var")[0]);
+    VOXOT_CHECK(value > 0, "{}: target_var is {}, expected a positive number", name_, value);
+    return value;
+  }
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+
+ private:
+  [[nodiscard]] const HostArray& find(const std::string& key) const {
+    const auto found = arrays_.find(key);
+    VOXOT_CHECK(found != arrays_.end(),
+                "{}: no array named {}; expected source, target, test_source, test_target and target_var",
+                name_, key);
+    return found->second;
+  }
+  [[nodiscard]] std::vector<float> finite(const HostArray& array, const std::string& key) const {
+    std::vector<float> values = array.to_floats();
+    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    VOXOT_CHECK(bad == values.end(), "{}: {}: value {} is not finite", name_, key, bad - values.begin());
+    return values;
+  }
+
+  std::string name_;
+  std::map<std::string, HostArray> arrays_;
+  std::int64_t dimension_ = 0;
+};
+
+class W2Bench final : public Dataset {
+ public:
+  W2Bench(const DatasetConfig& config, Split split, const fs::path& data_directory) {
+    const File file(config, data_directory);
+    Rows all = file.rows(split == Split::test ? "test_" + config.role : config.role);
+    dimension_ = all.dimension;
+    if (split == Split::test) {
+      values_ = std::move(all.values);
+      for (std::int64_t i = 0; i < all.count; ++i) rows_.push_back(i);
+      return;
+    }
+    for (std::int64_t i = 0; i < all.count; ++i) {
+      if (w2bench_split_of(i) != split) continue;
+      rows_.push_back(i);
+      const float* from = all.values.data() + i * dimension_;
+      values_.insert(values_.end(), from, from + dimension_);
+    }
+    VOXOT_CHECK(!rows_.empty(), "{}: none of {} rows of {} falls into this split", file.name(), all.count,
+                config.role);
+  }
+
+  [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override { return {1, 1, 1, dimension_}; }
+  [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(rows_.size()); }
+
+  void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override {
+    VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);
+    if (labels != nullptr) labels->assign(static_cast<std::size_t>(n), SampleLabel{});
+    for (std::int64_t i = 0; i < n; ++i) {
+      Random random(state.seed, state.purpose, (state.step << 20) + static_cast<std::uint64_t>(i));
+      const auto slot = static_cast<std::int64_t>(random.below(rows_.size()));
+      std::copy_n(values_.data() + slot * dimension_, dimension_, out + i * dimension_);
+      if (labels != nullptr)
+        (*labels)[static_cast<std::size_t>(i)].item = rows_[static_cast<std::size_t>(slot)];
+    }
+  }
+
+ private:
+  std::int64_t dimension_ = 0;
+  std::vector<float> values_;
+  std::vector<std::int64_t> rows_;  // of the file
+};
+
+}  // namespace
+
+Split w2bench_split_of(std::int64_t row) {
+  const PhiloxCounter hash =
+      philox({static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(row >> 32), 0, 0}, {0x7732, 0});
+  return hash[0] % 16 == 0 ? Split::validation : Split::train;
+}
+
+std::unique_ptr<Dataset> open_w2bench(const DatasetConfig& config, Split split,
+                                      const fs::path& data_directory) {
+  return std::make_unique<W2Bench>(config, split, data_directory);
+}
+
+W2BenchTruth w2bench_truth(const DatasetConfig& config, const fs::path& data_directory) {
+  const File file(config, data_directory);
+  Rows source = file.rows("test_source");
+  return {source.count, source.dimension, std::move(source.values), file.rows("test_target").values,
+          file.target_variance()};
+}
+
+}  // namespace voxot
