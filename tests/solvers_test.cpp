@@ -5,6 +5,7 @@
 #include "solvers/costs.h"
 #include "solvers/metrics.h"
 #include "solvers/neural_ot.h"
+#include "tests/one_thread.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -230,6 +231,7 @@ TEST_CASE("neural_ot: γ rises linearly to its final value", "[solvers][neural_o
 }
 
 TEST_CASE("neural_ot: strong form learns the map between two Gaussians", "[solvers][neural_ot][slow]") {
+  const test::OneThread one;
   // Optimal between Gaussians with diagonal covariances: T*(x) = m + diag(σ)·x. Var(Q) = 1.5² + 0.5² = 2.5.
   NeuralOtOptions options;
   options.inner_steps = 5;

@@ -4,6 +4,7 @@
 #include "models/mlp.h"
 #include "solvers/metrics.h"
 #include "solvers/neural_ot.h"
+#include "tests/one_thread.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -112,6 +113,7 @@ TEST_CASE("metrics: the cosine of two maps' displacements", "[solvers][metrics]"
 }
 
 TEST_CASE("neural_ot: in one dimension the map sorts", "[solvers][truth][slow]") {
+  const OneThread one;
   // 200 points, and 200 of a skewed law: the optimal map takes the k-th smallest to the k-th smallest.
   constexpr std::int64_t kPoints = 200;
   std::vector<float> x(kPoints);
@@ -138,6 +140,7 @@ TEST_CASE("neural_ot: in one dimension the map sorts", "[solvers][truth][slow]")
 }
 
 TEST_CASE("neural_ot: on finite sets the cost is that of the exact assignment", "[solvers][truth][slow]") {
+  const OneThread one;
   // A cloud to two clouds: the map tears it apart, and its cost is neither that of the identity nor more than
   // the least.
   constexpr std::int64_t kPoints = 256;
@@ -163,6 +166,7 @@ TEST_CASE("neural_ot: on finite sets the cost is that of the exact assignment", 
 // Var M − 2·cov(M, x)/γ ≥ (sd M − s₁/γ)² − s₁²/γ²; and E V = s₂² − a²·s₁² by the law of total variance. So
 // the plan is the strong one up to γ = s₁/s₂, and from there diversity grows.
 TEST_CASE("neural_ot: γ-weak transport between Gaussians", "[solvers][truth][slow]") {
+  const OneThread one;
   struct Case {
     std::vector<double> deviation;  // of the target; the source is N(0, 1)
     double gamma;
