@@ -22,7 +22,6 @@ struct Cublas {
                          const void*, void*, cudaDataType, int, long long, int, cublasComputeType_t,
                          cublasGemmAlgo_t) = nullptr;
   decltype(&cublasGetProperty) property = nullptr;
-  cublasHandle_t handle = nullptr;
 };
 
 void check(cublasStatus_t status, const char* what) {
@@ -48,10 +47,19 @@ const Cublas* cublas() {
           take(c->property, "cublasGetProperty"))) {
       return nullptr;
     }
-    check(c->create(&c->handle), "create");
     return c;
   }();
   return found.get();
+}
+
+/// Made at the first product: what the library is can be said without a GPU.
+cublasHandle_t handle_of(const Cublas& library) {
+  static const cublasHandle_t made = [&] {
+    cublasHandle_t handle = nullptr;
+    check(library.create(&handle), "create");
+    return handle;
+  }();
+  return made;
 }
 
 /// Memory of its own, so that a product can be recorded in a graph.
@@ -86,10 +94,11 @@ bool cublas_gemm(const Stream& stream, DType dtype, const GemmParams& p, const v
   const auto rows = static_cast<int>(p.rows);
   const auto columns = static_cast<int>(p.columns);
   const auto inner = static_cast<int>(p.inner);
-  check(library->set_stream(library->handle, static_cast<cudaStream_t>(stream.handle)), "set stream");
-  check(library->set_workspace(library->handle, workspace(), kWorkspace), "set workspace");
+  const cublasHandle_t handle = handle_of(*library);
+  check(library->set_stream(handle, static_cast<cudaStream_t>(stream.handle)), "set stream");
+  check(library->set_workspace(handle, workspace(), kWorkspace), "set workspace");
   // Its matrices lie by columns: what it takes for Cᵀ = op(B)ᵀ·op(A)ᵀ is ours by rows.
-  check(library->gemm(library->handle, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
+  check(library->gemm(handle, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
                       p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, columns, rows, inner, alpha, b, type,
                       p.transpose_b ? inner : columns, static_cast<long long>(p.inner * p.columns), a, type,
                       p.transpose_a ? rows : inner, static_cast<long long>(p.rows * p.inner), beta, c, type,
