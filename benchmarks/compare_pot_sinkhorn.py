@@ -211,7 +211,7 @@ def report(case: str, records: dict) -> dict:
     theirs = [s for n, s in good.items() if n.startswith("POT")]
     ratios = {n: min(theirs) / s for n, s in good.items() if n.startswith("voxot")} if theirs else {}
     for name, ratio in ratios.items():
-        print(f"  {name:44} {ratio:10.2f} times POT's fastest (asked: {GOAL[case]})")
+        print(f"  {name:44} {ratio:10.2f} times POT's fastest (goal: {GOAL[case]})")
     return ratios
 
 
