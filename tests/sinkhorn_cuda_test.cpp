@@ -100,8 +100,9 @@ void check(const Case& c) {
       CHECK(s.converged == t.converged);
       CHECK(s.marginal_error <= c.params.tolerance);
       CHECK(s.epsilon == Approx(t.epsilon).epsilon(1e-12));
-      // Both stop within the tolerance of the optimum, and no dual is above a primal.
-      const double room = 4 * c.params.tolerance * c.cost_scale * 10 + 1e-12 * c.cost_scale;
+      // Values differ by at most the marginal errors of both times the potentials, which costs of up to some
+      // 20 bound; and no dual is above a primal.
+      const double room = 2 * c.params.tolerance * 20 * c.cost_scale;
       CHECK(std::abs(s.dual - t.dual) <= room);
       CHECK(std::abs(s.primal - t.primal) <= room);
       CHECK(s.dual <= s.primal);
@@ -120,7 +121,8 @@ void check(const Case& c) {
         row_error += std::abs(row - problems.a[static_cast<std::size_t>(shape.source + i)]);
         CHECK(std::isfinite(here.f[static_cast<std::size_t>(shape.source + i)]));
       }
-      CHECK(apart < 200 * c.params.tolerance + 1e-6);
+      // Marginal errors of both, ten times over: what converges slowest is the plan's, not the marginals'.
+      CHECK(apart < 20 * c.params.tolerance);
       if (c.params.hard()) CHECK(row_error <= c.params.tolerance + (dtype == DType::f32 ? 1e-6 : 1e-12));
     }
   }
