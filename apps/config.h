@@ -28,6 +28,7 @@ struct SolverConfig {
   double ema = 0.99;                 // decay of the map's averaged weights; 0: none
   std::int64_t seed = 0;
   std::string precision = "auto";  // auto | fp32 | tf32 (cuda) | bf16
+  double gradient_penalty = 0;     // λ of ½·λ·D·E‖∇f‖² at mapped and real samples; 0: none
   bool freeze_batchnorm = true;    // the map's BatchNorm in evaluation mode in the potential step
 };
 

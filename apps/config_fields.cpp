@@ -26,6 +26,7 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.number("ema", c.ema, kDecay);
   v.integer("seed", c.seed, {0, kLargestInteger});
   v.word("precision", c.precision, {"auto", "fp32", "tf32", "bf16"});
+  v.number("gradient_penalty", c.gradient_penalty, {0, 1e6});
   v.flag("freeze_batchnorm", c.freeze_batchnorm);
 }
 

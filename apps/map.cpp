@@ -55,6 +55,7 @@ LoadedMap load_state_dict_file(const Options& options, Device device) {
   o.base = first->second.shape[0];
   o.channels = last->second.shape[0];
   o.noise_channels = first->second.shape[1] - o.channels;
+  o.flat = first->second.shape[2] == 1;
   const bool norm = file.tensors.contains("inc.double_conv.1.weight");
   const bool batch = file.tensors.contains("inc.double_conv.1.running_mean");
   o.norm = batch ? NormKind::batch : norm ? NormKind::group : NormKind::none;

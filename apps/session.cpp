@@ -82,6 +82,7 @@ NeuralOtOptions solver_options(const SolverConfig& c) {
   o.gamma_steps = weak ? c.gamma_steps : 0;
   o.freeze_batchnorm = c.freeze_batchnorm;
   o.ema = c.ema;
+  o.gradient_penalty = c.gradient_penalty;
   o.seed = static_cast<std::uint64_t>(c.seed);
   return o;
 }
@@ -137,6 +138,7 @@ std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShap
     o.norm = find(kNorms, c.normalisation);
     o.upsampling = find(kUpsamplings, c.upsampling);
     o.residual = c.residual;
+    o.flat = shape[0] == 1;
     o.compute = compute_dtype(config.solver.precision);
     map = std::make_unique<UNet3D>(o);
   }

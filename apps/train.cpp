@@ -114,17 +114,17 @@ class Training {
         losses = session_.solver().losses();
         known = true;
       }
-      const Metric train[] = {{"transport_loss", losses.transport},
-                              {"cost", losses.cost},
-                              {"potential_loss", losses.potential},
-                              {"gamma", session_.solver().gamma()}};
-      const std::span<const Metric> metrics(train, session_.config().solver.form == "weak" ? 4 : 3);
+      const Metric train[] = {
+          {"transport_loss", losses.transport}, {"cost", losses.cost}, {"potential_loss", losses.potential}};
+      std::vector<Metric> metrics(std::begin(train), std::end(train));
+      if (session_.config().solver.form == "weak") metrics.push_back({"gamma", session_.solver().gamma()});
+      if (session_.config().solver.gradient_penalty > 0) metrics.push_back({"slope", losses.slope});
       if (due(log.every)) {
         log_->record(step, "train", metrics);
         for (const Metric& m : metrics) events.scalar("train/" + m.name, m.value, step);
         events.scalar("speed/steps_per_second", progress.rate(), step);
       }
-      progress.update(step, known ? metrics : std::span<const Metric>());
+      progress.update(step, known ? std::span<const Metric>(metrics) : std::span<const Metric>());
       if (due(log.validate_every)) validate(step, events, progress);
       if (due(log.samples_every)) write_samples(step, events);
       if (due(log.checkpoint_every) || last) save();

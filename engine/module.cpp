@@ -78,10 +78,10 @@ void Initialiser::weights(const Tensor& weight, const Tensor& bias, std::int64_t
   if (bias.defined()) bias.fill(0);
 }
 
-Conv3d::Conv3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry,
-               bool with_bias)
+Conv3d::Conv3d(std::int64_t in, std::int64_t out, const std::array<std::int64_t, 3>& kernel,
+               const ops::Conv3dGeometry& geometry, bool with_bias)
     : geometry_(geometry) {
-  add(weight, "weight", {out, kernel, kernel, kernel, in}, FileLayout::channels_last);
+  add(weight, "weight", {out, kernel[0], kernel[1], kernel[2], in}, FileLayout::channels_last);
   if (with_bias) add(bias, "bias", {out});
 }
 
@@ -90,10 +90,10 @@ void Conv3d::reset(Initialiser& initialiser) {
   initialiser.weights(weight, bias, weight.extent(4) * taps, weight.extent(0) * taps);
 }
 
-ConvTranspose3d::ConvTranspose3d(std::int64_t in, std::int64_t out, std::int64_t kernel,
+ConvTranspose3d::ConvTranspose3d(std::int64_t in, std::int64_t out, const std::array<std::int64_t, 3>& kernel,
                                  const ops::Conv3dGeometry& geometry)
     : geometry_(geometry) {
-  add(weight, "weight", {in, kernel, kernel, kernel, out}, FileLayout::channels_last);
+  add(weight, "weight", {in, kernel[0], kernel[1], kernel[2], out}, FileLayout::channels_last);
   add(bias, "bias", {out});
 }
 

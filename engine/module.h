@@ -100,8 +100,12 @@ class EvaluationMode {
 
 class Conv3d : public Module {
  public:
+  /// kernel: D, H, W.
+  Conv3d(std::int64_t in, std::int64_t out, const std::array<std::int64_t, 3>& kernel,
+         const ops::Conv3dGeometry& geometry, bool bias = true);
   Conv3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry,
-         bool bias = true);
+         bool bias = true)
+      : Conv3d(in, out, {kernel, kernel, kernel}, geometry, bias) {}
   Tensor operator()(Tape& tape, const Tensor& x, const ops::Conv3dFused& fused = {}) const {
     return ops::conv3d(tape, x, weight, bias, geometry_, fused);
   }
@@ -116,8 +120,11 @@ class Conv3d : public Module {
 
 class ConvTranspose3d : public Module {
  public:
-  ConvTranspose3d(std::int64_t in, std::int64_t out, std::int64_t kernel,
+  /// kernel: D, H, W.
+  ConvTranspose3d(std::int64_t in, std::int64_t out, const std::array<std::int64_t, 3>& kernel,
                   const ops::Conv3dGeometry& geometry);
+  ConvTranspose3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry)
+      : ConvTranspose3d(in, out, {kernel, kernel, kernel}, geometry) {}
   Tensor operator()(Tape& tape, const Tensor& x) const {
     return ops::conv_transpose3d(tape, x, weight, bias, geometry_);
   }

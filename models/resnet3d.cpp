@@ -10,15 +10,27 @@ namespace voxot {
 namespace {
 
 constexpr Activation kLeaky{ActivationKind::leaky_relu, 0.2F};
-constexpr ops::Conv3dGeometry kSame{{1, 1, 1}, {1, 1, 1}, {1, 1, 1}};
+
+using Axes = std::array<std::int64_t, 3>;  // D, H, W
+
+/// What the network does along D, H and W alike it leaves out along D where volumes are flat.
+Axes axes(bool flat, std::int64_t across, std::int64_t none) {
+  return {flat ? none : across, across, across};
+}
+
+/// A 3³ convolution (3² of a flat volume) that keeps the extents.
+struct Same : Conv3d {
+  Same(std::int64_t in, std::int64_t out, bool flat)
+      : Conv3d(in, out, axes(flat, 3, 1), {{1, 1, 1}, axes(flat, 1, 0), {1, 1, 1}}) {}
+};
 
 }  // namespace
 
 struct ResNet3D::Block : Module {
-  Block(std::int64_t in, std::int64_t out, double res_ratio)
+  Block(std::int64_t in, std::int64_t out, double res_ratio, bool flat)
       : ratio(static_cast<float>(res_ratio)),
-        conv_0(in, std::min(in, out), 3, kSame),
-        conv_1(std::min(in, out), out, 3, kSame) {
+        conv_0(in, std::min(in, out), flat),
+        conv_1(std::min(in, out), out, flat) {
     add(conv_0, "conv_0");
     add(conv_1, "conv_1");
     if (in == out) return;
@@ -35,24 +47,28 @@ struct ResNet3D::Block : Module {
     return conv_1(tape, conv_0(tape, x, first), second);
   }
   float ratio;
-  Conv3d conv_0, conv_1;
+  Same conv_0, conv_1;
   std::unique_ptr<Conv3d> conv_s;
 };
 
 ResNet3D::ResNet3D(const ResNet3DOptions& options)
-    : options_(options), conv_img_(options.channels, std::min(options.nf, options.nf_max), 3, kSame) {
-  const std::int64_t shortest = *std::min_element(options.extent.begin(), options.extent.end());
+    : options_(options),
+      conv_img_(std::make_unique<Same>(options.channels, std::min(options.nf, options.nf_max),
+                                       options.extent[0] == 1)) {
+  const std::span<const std::int64_t> halved =
+      std::span<const std::int64_t>(options_.extent).subspan(flat() ? 1 : 0);
+  const std::int64_t shortest = *std::min_element(halved.begin(), halved.end());
   VOXOT_CHECK(shortest >= 4, "ResNet3D: every extent must be at least 4, got {}×{}×{}", options.extent[0],
               options.extent[1], options.extent[2]);
   const std::int64_t levels = std::bit_width(static_cast<std::uint64_t>(shortest / 4)) - 1;
-  for (const std::int64_t e : options.extent) {
+  for (const std::int64_t e : halved) {
     VOXOT_CHECK(e % (std::int64_t{2} << levels) == 0,
                 "ResNet3D: extent {} is not halved {} times without remainder", e, levels + 1);
   }
   const auto width = [&](std::int64_t i) { return std::min(options.nf << i, options.nf_max); };
-  add(conv_img_, "conv_img");
+  add(*conv_img_, "conv_img");
   const auto add_block = [&](std::int64_t in, std::int64_t out) {
-    blocks_.push_back(std::make_unique<Block>(in, out, options.res_ratio));
+    blocks_.push_back(std::make_unique<Block>(in, out, options.res_ratio, flat()));
     add(*blocks_.back(), "resnet." + std::to_string(blocks_.size() - 1));
   };
   for (std::int64_t i = 0; i <= levels; ++i) {
@@ -61,7 +77,7 @@ ResNet3D::ResNet3D(const ResNet3DOptions& options)
     add_block(width(i), width(i + 1));
   }
   std::array<std::int64_t, 4> last{0, 0, 0, width(levels + 1)};
-  for (std::size_t a = 0; a < 3; ++a) last[a] = options.extent[a] >> (levels + 1);
+  for (std::size_t a = 0; a < 3; ++a) last[a] = std::max<std::int64_t>(1, options.extent[a] >> (levels + 1));
   fc_ = std::make_unique<Linear>(last, 1);
   add(*fc_, "fc");
 }
@@ -76,12 +92,14 @@ Tensor ResNet3D::forward(Tape& tape, const Tensor& y) {
               options_.extent[2], options_.channels, y.shape().text());
   ops::Conv3dFused leaky;
   leaky.activation = kLeaky;
-  Tensor h = conv_img_(tape, ops::cast(tape, y, compute_type(y, options_.compute)), leaky);
+  Tensor h = (*conv_img_)(tape, ops::cast(tape, y, compute_type(y, options_.compute)), leaky);
+  const Axes three = axes(flat(), 3, 1);
+  const Axes two = axes(flat(), 2, 1);
+  const Axes one = axes(flat(), 1, 0);
   for (const auto& block : blocks_) {
-    h = block != nullptr ? (*block)(tape, h)
-                         : ops::average_pool3d(tape, h, {{3, 3, 3}, {2, 2, 2}, {1, 1, 1}});
+    h = block != nullptr ? (*block)(tape, h) : ops::average_pool3d(tape, h, {three, two, one});
   }
-  h = ops::cast(tape, ops::max_pool3d(tape, h, {}), y.dtype());
+  h = ops::cast(tape, ops::max_pool3d(tape, h, {two, two, {0, 0, 0}}), y.dtype());
   return (*fc_)(tape, ops::reshape(tape, h, {h.extent(0), h.count() / h.extent(0)}));
 }
 

@@ -8,12 +8,21 @@ namespace voxot {
 namespace {
 
 constexpr Activation kRelu{ActivationKind::relu, 0};
-constexpr ops::Conv3dGeometry kSame{{1, 1, 1}, {1, 1, 1}, {1, 1, 1}};
+
+using Axes = std::array<std::int64_t, 3>;  // D, H, W
+
+/// What a network does along D, H and W alike it leaves out along D where volumes are flat.
+Axes axes(bool flat, std::int64_t across, std::int64_t none) {
+  return {flat ? none : across, across, across};
+}
 
 class DoubleConv : public Module {
  public:
-  DoubleConv(std::int64_t in, std::int64_t mid, std::int64_t out, NormKind norm)
-      : conv_0_(in, mid, 3, kSame), norm_0_(norm, mid), conv_1_(mid, out, 3, kSame), norm_1_(norm, out) {
+  DoubleConv(std::int64_t in, std::int64_t mid, std::int64_t out, const UNet3DOptions& o)
+      : conv_0_(in, mid, axes(o.flat, 3, 1), same(o)),
+        norm_0_(o.norm, mid),
+        conv_1_(mid, out, axes(o.flat, 3, 1), same(o)),
+        norm_1_(o.norm, out) {
     add(conv_0_, "double_conv.0");
     add(norm_0_, "double_conv.1");
     add(conv_1_, "double_conv.3");
@@ -24,6 +33,9 @@ class DoubleConv : public Module {
   }
 
  private:
+  static ops::Conv3dGeometry same(const UNet3DOptions& o) {
+    return {{1, 1, 1}, axes(o.flat, 1, 0), {1, 1, 1}};
+  }
   static Tensor unit(Tape& tape, const Tensor& x, const Conv3d& conv, Norm& norm) {
     if (norm.kind() != NormKind::none) return norm(tape, conv(tape, x), kRelu);
     ops::Conv3dFused fused;
@@ -38,22 +50,25 @@ class DoubleConv : public Module {
 
 class Down : public Module {
  public:
-  Down(std::int64_t in, std::int64_t out, NormKind norm) : conv_(in, out, out, norm) {
+  Down(std::int64_t in, std::int64_t out, const UNet3DOptions& o)
+      : window_{axes(o.flat, 2, 1), axes(o.flat, 2, 1), {0, 0, 0}}, conv_(in, out, out, o) {
     add(conv_, "maxpool_conv.1");
   }
-  Tensor operator()(Tape& tape, const Tensor& x) { return conv_(tape, ops::max_pool3d(tape, x, {})); }
+  Tensor operator()(Tape& tape, const Tensor& x) { return conv_(tape, ops::max_pool3d(tape, x, window_)); }
 
  private:
+  ops::PoolWindow window_;
   DoubleConv conv_;
 };
 
 class Up : public Module {
  public:
-  Up(std::int64_t skip, std::int64_t below, std::int64_t out, NormKind norm, UpsamplingKind upsampling)
-      : conv_(skip + below, (skip + below) / 2, out, norm) {
-    if (upsampling == UpsamplingKind::transposed) {
-      up_ = std::make_unique<ConvTranspose3d>(below, below, 2,
-                                              ops::Conv3dGeometry{{2, 2, 2}, {0, 0, 0}, {1, 1, 1}});
+  Up(std::int64_t skip, std::int64_t below, std::int64_t out, const UNet3DOptions& o)
+      : conv_(skip + below, (skip + below) / 2, out, o) {
+    if (o.upsampling == UpsamplingKind::transposed) {
+      const Axes twice = axes(o.flat, 2, 1);
+      up_ = std::make_unique<ConvTranspose3d>(below, below, twice,
+                                              ops::Conv3dGeometry{twice, {0, 0, 0}, {1, 1, 1}});
       add(*up_, "up");
     }
     add(conv_, "conv");
@@ -72,13 +87,13 @@ class Up : public Module {
 
 struct UNet3D::Layers {
   explicit Layers(const UNet3DOptions& o)
-      : inc(o.channels + o.noise_channels, o.base, o.base, o.norm),
-        down1(o.base, 2 * o.base, o.norm),
-        down2(2 * o.base, 4 * o.base, o.norm),
-        down3(4 * o.base, 4 * o.base, o.norm),
-        up2(4 * o.base, 4 * o.base, 2 * o.base, o.norm, o.upsampling),
-        up3(2 * o.base, 2 * o.base, o.base, o.norm, o.upsampling),
-        up4(o.base, o.base, o.base, o.norm, o.upsampling),
+      : inc(o.channels + o.noise_channels, o.base, o.base, o),
+        down1(o.base, 2 * o.base, o),
+        down2(2 * o.base, 4 * o.base, o),
+        down3(4 * o.base, 4 * o.base, o),
+        up2(4 * o.base, 4 * o.base, 2 * o.base, o),
+        up3(2 * o.base, 2 * o.base, o.base, o),
+        up4(o.base, o.base, o.base, o),
         outc(o.base, o.channels, 1, {}) {}
   DoubleConv inc;
   Down down1, down2, down3;
@@ -106,7 +121,9 @@ UNet3D::~UNet3D() = default;
 Tensor UNet3D::forward(Tape& tape, const Tensor& x, const Tensor& noise) {
   VOXOT_CHECK(x.shape().rank() == 5 && x.extent(4) == options_.channels,
               "UNet3D: input {} has not {} channels", x.shape().text(), options_.channels);
-  for (std::size_t a = 1; a < 4; ++a) {
+  VOXOT_CHECK(options_.flat ? x.extent(1) == 1 : x.extent(1) % 8 == 0, "UNet3D: D must be {}, got {}",
+              options_.flat ? "1" : "a multiple of 8", x.shape().text());
+  for (std::size_t a = 2; a < 4; ++a) {
     VOXOT_CHECK(x.extent(a) % 8 == 0, "UNet3D: extents must be multiples of 8, got {}", x.shape().text());
   }
   VOXOT_CHECK(noise.defined() == (options_.noise_channels > 0),

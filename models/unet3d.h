@@ -3,6 +3,7 @@
 // × 2. inc in→b; down1 b→2b; down2 2b→4b; down3 4b→4b (max pooling before each); up2 8b→4b→2b; up3 4b→2b→b;
 // up4 2b→b→b
 // ([skip, upsampled]); outc 1³ b→out. Parameter names are those of the published PyTorch state dicts.
+// For flat volumes (D = 1) every kernel and every window is one slice deep: a 2-D network.
 #include "models/network.h"
 
 namespace voxot {
@@ -16,6 +17,7 @@ struct UNet3DOptions {
   NormKind norm = NormKind::batch;
   UpsamplingKind upsampling = UpsamplingKind::nearest;
   bool residual = false;  // T(x) = x + U(x)
+  bool flat = false;      // D = 1
   DType compute = DType::f32;
 };
 
@@ -23,7 +25,7 @@ class UNet3D : public TransportMap {
  public:
   explicit UNet3D(const UNet3DOptions& options);
   ~UNet3D() override;
-  /// Throws Error unless D, H and W are multiples of 8.
+  /// Throws Error unless D (not of a flat network, whose D is 1), H and W are multiples of 8.
   Tensor forward(Tape& tape, const Tensor& x, const Tensor& noise) override;
   [[nodiscard]] std::int64_t noise_channels() const override { return options_.noise_channels; }
 

@@ -17,6 +17,10 @@ namespace {
 constexpr std::size_t kScalarSlots = 4;
 constexpr std::size_t kLossSlots = 8;
 
+// The gradient penalty's derivative along the gradient is a central difference: over this share of
+// D·∇f/2, which at the optimum is the way that the map has moved the sample.
+constexpr double kPenaltyStep = 0.1;
+
 template <class Visit>
 void each_counter(const Parameters& parameters, Visit visit) {
   for (const NamedTensor& entry : parameters.named()) {
@@ -46,7 +50,7 @@ NeuralOt::NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parame
       scalar_ring_(device(), static_cast<std::size_t>(options.inner_steps + 1) * sizeof(StepScalars),
                    kScalarSlots),
       batches_(device(), static_cast<std::size_t>(options.inner_steps + 2)),
-      step_losses_(Tensor::full({2 * options.inner_steps + 1}, 0, DType::f64, device())),
+      step_losses_(Tensor::full({2 * options.inner_steps + 2}, 0, DType::f64, device())),
       loss_ring_(device(), static_cast<std::size_t>(step_losses_.count()) * sizeof(double), kLossSlots),
       graph_(device(), options.graph) {
   VOXOT_CHECK(options.inner_steps >= 1 && options.batch_size >= 1 && options.noise_samples >= 1,
@@ -100,11 +104,41 @@ void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64
     const Freeze frozen(transport_, options_.freeze_batchnorm);
     mapped = map_.forward(tape_, x, noise_for(x, {options_.seed, Purpose::noise, 0, &now->draw}));
   }
-  const Tensor fake = ops::mean(tape_, f_.forward(tape_, mapped));
-  const Tensor loss = ops::sub(tape_, fake, ops::mean(tape_, f_.forward(tape_, y)));
+  Tensor fake_points = mapped.detached();
+  Tensor real_points = y.detached();
+  if (options_.gradient_penalty > 0) {
+    fake_points.require_gradient();
+    real_points.require_gradient();
+  }
+  const Tensor fake = ops::mean(tape_, f_.forward(tape_, fake_points));
+  const Tensor loss = ops::sub(tape_, fake, ops::mean(tape_, f_.forward(tape_, real_points)));
   tape_.backward(loss);
+  if (options_.gradient_penalty > 0) queue_gradient_penalty(fake_points, real_points);
   potential_optimizer_.update(&now->optimizer);
   step_losses_.window(2 * options_.inner_steps, {1}).copy_from(loss);
+}
+
+// With g = ∇f at a point y, the penalty's parameter gradient is λ·D·∂_θ⟨∇f, g⟩, the derivative of ∇_θ f along
+// g: a central difference of first-order gradients at y ± η·δ with δ = D·g/2, so that nothing is
+// differentiated twice. The points' gradients are those of mean f(T(x)) − mean f(y): ±g/N.
+void NeuralOt::queue_gradient_penalty(Tensor& mapped, Tensor& y) {
+  const double n = static_cast<double>(mapped.extent(0));
+  const double dimensions = static_cast<double>(mapped.count()) / n;
+  Tensor differences;
+  Tensor slope;
+  const auto add_to = [&](Tensor& sum, const Tensor& part) {
+    sum = sum.defined() ? ops::linear_combination(tape_, 0.5, sum, 0.5, part) : part;
+  };
+  for (const auto& [points, sign] : {std::pair(&mapped, 1.0), std::pair(&y, -1.0)}) {
+    const Tensor move = ops::scale(tape_, points->gradient()->take(), sign * n * dimensions / 2);
+    const Tensor here = points->detached();
+    const Tensor up = ops::mean(tape_, f_.forward(tape_, ops::scale_add(tape_, here, kPenaltyStep, move)));
+    const Tensor down = ops::mean(tape_, f_.forward(tape_, ops::scale_add(tape_, here, -kPenaltyStep, move)));
+    add_to(differences, ops::sub(tape_, up, down));
+    add_to(slope, ops::mean(tape_, ops::mul(tape_, move, move)));
+  }
+  tape_.backward(differences, options_.gradient_penalty / kPenaltyStep);
+  step_losses_.window(2 * options_.inner_steps + 1, {1}).copy_from(slope);
 }
 
 double NeuralOt::transport_step(const Tensor& x, std::uint64_t draw, double* cost) {
@@ -210,13 +244,14 @@ void NeuralOt::read_oldest() {
   };
   const auto share = 1 / static_cast<double>(options_.inner_steps);
   last_ = {};
-  for (std::size_t k = 0; k + 1 < values.size(); k += 2) {
+  for (std::size_t k = 0; k + 2 < values.size(); k += 2) {
     check(values[k], "transport");
     last_.transport += share * values[k];
     last_.cost += share * values[k + 1];
   }
-  last_.potential = values.back();
+  last_.potential = values[values.size() - 2];
   check(last_.potential, "potential");
+  last_.slope = values.back();
 }
 
 NeuralOtLosses NeuralOt::losses() {

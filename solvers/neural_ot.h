@@ -31,6 +31,7 @@ struct NeuralOtOptions {
   std::int64_t gamma_steps = 0;  // γ rises linearly from 0 over this many potential steps
   bool freeze_batchnorm = true;  // T's BatchNorm in evaluation mode in the potential step
   double ema = 0;                // decay of the map's moving average; 0: none
+  double gradient_penalty = 0;   // λ of ½·λ·D·E‖∇f‖² over mapped and real samples; 0: none
   std::uint64_t seed = 0;
   bool graph = true;  // record the iteration where the device can
 };
@@ -48,6 +49,7 @@ struct NeuralOtLosses {
   double transport = 0;  // cost − mean f(T(x))
   double cost = 0;
   double potential = 0;  // mean f(T(x)) − mean f(y)
+  double slope = 0;  // with a gradient penalty: E D·‖∇f‖²/4, at the optimum the cost, for ∇f = ∇_y c
 };
 
 class NeuralOt {
@@ -108,6 +110,7 @@ class NeuralOt {
   void queue_iteration();
   void queue_transport_step(const Tensor& x, std::int64_t index);
   void queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index);
+  void queue_gradient_penalty(Tensor& mapped, Tensor& y);
   void run_iteration();
   void read_oldest();
 
@@ -129,7 +132,7 @@ class NeuralOt {
   Tensor scalars_;
   PinnedRing scalar_ring_;
   StaticInputs batches_;  // of host samplers; the last is the target's
-  Tensor step_losses_;    // fp64: loss and cost of each transport step, the potential's loss
+  Tensor step_losses_;    // fp64: loss and cost of each transport step, the potential's loss and slope
   PinnedRing loss_ring_;
   std::deque<Unread> unread_;
   NeuralOtLosses last_;

@@ -78,6 +78,32 @@ TEST_CASE("models: UNet3D at batch 1, at non-cubic extents, with every option", 
   }
 }
 
+TEST_CASE("models: flat volumes have kernels and windows of one slice", "[models]") {
+  for (const UpsamplingKind upsampling : {UpsamplingKind::nearest, UpsamplingKind::transposed}) {
+    UNet3DOptions options;
+    options.base = 2;
+    options.flat = true;
+    options.upsampling = upsampling;
+    UNet3D map(options);
+    const Tensor x = volumes({2, 1, 16, 8, 3});
+    CHECK(trains(map, [&](Tape& tape) {
+      const Tensor y = map.forward(tape, x, {});
+      CHECK(y.shape() == x.shape());
+      return y;
+    }));
+    for (const NamedTensor& t : map.named_tensors()) {
+      if (t.tensor != nullptr && t.tensor->shape().rank() == 5) CHECK(t.tensor->extent(1) == 1);
+    }
+    Tape tape;
+    CHECK_THROWS_AS(map.forward(tape, volumes({1, 8, 8, 8, 3}), {}), Error);
+  }
+  ResNet3DOptions options;
+  options.nf = 4;
+  options.extent = {1, 16, 8};
+  ResNet3D f(options);
+  CHECK(trains(f, [&](Tape& tape) { return f.forward(tape, volumes({2, 1, 16, 8, 3})); }));
+}
+
 TEST_CASE("models: a residual map begins at x + U(x)", "[models]") {
   UNet3DOptions options;
   options.base = 2;

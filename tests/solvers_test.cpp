@@ -1,6 +1,7 @@
 // Costs, the γ schedule, metrics, and strong neural OT on a problem with a known map.
 #include <Eigen/Dense>
 
+#include "engine/ops/reduction.h"
 #include "models/mlp.h"
 #include "solvers/costs.h"
 #include "solvers/metrics.h"
@@ -166,9 +167,9 @@ namespace {
 struct Plane {
   explicit Plane(const NeuralOtOptions& options, const Cost& cost, std::int64_t noise_channels,
                  std::vector<std::int64_t> hidden, const OptimizerOptions& map_adam,
-                 const OptimizerOptions& f_adam)
+                 const OptimizerOptions& f_adam, Activation of_potential = {ActivationKind::relu, 0})
       : map(mlp(noise_channels, hidden)),
-        f(mlp(0, hidden)),
+        f(mlp(0, hidden, of_potential)),
         map_parameters(map),
         f_parameters(f),
         solver(options, map_parameters, f_parameters, map, f, cost, map_adam, f_adam, source, target) {
@@ -177,8 +178,10 @@ struct Plane {
     Initialiser second(Initialisation::pytorch_default, options.seed, 1);
     f.initialise(second);
   }
-  static MlpOptions mlp(std::int64_t noise_channels, const std::vector<std::int64_t>& hidden) {
+  static MlpOptions mlp(std::int64_t noise_channels, const std::vector<std::int64_t>& hidden,
+                        Activation activation = {ActivationKind::relu, 0}) {
     MlpOptions options;
+    options.activation = activation;
     options.hidden = hidden;
     options.noise_channels = noise_channels;
     return options;
@@ -292,6 +295,95 @@ TEST_CASE("neural_ot: a loss that is not finite stops it with the step's number"
   plane.solver.step();
   plane.f_parameters.values().fill(INFINITY);
   CHECK_THAT(error_of([&] { plane.solver.step(); }), Catch::Contains("step 2"));
+}
+
+namespace {
+
+/// ½·D·E‖∇f‖² over the rows of both batches, each batch counting half.
+double mean_slope(Plane& plane, const std::vector<Tensor>& batches) {
+  double sum = 0;
+  const Freeze frozen(plane.f_parameters);
+  for (const Tensor& batch : batches) {
+    Tensor points = batch.detached();
+    points.require_gradient();
+    Tape tape;
+    tape.backward(ops::sum(tape, plane.f.forward(tape, points)));
+    for (const double g : doubles(points.gradient()->take())) sum += g * g;
+  }
+  const auto rows = static_cast<double>(batches[0].extent(0));
+  return 0.5 * 2 * sum / (rows * static_cast<double>(batches.size()));
+}
+
+/// The gradient of a potential step, by plain descent at rate 1; the plane's parameters are as before.
+std::vector<float> potential_gradient(double penalty, const Tensor& x, const Tensor& y,
+                                      std::unique_ptr<Plane>& plane) {
+  static const QuadraticCost cost;
+  NeuralOtOptions options;
+  options.inner_steps = 1;
+  options.batch_size = x.extent(0);
+  options.gradient_penalty = penalty;
+  OptimizerOptions descent;
+  descent.params.kind = OptimizerKind::sgd;
+  descent.params.weight_decay = 0;
+  descent.learning_rate = 1;
+  plane = std::make_unique<Plane>(options, cost, 0, std::vector<std::int64_t>{16, 16}, descent, descent,
+                                  Activation{ActivationKind::tanh, 0});
+  const std::vector<float> before = plane->f_parameters.values().to_floats();
+  plane->solver.potential_step(x, y, 0);
+  std::vector<float> gradient = plane->f_parameters.values().to_floats();
+  for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] = before[i] - gradient[i];
+  plane->f_parameters.values().copy_from(
+      Tensor::from({static_cast<std::int64_t>(before.size())}, std::span<const float>(before)));
+  return gradient;
+}
+
+}  // namespace
+
+TEST_CASE("neural_ot: the gradient penalty's gradient, against differences of the penalty",
+          "[solvers][neural_ot]") {
+  const Tensor x = Plane::source(7, 64);
+  const Tensor y = Plane::target(7, 64);
+  std::unique_ptr<Plane> plane;
+  const double weight = 3;
+  const std::vector<float> plain = potential_gradient(0, x, y, plane);
+  std::vector<float> gradient = potential_gradient(weight, x, y, plane);
+  double norm = 0;
+  for (std::size_t i = 0; i < gradient.size(); ++i) {
+    gradient[i] -= plain[i];
+    norm += static_cast<double>(gradient[i]) * gradient[i];
+  }
+  norm = std::sqrt(norm);
+  REQUIRE(norm > 1e-3);
+  // Along its own direction, where the derivative is its norm.
+  const std::vector<float> at = plane->f_parameters.values().to_floats();
+  const Tensor mapped = plane->solver.map(x, {});
+  const auto penalty_at = [&](double h) {
+    std::vector<float> moved = at;
+    for (std::size_t i = 0; i < at.size(); ++i) moved[i] += static_cast<float>(h * gradient[i] / norm);
+    plane->f_parameters.values().copy_from(
+        Tensor::from({static_cast<std::int64_t>(at.size())}, std::span<const float>(moved)));
+    return weight * mean_slope(*plane, {mapped, y});
+  };
+  const double h = 1e-2;
+  // Both sides are differences: of order h² and (0.1·slope)² with curvatures of order one, in fp32.
+  CHECK((penalty_at(h) - penalty_at(-h)) / (2 * h) == Approx(norm).epsilon(0.01));
+}
+
+TEST_CASE("neural_ot: with a gradient penalty the potential's slope is told", "[solvers][neural_ot]") {
+  NeuralOtOptions options;
+  options.inner_steps = 1;
+  options.batch_size = 64;
+  options.gradient_penalty = 0.1;
+  const QuadraticCost cost;
+  Plane plane(options, cost, 0, {16}, adam(1e-9), adam(1e-9));
+  const double slope = plane.solver.step().slope;
+  // D·E‖∇f‖²/4 of the batches that the step drew; nothing moved meanwhile.
+  const double expected =
+      mean_slope(plane, {plane.solver.map(Plane::source(1, 64), {}), Plane::target(0, 64)}) / 2;
+  CHECK(slope == Approx(expected).epsilon(1e-4));
+  options.gradient_penalty = 0;
+  Plane plain(options, cost, 0, {16}, adam(1e-9), adam(1e-9));
+  CHECK(plain.solver.step().slope == 0);
 }
 
 TEST_CASE("neural_ot: batches are drawn by number, each once", "[solvers][neural_ot]") {
