@@ -29,6 +29,7 @@ struct SolverConfig {
   std::int64_t seed = 0;
   std::string precision = "auto";  // auto | fp32 | tf32 (cuda) | bf16
   double gradient_penalty = 0;     // λ of ½·λ·D·E‖∇f‖² at mapped and real samples; 0: none
+  std::string init_from;           // a run whose weights this one begins with
   bool freeze_batchnorm = true;    // the map's BatchNorm in evaluation mode in the potential step
 };
 
@@ -74,6 +75,15 @@ struct OptimizerConfig {
   double decay = 0.1;                    // steps: ... by this
 };
 
+/// [judge]: the classifier that scores mapped volumes, trained on the target's kind of data.
+struct JudgeConfig {
+  std::int64_t steps = 2000;
+  std::int64_t width = 24;   // channels of its first level
+  double required = 0.98;    // below this accuracy on real test volumes its verdict is refused
+  std::vector<int> classes;  // digits that it tells apart; empty: all (a turned 9 is a 6)
+  std::string file;          // where it is kept, for runs to share; empty: in the run's folder
+};
+
 /// [log]: every `*_every` counts outer iterations; 0 switches the thing off.
 struct LogConfig {
   std::int64_t every = 5;
@@ -99,6 +109,7 @@ struct RunConfig {
   OptimizerConfig potential_optimizer;  // [optimizer.potential]
   DatasetConfig source;
   DatasetConfig target = of_role("target");
+  JudgeConfig judge;
   LogConfig log;
 
   /// Equal when every key of the resolved text is.

@@ -27,6 +27,7 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.integer("seed", c.seed, {0, kLargestInteger});
   v.word("precision", c.precision, {"auto", "fp32", "tf32", "bf16"});
   v.number("gradient_penalty", c.gradient_penalty, {0, 1e6});
+  v.text("init_from", c.init_from);
   v.flag("freeze_batchnorm", c.freeze_batchnorm);
 }
 
@@ -72,14 +73,18 @@ void visit(OptimizerConfig& c, const char* table, ConfigVisitor& v) {
   v.number("decay", c.decay, {0, 1, true});
 }
 
-// DatasetConfig counts in int; files hold 64 bits.
+// Some settings count in int; files hold 64 bits.
+void visit_classes(const char* key, std::vector<int>& classes, Range range, ConfigVisitor& v) {
+  std::vector<std::int64_t> wide(classes.begin(), classes.end());
+  v.integers(key, wide, range, -1);
+  classes.assign(wide.begin(), wide.end());
+}
+
 void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.table(table);
   v.word("dataset", c.dataset, {"auto", "mnist3d", "mnist", "digits", "npy", "gaussian", "w2bench"});
   v.text("path", c.path);
-  std::vector<std::int64_t> classes(c.classes.begin(), c.classes.end());
-  v.integers("classes", classes, {0, 1e6}, -1);
-  c.classes.assign(classes.begin(), classes.end());
+  visit_classes("classes", c.classes, {0, 1e6}, v);
   v.word("colour", c.colour, {"none", "four", "six", "uniform"});
   v.word("rotation", c.rotation, {"none", "one_axis", "three_axes"});
   v.number("rotation_degrees", c.rotation_degrees, {0, 180});
@@ -93,6 +98,15 @@ void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.integer("dimension", c.dimension, {1, 4096});
   v.flag("field", c.field);
   v.integer("seed", c.seed, {0, kLargestInteger});
+}
+
+void visit(JudgeConfig& c, ConfigVisitor& v) {
+  v.table("judge");
+  v.integer("steps", c.steps, kCount);
+  v.integer("width", c.width, {1, 4096});
+  v.number("required", c.required, kUnit);
+  visit_classes("classes", c.classes, {0, 9}, v);
+  v.text("file", c.file);
 }
 
 void visit(LogConfig& c, ConfigVisitor& v) {
@@ -116,6 +130,7 @@ void visit_config(RunConfig& config, ConfigVisitor& visitor) {
   visit(config.potential_optimizer, "optimizer.potential", visitor);
   visit(config.source, "source", visitor);
   visit(config.target, "target", visitor);
+  visit(config.judge, visitor);
   visit(config.log, visitor);
 }
 

@@ -45,7 +45,7 @@ void evaluate(const Options& options) {
   Session session(config, data, device);
   session.load(chosen_checkpoint(options, folder));
   const Evaluation e =
-      evaluate_map(session, data, folder.path() / "judge.safetensors", options.samples, options.json);
+      evaluate_map(session, data, judge_file(config, folder.path()), options.samples, options.json);
   const std::string json = evaluation_json(e);
   const auto file = folder.path() / "evaluation.json";
   write_file_atomically(file, std::as_bytes(std::span(json.data(), json.size())));
@@ -53,7 +53,7 @@ void evaluate(const Options& options) {
     fmt::print(
         stderr,
         "voxot: the judge reaches {:.4f} on real test volumes, {} is needed: target accuracy is refused\n",
-        *e.judge_accuracy, kJudgeAccuracy);
+        *e.judge_accuracy, config.judge.required);
   }
   fmt::print("{}", options.json ? json : evaluation_table(e));
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "datasets/truth.h"
@@ -14,6 +15,9 @@ namespace {
 // Volumes mapped at once; of small samples as many as make a batch of that size worth its while.
 constexpr std::int64_t kMapBatch = 32;
 constexpr std::int64_t kMapValues = 65536;
+constexpr std::int64_t kDiversitySamples = 256;
+constexpr std::int64_t kDiversityDraws = 8;
+constexpr std::uint64_t kDiversityDraw = 32;      // the number of the first of them
 constexpr std::int64_t kAssignmentSamples = 512;  // the assignment's time grows with the cube
 
 /// The first `count` samples of a batch whose underlying item falls into the given half: disjoint sets of
@@ -54,6 +58,98 @@ void score_against_truth(Session& session, const KnownTruth& truth, std::uint64_
 
 }  // namespace
 
+namespace {
+
+/// Largest channel of each voxel, from [−1, 1] to [0, 1].
+void density_of(const float* volume, std::int64_t voxels, std::int64_t channels, float* density) {
+  for (std::int64_t v = 0; v < voxels; ++v) {
+    const float* const value = volume + v * channels;
+    density[v] = 0.5F * (*std::max_element(value, value + channels) + 1.0F);
+  }
+}
+
+/// Mean and sum of squared differences from it, element by element, over volumes that come one by one
+/// (Welford).
+class RunningVariance {
+ public:
+  explicit RunningVariance(std::int64_t count) : mean_(count), squares_(count) {}
+  void add(const float* values) {
+    ++n_;
+    for (std::size_t i = 0; i < mean_.size(); ++i) {
+      const double d = values[i] - mean_[i];
+      mean_[i] += d / n_;
+      squares_[i] += d * (values[i] - mean_[i]);
+    }
+  }
+  /// Unbiased, mean over the elements.
+  [[nodiscard]] double variance() const {
+    double sum = 0;
+    for (const double s : squares_) sum += s;
+    return sum / (n_ - 1) / static_cast<double>(squares_.size());
+  }
+
+ private:
+  double n_ = 0;
+  std::vector<double> mean_, squares_;
+};
+
+std::vector<std::pair<std::string, double>> means(const std::map<std::string, std::vector<double>>& groups) {
+  std::vector<std::pair<std::string, double>> result;
+  for (const auto& [name, values] : groups) {
+    double sum = 0;
+    for (const double v : values) sum += v;
+    result.emplace_back(name, sum / static_cast<double>(values.size()));
+  }
+  return result;
+}
+
+}  // namespace
+
+Diversity measure_diversity(const std::function<Tensor(const Tensor& x, std::uint64_t draw)>& map,
+                            const LabelledBatch& sources, const DatasetConfig& source, std::int64_t draws) {
+  const Tensor& x = sources.volumes;
+  const std::int64_t n = x.extent(0);
+  const std::int64_t each = x.count() / n;
+  const std::int64_t channels = x.extent(4);
+  const std::int64_t voxels = each / channels;
+  const bool coloured = source.colour != "none" && channels == 3;
+  const auto& palette = colour_palette(source.colour == "uniform" ? "six" : source.colour);
+  std::vector<RunningVariance> values(static_cast<std::size_t>(n), RunningVariance(each));
+  std::vector<RunningVariance> shapes(static_cast<std::size_t>(n), RunningVariance(voxels));
+  std::vector<float> density(static_cast<std::size_t>(voxels));
+  std::vector<char> kept;
+  for (std::int64_t draw = 0; draw < draws; ++draw) {
+    const Tensor mapped = map(x, static_cast<std::uint64_t>(draw));
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float* const volume = mapped.as<float>() + i * each;
+      const auto at = static_cast<std::size_t>(i);
+      values[at].add(volume);
+      density_of(volume, voxels, channels, density.data());
+      shapes[at].add(density.data());
+      if (!coloured) continue;
+      const int before = nearest_colour(palette, sources.labels[at].hue);
+      kept.push_back(nearest_colour(palette, dominant_hue(volume, voxels)) == before ? 1 : 0);
+    }
+  }
+  Diversity d;
+  d.draws = draws;
+  std::map<std::string, std::vector<double>> colours;
+  std::map<std::string, std::vector<double>> classes;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double variance = values[i].variance();
+    d.variance += variance / static_cast<double>(n);
+    d.shape += shapes[i].variance() / static_cast<double>(n);
+    const SampleLabel& label = sources.labels[i];
+    if (coloured)
+      colours[palette[static_cast<std::size_t>(nearest_colour(palette, label.hue))].name].push_back(variance);
+    if (label.digit >= 0) classes[std::to_string(label.digit)].push_back(variance);
+  }
+  d.hue_kept = coloured ? share(kept) : 1;
+  d.by_colour = means(colours);
+  d.by_class = means(classes);
+  return d;
+}
+
 Tensor map_all(NeuralOt& solver, const Tensor& x, std::uint64_t seed, std::uint64_t draw) {
   Tensor mapped = Tensor::empty(x.shape());
   const std::int64_t each = x.count() / x.extent(0);
@@ -87,8 +183,16 @@ Evaluation evaluate_map(Session& session, const std::filesystem::path& data_dire
                                      {seed, Purpose::evaluation, 4}, samples)) {
     score_against_truth(session, *truth, seed, e);
   }
+  if (session.map().noise_channels() > 0) {
+    LabelledBatch some{first_rows(from.volumes, kDiversitySamples), from.labels};
+    some.labels.resize(static_cast<std::size_t>(some.volumes.extent(0)));
+    const auto map = [&](const Tensor& x, std::uint64_t draw) {
+      return map_all(session.solver(), x, seed, kDiversityDraw + draw);
+    };
+    e.diversity = measure_diversity(map, some, config.source, kDiversityDraws);
+  }
   if (!can_be_judged(config)) return e;
-  Judge judge(config.target, data_directory, judge_cache, session.device(), quiet);
+  Judge judge(config.judge, config.target, data_directory, judge_cache, session.device(), quiet);
   e.judge_accuracy = judge.accuracy();
   const MapScores scores = score_map(judge, config.source, config.target.classes, from, mapped);
   if (!scores.colour.names.empty()) e.colour = scores.colour;
@@ -116,7 +220,7 @@ std::string evaluation_table(const Evaluation& e) {
     return v ? fmt::format("{:.4f}", *v) : std::string(none);
   };
   row("samples", std::to_string(e.samples), fmt::format("held-out test volumes, map of step {}", e.step));
-  const bool refused = e.judge_accuracy && *e.judge_accuracy < kJudgeAccuracy;
+  const bool refused = e.judge_accuracy && !e.target_accuracy;
   row("target accuracy", number(e.target_accuracy, refused ? "refused" : "n/a"),
       e.judge_accuracy
           ? fmt::format("the judge's own accuracy on real test volumes is {:.4f}", *e.judge_accuracy)
@@ -133,6 +237,16 @@ std::string evaluation_table(const Evaluation& e) {
   row("feature distance", number(e.feature_distance, "n/a"), "Fréchet, mapped to real targets");
   row("  between real halves", number(e.feature_distance_real, "n/a"),
       "the same between disjoint real targets");
+  if (e.diversity) {
+    row("diversity", fmt::format("{:.5f}", e.diversity->variance),
+        fmt::format("variance over {} draws of the noise, per value", e.diversity->draws));
+    for (const auto& [name, value] : e.diversity->by_colour)
+      row("  " + name, fmt::format("{:.5f}", value), "");
+    for (const auto& [name, value] : e.diversity->by_class)
+      row("  class " + name, fmt::format("{:.5f}", value), "");
+    row("  of shape", fmt::format("{:.5f}", e.diversity->shape), "variance of the density, per voxel");
+    row("  colour kept", fmt::format("{:.4f}", e.diversity->hue_kept), "share of draws");
+  }
   if (e.l2_uvp) {
     row("L2-UVP", fmt::format("{:.4f} %", *e.l2_uvp), "‖T(x) − T*(x)‖² in percent of the target's variance");
     row("cosine", number(e.cosine, "n/a"), "between T(x) − x and T*(x) − x");
@@ -156,6 +270,13 @@ std::string evaluation_json(const Evaluation& e) {
   json["discrete_cost"] = e.discrete_cost;
   json["feature_distance"] = value(e.feature_distance);
   json["feature_distance_real"] = value(e.feature_distance_real);
+  if (e.diversity) {
+    const Diversity& d = *e.diversity;
+    json["diversity"] = {
+        {"draws", d.draws}, {"variance", d.variance}, {"shape", d.shape}, {"colour_kept", d.hue_kept}};
+    for (const auto& [name, value] : d.by_colour) json["diversity"]["by_colour"][name] = value;
+    for (const auto& [name, value] : d.by_class) json["diversity"]["by_class"][name] = value;
+  }
   json["l2_uvp"] = value(e.l2_uvp);
   json["cosine"] = value(e.cosine);
   json["samples"] = e.samples;

@@ -1,11 +1,24 @@
 #pragma once
 // The scores of a run on held-out test volumes, and their two forms: a table and evaluation.json.
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "apps/judge.h"
 
 namespace voxot {
+
+/// How the mapped volumes of one source differ over the noise z (weak form).
+struct Diversity {
+  std::int64_t draws = 0;  // of z for each source
+  double variance = 0;     // unbiased over z, per value, mean over sources
+  double shape = 0;        // of the density, the largest channel in [0, 1], per voxel
+  double hue_kept = 0;     // share of draws whose colour is the source's
+  std::vector<std::pair<std::string, double>> by_colour;  // variance
+  std::vector<std::pair<std::string, double>> by_class;   // variance, by the source's digit
+};
 
 struct Evaluation {
   std::int64_t samples = 0;
@@ -17,9 +30,14 @@ struct Evaluation {
   double discrete_cost = 0;   // of the exact assignment between the same sources and real targets
   std::optional<double> feature_distance;       // Fréchet, mapped to real targets
   std::optional<double> feature_distance_real;  // Fréchet, between two disjoint halves of real targets
+  std::optional<Diversity> diversity;           // where the map takes noise
   std::optional<double> l2_uvp;                 // percent, where the optimal map is known
   std::optional<double> cosine;
 };
+
+/// Over `draws` draws of z for each of the sources, N×D×H×W×C with their labels.
+Diversity measure_diversity(const std::function<Tensor(const Tensor& x, std::uint64_t draw)>& map,
+                            const LabelledBatch& sources, const DatasetConfig& source, std::int64_t draws);
 
 /// Scores the session's map on the test split. Maps `samples` volumes; distances use half of them each.
 Evaluation evaluate_map(Session& session, const std::filesystem::path& data_directory,

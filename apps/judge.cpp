@@ -1,5 +1,7 @@
 #include "apps/judge.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -12,23 +14,28 @@ namespace voxot {
 namespace {
 
 constexpr std::int64_t kBatch = 64;
-constexpr std::int64_t kSteps = 2000;
 constexpr std::int64_t kTestSamples = 4096;
 constexpr std::uint64_t kSeed = 0x6A75646765;  // the judge does not depend on a run's seed
 
-/// The target's kind of data with every class: what the judge is trained and tested on.
-DatasetConfig every_class(DatasetConfig config) {
-  config.classes.clear();
-  return config;
+/// The target's kind of data with the classes that the judge knows: what it is trained and tested on.
+DatasetConfig kind_of(DatasetConfig target, const JudgeConfig& judge) {
+  target.classes = judge.classes;
+  return target;
 }
 
 /// What a cached judge was trained for.
-std::string fingerprint(const DatasetConfig& c) {
-  return fmt::format("{} {} {} {} {} {} {}-{} steps {}", c.dataset, c.path, c.colour, c.rotation,
-                     c.rotation_degrees, c.resolution, c.extrude[0], c.extrude[1], kSteps);
+std::string fingerprint(const DatasetConfig& c, const JudgeConfig& judge) {
+  return fmt::format("{} {} {} {} {} {} {}-{} classes [{}] steps {} width {}", c.dataset, c.path, c.colour,
+                     c.rotation, c.rotation_degrees, c.resolution, c.extrude[0], c.extrude[1],
+                     fmt::join(c.classes, " "), judge.steps, judge.width);
 }
 
 }  // namespace
+
+std::filesystem::path judge_file(const RunConfig& config, const std::filesystem::path& run_folder) {
+  return config.judge.file.empty() ? run_folder / "judge.safetensors"
+                                   : std::filesystem::path(config.judge.file);
+}
 
 bool can_be_judged(const RunConfig& config) {
   const std::string& data = config.target.dataset;
@@ -36,13 +43,15 @@ bool can_be_judged(const RunConfig& config) {
          config.target.resolution >= 8;
 }
 
-Judge::Judge(const DatasetConfig& target, const std::filesystem::path& data_directory,
-             const std::filesystem::path& cache, Device device, bool quiet)
-    : device_(device) {
-  const DatasetConfig kind = every_class(target);
+Judge::Judge(const JudgeConfig& config, const DatasetConfig& target,
+             const std::filesystem::path& data_directory, const std::filesystem::path& cache, Device device,
+             bool quiet)
+    : config_(config), device_(device) {
+  const DatasetConfig kind = kind_of(target, config);
   const auto shape = open_dataset(kind, Split::test, data_directory)->sample_shape();
   VoxelClassifierOptions options;
   options.volume = shape;
+  options.width = config.width;
   classifier_ = std::make_unique<VoxelClassifier>(options);
   Initialiser initialiser(Initialisation::pytorch_default, kSeed, 2);
   classifier_->initialise(initialiser);
@@ -51,7 +60,8 @@ Judge::Judge(const DatasetConfig& target, const std::filesystem::path& data_dire
     const SafetensorsFile file = read_safetensors(cache);
     const auto key = file.metadata.find("trained_for");
     const auto accuracy = file.metadata.find("accuracy");
-    if (key != file.metadata.end() && key->second == fingerprint(kind) && accuracy != file.metadata.end()) {
+    if (key != file.metadata.end() && key->second == fingerprint(kind, config) &&
+        accuracy != file.metadata.end()) {
       load_state_dict(*classifier_, file.tensors, cache.string());
       accuracy_ = std::stod(accuracy->second);
       return;
@@ -60,8 +70,8 @@ Judge::Judge(const DatasetConfig& target, const std::filesystem::path& data_dire
   train(kind, data_directory, quiet);
   SafetensorsFile file;
   file.tensors = state_dict(*classifier_);
-  file.metadata = {{"trained_for", fingerprint(kind)}, {"accuracy", fmt::format("{}", accuracy_)}};
-  std::filesystem::create_directories(cache.parent_path());
+  file.metadata = {{"trained_for", fingerprint(kind, config)}, {"accuracy", fmt::format("{}", accuracy_)}};
+  if (cache.has_parent_path()) std::filesystem::create_directories(cache.parent_path());
   write_safetensors(cache, file);
 }
 
@@ -69,14 +79,14 @@ void Judge::train(const DatasetConfig& kind, const std::filesystem::path& data_d
   const auto data = open_dataset(kind, Split::train, data_directory);
   OptimizerOptions options;
   options.learning_rate = 2e-3;
-  options.schedule = {ScheduleKind::cosine, kSteps, 20, 0.0, {}, 0.1};
+  options.schedule = {ScheduleKind::cosine, config_.steps, 20, 0.0, {}, 0.1};
   Optimizer optimizer(*parameters_, options);
   classifier_->set_training(true);
   std::unique_ptr<Progress> progress;
-  if (!quiet) progress = std::make_unique<Progress>("judge", kSteps);
+  if (!quiet) progress = std::make_unique<Progress>("judge", config_.steps);
   Tape tape;
   std::vector<std::int32_t> labels(kBatch);
-  for (std::int64_t step = 0; step < kSteps; ++step) {
+  for (std::int64_t step = 0; step < config_.steps; ++step) {
     const LabelledBatch batch =
         draw_batch(*data, {kSeed, Purpose::classifier, static_cast<std::uint64_t>(step)}, kBatch);
     std::transform(batch.labels.begin(), batch.labels.end(), labels.begin(),

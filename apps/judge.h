@@ -12,19 +12,17 @@
 
 namespace voxot {
 
-/// Below this accuracy on real held-out volumes the judge's verdict on mapped ones is refused.
-inline constexpr double kJudgeAccuracy = 0.98;
-
 class Judge {
  public:
-  /// Trains on the training split of the target's kind of data (every class, its colours and rotation), or
-  /// loads `cache` when it was trained for the same. Deterministic on one device. `quiet` prints no progress.
-  Judge(const DatasetConfig& target, const std::filesystem::path& data_directory,
+  /// Trains on the training split of the target's kind of data (its colours and rotation, the config's
+  /// classes), or loads `cache` when it was trained for the same. Deterministic on one device. `quiet` prints
+  /// no progress.
+  Judge(const JudgeConfig& config, const DatasetConfig& target, const std::filesystem::path& data_directory,
         const std::filesystem::path& cache, Device device, bool quiet);
 
-  /// On the real test split, all classes.
+  /// On the real test split, all of its classes.
   [[nodiscard]] double accuracy() const { return accuracy_; }
-  [[nodiscard]] bool trusted() const { return accuracy_ >= kJudgeAccuracy; }
+  [[nodiscard]] bool trusted() const { return accuracy_ >= config_.required; }
 
   struct Verdict {
     std::vector<int> classes;  // of each volume
@@ -35,11 +33,15 @@ class Judge {
  private:
   void train(const DatasetConfig& kind, const std::filesystem::path& data_directory, bool quiet);
 
+  JudgeConfig config_;
   Device device_;
   std::unique_ptr<VoxelClassifier> classifier_;
   std::unique_ptr<Parameters> parameters_;
   double accuracy_ = 0;
 };
+
+/// Where the config's run keeps its judge.
+std::filesystem::path judge_file(const RunConfig& config, const std::filesystem::path& run_folder);
 
 /// Whether digits are known of this kind of data, so that a judge can be trained.
 bool can_be_judged(const RunConfig& config);

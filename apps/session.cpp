@@ -239,6 +239,16 @@ std::map<std::string, std::string> Session::load(const std::filesystem::path& fi
   return checkpoint.metadata;
 }
 
+void Session::begin_with(const RunFolder& run) {
+  const auto newest = run.newest();
+  VOXOT_CHECK(newest.has_value(), "init_from: {} holds no checkpoint", run.path().string());
+  const std::filesystem::path file = run.checkpoint(*newest);
+  const SafetensorsFile checkpoint = read_safetensors(file);
+  load_state_dict(*map_, take_prefixed("transport.", checkpoint.tensors), file.string() + ": map");
+  load_state_dict(*potential_, take_prefixed("potential.", checkpoint.tensors),
+                  file.string() + ": potential");
+}
+
 void Session::export_map(const std::filesystem::path& file) {
   const Averaged averaged(solver_->average());
   SafetensorsFile out;

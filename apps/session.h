@@ -19,6 +19,8 @@ using SampleShape = std::array<std::int64_t, 4>;
 std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape);
 std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleShape& shape);
 
+class RunFolder;
+
 /// One batch as a tensor, with what is known of its samples.
 struct LabelledBatch {
   Tensor volumes;
@@ -43,6 +45,9 @@ class Session {
   void save(const std::filesystem::path& file, const std::map<std::string, std::string>& extra);
   /// Returns the file's metadata. Throws Error when it does not fit this config.
   std::map<std::string, std::string> load(const std::filesystem::path& file);
+  /// Takes over the weights of another run's last checkpoint, map and potential; optimizers, average and
+  /// counters begin anew. Throws Error naming every tensor that is missing, unexpected or of another shape.
+  void begin_with(const RunFolder& run);
   /// The map alone, in published names and axis order, with averaged weights where there is an average.
   void export_map(const std::filesystem::path& file);
 

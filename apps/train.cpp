@@ -46,6 +46,7 @@ struct Options {
   int threads = 0;
   std::string out;
   std::string data;
+  std::string init_from;
   bool resume = false;
   bool quiet = false;
 };
@@ -80,6 +81,8 @@ class Training {
   }
 
   void start() {
+    const std::string& from = session_.config().solver.init_from;
+    if (!from.empty()) session_.begin_with(RunFolder(from));
     write_text(folder_.config_file(), to_toml(session_.config()));
     log_ = std::make_unique<RunLog>(folder_.path());
     log_->truncate_after(-1);
@@ -161,7 +164,7 @@ class Training {
     shown_ = draw_batch(*source, {seed, Purpose::evaluation, 12}, kPictureColumns);
     shown_target_ = draw_batch(*target, {seed, Purpose::evaluation, 13}, kPictureColumns);
     if (c.log.validate_every > 0 && can_be_judged(c)) {
-      judge_ = std::make_unique<Judge>(c.target, data_, folder_.path() / "judge.safetensors",
+      judge_ = std::make_unique<Judge>(c.judge, c.target, data_, judge_file(c, folder_.path()),
                                        session_.device(), quiet_);
     }
   }
@@ -241,9 +244,11 @@ class Training {
   double best_ = -1e308;
 };
 
-/// Throws UsageError unless the two configs describe the same training (length and logging may differ).
+/// Throws UsageError unless the two configs describe the same training (length, judge and logging may
+/// differ).
 void check_same_training(RunConfig stored, const RunConfig& wanted, const std::filesystem::path& folder) {
   stored.log = wanted.log;
+  stored.judge = wanted.judge;
   if (stored.transport_optimizer.schedule == "constant" &&
       stored.potential_optimizer.schedule == "constant") {
     stored.solver.steps = wanted.solver.steps;
@@ -266,6 +271,7 @@ RunConfig resolve_config(const Options& options) {
   if (!options.precision.empty()) overrides.push_back("solver.precision=" + options.precision);
   if (options.seed >= 0) overrides.push_back(fmt::format("solver.seed={}", options.seed));
   RunConfig config = load_config(options.config, overrides);
+  if (!options.init_from.empty()) config.solver.init_from = options.init_from;
   if (!options.out.empty()) config.log.out = options.out;
   if (config.log.out.empty()) {
     config.log.out = (std::filesystem::path("runs") / std::filesystem::path(options.config).stem()).string();
@@ -345,6 +351,7 @@ void add_train(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--out", o->out, "the run's folder (default: runs/CONFIG)");
   command->add_option("--data", o->data, "folder of the data sets");
+  command->add_option("--init-from", o->init_from, "a run whose weights this one begins with");
   command->add_flag("--resume", o->resume, "continue the run in --out from its newest checkpoint");
   command->add_flag("--quiet", o->quiet, "no validation lines");
   command->callback([o] { train(*o); });
