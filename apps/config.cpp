@@ -159,21 +159,28 @@ void validate(const RunConfig& config) {
   validate_pair(config.source, config.target);
 }
 
-RunConfig parse_config(std::string_view text, const std::string& name,
-                       const std::vector<std::string>& overrides) {
-  ConfigReader reader(text, name, overrides);
+RunConfig parse_config(std::span<const ConfigText> texts, const std::vector<std::string>& overrides) {
+  ConfigReader reader(texts, overrides);
   RunConfig config;
   visit_config(config, reader);
   resolve(config, reader);
   try {
     validate(config);
   } catch (const UsageError& error) {
-    fail_usage("{}: {}", name, error.what());
+    fail_usage("{}: {}", texts.back().name, error.what());
   }
   return config;
 }
 
-RunConfig load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
+RunConfig parse_config(std::string_view text, const std::string& name,
+                       const std::vector<std::string>& overrides) {
+  const ConfigText one{std::string(text), name};
+  return parse_config(std::span(&one, 1), overrides);
+}
+
+namespace {
+
+std::string read_config_text(const std::filesystem::path& file) {
   std::error_code error;
   const auto status = std::filesystem::status(file, error);
   if (!std::filesystem::exists(status)) {
@@ -192,7 +199,20 @@ RunConfig load_config(const std::filesystem::path& file, const std::vector<std::
     fail_usage("{}: cannot read the config file", file.string());
   }
   text.resize(static_cast<std::size_t>(stream.gcount()));
-  return parse_config(text, file.string(), overrides);
+  return text;
+}
+
+}  // namespace
+
+RunConfig load_config(std::span<const std::filesystem::path> files,
+                      const std::vector<std::string>& overrides) {
+  std::vector<ConfigText> texts;
+  for (const std::filesystem::path& file : files) texts.push_back({read_config_text(file), file.string()});
+  return parse_config(texts, overrides);
+}
+
+RunConfig load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
+  return load_config(std::span(&file, 1), overrides);
 }
 
 std::string to_toml(const RunConfig& config) {

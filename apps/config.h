@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,7 @@ struct SolverConfig {
   std::int64_t seed = 0;
   std::string precision = "auto";  // auto | fp32 | tf32 (cuda) | bf16
   double gradient_penalty = 0;     // λ of ½·λ·D·E‖∇f‖² at mapped and real samples; 0: none
+  std::int64_t warmup_steps = 0;   // outer iterations at the start in which the potential learns alone
   std::string init_from;           // a run whose weights this one begins with
   bool freeze_batchnorm = true;    // the map's BatchNorm in evaluation mode in the potential step
 };
@@ -52,6 +54,7 @@ struct PotentialConfig {
   std::int64_t nf = 16;                             // resnet3d: channels of the first level
   std::int64_t nf_max = 512;                        // resnet3d: the widest level
   double res_ratio = 0.1;                           // resnet3d: scale of a block's residual branch
+  double scale = 1;                                 // resnet3d: f = scale·network
   std::vector<std::int64_t> hidden{128, 128, 128};  // mlp: widths
   std::string activation = "relu";                  // mlp: as the map's
   bool quadratic = false;                           // mlp: a quadratic form beside the layers
@@ -116,14 +119,25 @@ struct RunConfig {
   friend bool operator==(const RunConfig& a, const RunConfig& b);
 };
 
-/// Reads a config from TOML text. `name` stands for the file in messages. Each override is
+/// TOML text, and what stands for its file in messages.
+struct ConfigText {
+  std::string text;
+  std::string name;
+};
+
+/// Reads a config from layers of TOML text: later ones win over earlier ones, key by key. Each override is
 /// "dotted.key=value", the value as TOML or a bare word (a string); later ones win over earlier ones and over
-/// the text. Throws UsageError, in one line with file and line, for syntax errors, unknown keys (with the
+/// the texts. Throws UsageError, in one line with file and line, for syntax errors, unknown keys (with the
 /// nearest known one), wrong types, values out of range and settings that contradict each other.
+RunConfig parse_config(std::span<const ConfigText> texts, const std::vector<std::string>& overrides = {});
+/// Of one text.
 RunConfig parse_config(std::string_view text, const std::string& name,
                        const std::vector<std::string>& overrides = {});
 
-/// parse_config of a file. Throws UsageError also for a missing, unreadable or oversized file.
+/// parse_config of files. Throws UsageError also for a missing, unreadable or oversized file.
+RunConfig load_config(std::span<const std::filesystem::path> files,
+                      const std::vector<std::string>& overrides = {});
+/// Of one file.
 RunConfig load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
 
 /// Checks what spans several keys (form and cost, source and target, ...), as parse_config does; for callers

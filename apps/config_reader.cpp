@@ -275,10 +275,9 @@ double number_of(const Entry& entry, const std::string& key, const toml::node& n
 
 }  // namespace
 
-ConfigReader::ConfigReader(std::string_view text, const std::string& name,
-                           const std::vector<std::string>& overrides)
+ConfigReader::ConfigReader(std::span<const ConfigText> texts, const std::vector<std::string>& overrides)
     : entries_(std::make_unique<Entries>()) {
-  entries_->add_text(text, name);
+  for (const ConfigText& layer : texts) entries_->add_text(layer.text, layer.name);
   for (const std::string& option : overrides) {
     entries_->add_override(option);
   }

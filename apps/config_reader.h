@@ -1,6 +1,7 @@
 #pragma once
 // TOML text and overrides as a visitor that fills a RunConfig. Only this pair of files sees toml++.
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,8 +14,9 @@ namespace voxot {
 /// Every failure is a UsageError of one line: where it stands, what was expected, what came.
 class ConfigReader final : public ConfigVisitor {
  public:
-  /// Parses; throws for syntax errors, unknown keys and values where tables are expected.
-  ConfigReader(std::string_view text, const std::string& name, const std::vector<std::string>& overrides);
+  /// Parses; throws for syntax errors, unknown keys and values where tables are expected. Later texts win
+  /// over earlier ones, overrides over all.
+  ConfigReader(std::span<const ConfigText> texts, const std::vector<std::string>& overrides);
   ~ConfigReader() override;
   ConfigReader(const ConfigReader&) = delete;
   ConfigReader& operator=(const ConfigReader&) = delete;

@@ -37,7 +37,7 @@ void watch_signals() {
 }
 
 struct Options {
-  std::string config;
+  std::vector<std::string> configs;  // later ones win
   std::vector<std::string> overrides;
   std::string device = "auto";
   std::string precision;
@@ -121,7 +121,8 @@ class Training {
           {"transport_loss", losses.transport}, {"cost", losses.cost}, {"potential_loss", losses.potential}};
       std::vector<Metric> metrics(std::begin(train), std::end(train));
       if (session_.config().solver.form == "weak") metrics.push_back({"gamma", session_.solver().gamma()});
-      if (session_.config().solver.gradient_penalty > 0) metrics.push_back({"slope", losses.slope});
+      if (session_.config().solver.gradient_penalty > 0 || session_.config().solver.warmup_steps > 0)
+        metrics.push_back({"slope", losses.slope});
       if (due(log.every)) {
         log_->record(step, "train", metrics);
         for (const Metric& m : metrics) events.scalar("train/" + m.name, m.value, step);
@@ -270,11 +271,12 @@ RunConfig resolve_config(const Options& options) {
   std::vector<std::string> overrides = options.overrides;
   if (!options.precision.empty()) overrides.push_back("solver.precision=" + options.precision);
   if (options.seed >= 0) overrides.push_back(fmt::format("solver.seed={}", options.seed));
-  RunConfig config = load_config(options.config, overrides);
+  const std::vector<std::filesystem::path> files(options.configs.begin(), options.configs.end());
+  RunConfig config = load_config(files, overrides);
   if (!options.init_from.empty()) config.solver.init_from = options.init_from;
   if (!options.out.empty()) config.log.out = options.out;
   if (config.log.out.empty()) {
-    config.log.out = (std::filesystem::path("runs") / std::filesystem::path(options.config).stem()).string();
+    config.log.out = (std::filesystem::path("runs") / files.front().stem()).string();
   }
   return config;
 }
@@ -339,7 +341,9 @@ void add_train(CLI::App& app) {
       app.add_subcommand("train",
                          "Trains a transport map from a config.\n"
                          "Example: voxot train configs/demo.toml --set solver.steps=100 --out runs/first");
-  command->add_option("config", o->config, "TOML file (configs/README.md)")->required();
+  command
+      ->add_option("config", o->configs, "TOML files (configs/README.md); later ones win over earlier ones")
+      ->required();
   command->add_option("--set", o->overrides, "key=value, over the file's; may come more than once")
       ->allow_extra_args(false);
   add_device_option(*command, o->device);

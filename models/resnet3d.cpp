@@ -100,7 +100,8 @@ Tensor ResNet3D::forward(Tape& tape, const Tensor& y) {
     h = block != nullptr ? (*block)(tape, h) : ops::average_pool3d(tape, h, {three, two, one});
   }
   h = ops::cast(tape, ops::max_pool3d(tape, h, {two, two, {0, 0, 0}}), y.dtype());
-  return (*fc_)(tape, ops::reshape(tape, h, {h.extent(0), h.count() / h.extent(0)}));
+  const Tensor f = (*fc_)(tape, ops::reshape(tape, h, {h.extent(0), h.count() / h.extent(0)}));
+  return options_.scale == 1 ? f : ops::scale(tape, f, options_.scale);
 }
 
 }  // namespace voxot

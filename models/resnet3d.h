@@ -18,6 +18,7 @@ struct ResNet3DOptions {
   std::int64_t nf = 64;
   std::int64_t nf_max = 512;
   double res_ratio = 0.1;
+  double scale = 1;  // f = scale·network
   DType compute = DType::f32;
 };
 

@@ -20,6 +20,7 @@ constexpr std::size_t kLossSlots = 8;
 // The gradient penalty's derivative along the gradient is a central difference: over this share of
 // D·∇f/2, which at the optimum is the way that the map has moved the sample.
 constexpr double kPenaltyStep = 0.1;
+constexpr double kWarmupPenalty = 0.5;
 
 template <class Visit>
 void each_counter(const Parameters& parameters, Visit visit) {
@@ -52,7 +53,8 @@ NeuralOt::NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parame
       batches_(device(), static_cast<std::size_t>(options.inner_steps + 2)),
       step_losses_(Tensor::full({2 * options.inner_steps + 2}, 0, DType::f64, device())),
       loss_ring_(device(), static_cast<std::size_t>(step_losses_.count()) * sizeof(double), kLossSlots),
-      graph_(device(), options.graph) {
+      warmup_{{device(), options.graph}, {}},
+      iteration_{{device(), options.graph}, {}} {
   VOXOT_CHECK(options.inner_steps >= 1 && options.batch_size >= 1 && options.noise_samples >= 1,
               "neural_ot: inner steps {}, batch {} and noise samples {} must be positive",
               options.inner_steps, options.batch_size, options.noise_samples);
@@ -96,7 +98,7 @@ void NeuralOt::queue_transport_step(const Tensor& x, std::int64_t index) {
   step_losses_.window(2 * index + 1, {1}).copy_from(price);
 }
 
-void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index) {
+void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index, double penalty) {
   StepScalars* const now = scalars(index);
   Tensor mapped;
   {
@@ -106,38 +108,41 @@ void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64
   }
   Tensor fake_points = mapped.detached();
   Tensor real_points = y.detached();
-  if (options_.gradient_penalty > 0) {
+  if (penalty > 0) {
     fake_points.require_gradient();
     real_points.require_gradient();
   }
   const Tensor fake = ops::mean(tape_, f_.forward(tape_, fake_points));
   const Tensor loss = ops::sub(tape_, fake, ops::mean(tape_, f_.forward(tape_, real_points)));
   tape_.backward(loss);
-  if (options_.gradient_penalty > 0) queue_gradient_penalty(fake_points, real_points);
+  if (penalty > 0) queue_gradient_penalty(fake_points, real_points, penalty);
   potential_optimizer_.update(&now->optimizer);
   step_losses_.window(2 * options_.inner_steps, {1}).copy_from(loss);
 }
 
 // With g = ∇f at a point y, the penalty's parameter gradient is λ·D·∂_θ⟨∇f, g⟩, the derivative of ∇_θ f along
 // g: a central difference of first-order gradients at y ± η·δ with δ = D·g/2, so that nothing is
-// differentiated twice. The points' gradients are those of mean f(T(x)) − mean f(y): ±g/N.
-void NeuralOt::queue_gradient_penalty(Tensor& mapped, Tensor& y) {
-  const double n = static_cast<double>(mapped.extent(0));
-  const double dimensions = static_cast<double>(mapped.count()) / n;
+// differentiated twice. The points' gradients are those of mean f(T(x)) − mean f(y): ±g/N. Half of each batch
+// is enough for an unbiased penalty, and makes it cost what the step without it does.
+void NeuralOt::queue_gradient_penalty(Tensor& mapped, Tensor& y, double weight) {
+  const std::int64_t n = mapped.extent(0);
+  const auto dimensions = static_cast<double>(mapped.count() / n);
+  const Shape half{(n + 1) / 2, mapped.extent(1), mapped.extent(2), mapped.extent(3), mapped.extent(4)};
   Tensor differences;
   Tensor slope;
   const auto add_to = [&](Tensor& sum, const Tensor& part) {
     sum = sum.defined() ? ops::linear_combination(tape_, 0.5, sum, 0.5, part) : part;
   };
   for (const auto& [points, sign] : {std::pair(&mapped, 1.0), std::pair(&y, -1.0)}) {
-    const Tensor move = ops::scale(tape_, points->gradient()->take(), sign * n * dimensions / 2);
-    const Tensor here = points->detached();
+    const Tensor gradient = points->gradient()->take().window(0, half);
+    const Tensor move = ops::scale(tape_, gradient, sign * static_cast<double>(n) * dimensions / 2);
+    const Tensor here = points->detached().window(0, half);
     const Tensor up = ops::mean(tape_, f_.forward(tape_, ops::scale_add(tape_, here, kPenaltyStep, move)));
     const Tensor down = ops::mean(tape_, f_.forward(tape_, ops::scale_add(tape_, here, -kPenaltyStep, move)));
     add_to(differences, ops::sub(tape_, up, down));
     add_to(slope, ops::mean(tape_, ops::mul(tape_, move, move)));
   }
-  tape_.backward(differences, options_.gradient_penalty / kPenaltyStep);
+  tape_.backward(differences, weight / kPenaltyStep);
   step_losses_.window(2 * options_.inner_steps + 1, {1}).copy_from(slope);
 }
 
@@ -157,7 +162,7 @@ double NeuralOt::potential_step(const Tensor& x, const Tensor& y, std::uint64_t 
   now.optimizer = potential_optimizer_.next();
   now.draw = draw;
   send({now});
-  queue_potential_step(x.to(device()), y.to(device()), 0);
+  queue_potential_step(x.to(device()), y.to(device()), 0, options_.gradient_penalty);
   return step_losses_.window(2 * options_.inner_steps, {1}).item();
 }
 
@@ -165,6 +170,7 @@ void NeuralOt::send_iteration(std::uint64_t first_draw) {
   std::vector<StepScalars> all(static_cast<std::size_t>(options_.inner_steps) + 1);
   for (std::size_t k = 0; k < all.size(); ++k) {
     const bool transport = k + 1 < all.size();
+    if (transport && warming_up()) continue;
     all[k].optimizer = transport ? transport_optimizer_.next() : potential_optimizer_.next();
     all[k].cost = cost_.factors(gamma(), options_.noise_samples);
     if (transport && average_ != nullptr) all[k].average = average_->next();
@@ -191,23 +197,29 @@ void NeuralOt::queue_iteration() {
     queue_transport_step(source_batch(k), k);
     if (average_ != nullptr) average_->update(scalars(k)->average.data());
   }
-  queue_potential_step(source_batch(options_.inner_steps), target_batch(), options_.inner_steps);
+  queue_potential_step(source_batch(options_.inner_steps), target_batch(), options_.inner_steps,
+                       options_.gradient_penalty);
 }
 
-void NeuralOt::run_iteration() {
+void NeuralOt::queue_warmup() {
+  queue_potential_step(source_batch(options_.inner_steps), target_batch(), options_.inner_steps,
+                       kWarmupPenalty);
+}
+
+void NeuralOt::run(Recorded& iteration, const std::function<void()>& queue) {
   std::vector<std::int64_t> before;
   const auto note = [&](std::int64_t& counter) { before.push_back(counter); };
   each_counter(transport_, note);
   each_counter(potential_, note);
-  const bool called = graph_.run([this] { queue_iteration(); });
+  const bool called = iteration.graph.run(queue);
   // A replay does not pass through the modules, whose counters the host keeps.
-  counted_.resize(before.size());
+  iteration.counted.resize(before.size());
   std::size_t i = 0;
   const auto count = [&](std::int64_t& counter) {
     if (called) {
-      counted_[i] = counter - before[i];
+      iteration.counted[i] = counter - before[i];
     } else {
-      counter += counted_[i];
+      counter += iteration.counted[i];
     }
     ++i;
   };
@@ -219,12 +231,17 @@ void NeuralOt::advance() {
   const auto inner = static_cast<std::uint64_t>(options_.inner_steps);
   const std::uint64_t first = static_cast<std::uint64_t>(step_) * (inner + 1);
   if (const auto* draw = std::get_if<HostSampler>(&source_)) {
-    for (std::uint64_t k = 0; k <= inner; ++k) batches_.set(k, (*draw)(first + k, options_.batch_size));
+    for (std::uint64_t k = warming_up() ? inner : 0; k <= inner; ++k)
+      batches_.set(k, (*draw)(first + k, options_.batch_size));
   }
   if (const auto* draw = std::get_if<HostSampler>(&target_))
     batches_.set(inner + 1, (*draw)(static_cast<std::uint64_t>(step_), options_.batch_size));
   send_iteration(first);
-  run_iteration();
+  if (warming_up()) {
+    run(warmup_, [this] { queue_warmup(); });
+  } else {
+    run(iteration_, [this] { queue_iteration(); });
+  }
   if (unread_.size() == loss_ring_.size()) read_oldest();
   const std::size_t slot = loss_ring_.acquire();
   kernels::copy_bytes(step_losses_.stream(), loss_ring_.data(slot), step_losses_.data(), loss_ring_.bytes());

@@ -27,6 +27,18 @@ std::string error_of(const std::string& text, const std::vector<std::string>& ov
 
 }  // namespace
 
+TEST_CASE("config: a later file wins key by key, an override over all", "[config]") {
+  const ConfigText layers[] = {{"[solver]\nsteps = 7\nbatch_size = 3\n[log]\nevery = 2\n", "first.toml"},
+                               {"[solver]\nsteps = 8\n", "second.toml"}};
+  const RunConfig config = parse_config(layers, {"log.every=9"});
+  CHECK(config.solver.steps == 8);
+  CHECK(config.solver.batch_size == 3);
+  CHECK(config.log.every == 9);
+  const ConfigText wrong[] = {{"[solver]\nsteps = 7\n", "first.toml"},
+                              {"[solver]\nstep = 8\n", "second.toml"}};
+  CHECK_THROWS_WITH(parse_config(wrong), Catch::Contains("second.toml:2") && Catch::Contains("solver.steps"));
+}
+
 TEST_CASE("config: an empty text gives the defaults", "[config]") {
   const RunConfig config = parse_config("", "empty.toml");
   CHECK(config.solver.form == "strong");
