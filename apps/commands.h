@@ -4,6 +4,8 @@
 
 namespace voxot {
 
+inline constexpr const char* kVersion = "0.1.0";
+
 /// Thrown by a subcommand that ends with a status other than 0 without an error message (130 after SIGINT).
 struct ExitStatus {
   int code;
