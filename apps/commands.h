@@ -16,6 +16,7 @@ void add_evaluate(CLI::App& app);
 void add_map(CLI::App& app);
 void add_pair(CLI::App& app);
 void add_render(CLI::App& app);
+void add_report(CLI::App& app);
 void add_data(CLI::App& app);
 void add_info(CLI::App& app);
 

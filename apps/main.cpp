@@ -50,6 +50,7 @@ int run(int argc, char** argv) {
   voxot::add_evaluate(app);
   voxot::add_map(app);
   voxot::add_render(app);
+  voxot::add_report(app);
   voxot::add_pair(app);
   voxot::add_data(app);
   voxot::add_info(app);
