@@ -20,25 +20,34 @@ function decodeArray({shape, bytes}) {
   return {shape, bytes: Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))};
 }
 
-/** Whether each voxel is shown: its brightest channel is above the threshold; every pixel of a flat image. */
+/**
+ * Which voxels are shown: those whose brightest channel is above the threshold, and every pixel of a flat image. The grid
+ * has a border of empty voxels, so that a neighbour is always an offset away.
+ */
 function shownVoxels(volume, threshold) {
   const {depth, height, width, channels, bytes} = volume;
-  const shown = new Uint8Array(depth * height * width);
-  for (let i = 0; i < shown.length; i += 1) {
+  const offsets = [1, width + 2, (width + 2) * (height + 2)];
+  const grid = new Uint8Array(offsets[2] * (depth + 2));
+  for (let i = 0; i < depth * height * width; i += 1) {
     let bright = bytes[i * channels];
     for (let c = 1; c < channels; c += 1) bright = Math.max(bright, bytes[i * channels + c]);
-    shown[i] = depth === 1 || bright > threshold * FULL ? 1 : 0;
+    if (depth > 1 && bright <= threshold * FULL) continue;
+    const [w, h, d] = [i % width, Math.floor(i / width) % height, Math.floor(i / (width * height))];
+    grid[gridIndex(offsets, w, h, d)] = 1;
   }
-  return shown;
+  return {grid, offsets};
+}
+
+function gridIndex(offsets, w, h, d) {
+  return (w + 1) * offsets[0] + (h + 1) * offsets[1] + (d + 1) * offsets[2];
 }
 
 /** Grows the box [first w, h, d, last w, h, d] by what is shown. */
 function growBox(box, volume, threshold) {
-  const shown = shownVoxels(volume, threshold);
-  for (let i = 0; i < shown.length; i += 1) {
-    if (!shown[i]) continue;
-    const at = [i % volume.width, Math.floor(i / volume.width) % volume.height,
-      Math.floor(i / (volume.width * volume.height))];
+  const {grid, offsets} = shownVoxels(volume, threshold);
+  for (let i = 0; i < grid.length; i += 1) {
+    if (!grid[i]) continue;
+    const at = [i % offsets[1] - 1, Math.floor(i % offsets[2] / offsets[1]) - 1, Math.floor(i / offsets[2]) - 1];
     for (let axis = 0; axis < 3; axis += 1) {
       box[axis] = Math.min(box[axis], at[axis]);
       box[axis + 3] = Math.max(box[axis + 3], at[axis] + 1);
@@ -103,22 +112,12 @@ function paintSide(context, x, y, [a, b], scale) {
   context.stroke();
 }
 
-function neighbourShown(volume, shown, at, side) {
-  const next = [...at];
-  next[side.axis] += side.sign;
-  const [w, h, d] = next;
-  if (w < 0 || h < 0 || d < 0 || w >= volume.width || h >= volume.height || d >= volume.depth) return false;
-  return shown[(d * volume.height + h) * volume.width + w] === 1;
-}
-
-function paintVoxel(context, volume, shown, at, frame) {
+/** The sides of one voxel that the viewer sees and no neighbour covers. */
+function paintVoxel(context, volume, at, uncovered, frame) {
   const [w, h, d] = at;
-  const i = (d * volume.height + h) * volume.width + w;
   const flat = volume.depth === 1;
-  let rgb = null;
-  for (const side of frame.sides) {
-    if (neighbourShown(volume, shown, at, side)) continue;
-    rgb = rgb || voxelColour(volume, i);
+  const rgb = voxelColour(volume, (d * volume.height + h) * volume.width + w);
+  for (const side of uncovered) {
     const lit = litColour(rgb, side.light, flat);
     context.fillStyle = cssColour(lit);
     context.strokeStyle = flat ? context.fillStyle : cssColour(lit.map((x) => Math.round(x * 0.8)));
@@ -167,13 +166,16 @@ function drawVolume(canvas, volume, threshold, view, box, lineColour) {
   paintBox(context, box, frame, lineColour);
   context.lineJoin = 'round';
   context.lineWidth = Math.max(0.7, 0.05 * frame.scale);
-  const shown = shownVoxels(volume, threshold);
+  const {grid, offsets} = shownVoxels(volume, threshold);
   const [ws, hs, ds] = [volume.width, volume.height, volume.depth]
     .map((count, axis) => farToNear(count, frame.axes[axis][2]));
   for (const d of ds) {
     for (const h of hs) {
       for (const w of ws) {
-        if (shown[(d * volume.height + h) * volume.width + w]) paintVoxel(context, volume, shown, [w, h, d], frame);
+        const i = gridIndex(offsets, w, h, d);
+        if (!grid[i]) continue;
+        const uncovered = frame.sides.filter((side) => !grid[i + side.sign * offsets[side.axis]]);
+        if (uncovered.length > 0) paintVoxel(context, volume, [w, h, d], uncovered, frame);
       }
     }
   }
