@@ -4,6 +4,8 @@
 
 namespace voxot {
 
+inline constexpr const char* kVersion = "0.1.0";
+
 /// Thrown by a subcommand that ends with a status other than 0 without an error message (130 after SIGINT).
 struct ExitStatus {
   int code;
@@ -14,6 +16,7 @@ void add_evaluate(CLI::App& app);
 void add_map(CLI::App& app);
 void add_pair(CLI::App& app);
 void add_render(CLI::App& app);
+void add_report(CLI::App& app);
 void add_data(CLI::App& app);
 void add_info(CLI::App& app);
 

@@ -285,4 +285,34 @@ std::string evaluation_json(const Evaluation& e) {
   return json.dump(2) + "\n";
 }
 
+Evaluation parse_evaluation(const std::string& text, const std::string& name) {
+  try {
+    const auto json = nlohmann::ordered_json::parse(text);
+    const auto number = [&](const char* key) {
+      return json.at(key).is_null() ? std::nullopt : std::optional(json.at(key).get<double>());
+    };
+    Evaluation e;
+    e.target_accuracy = number("target_accuracy");
+    if (const auto kept = number("colour_kept")) {
+      e.colour.emplace().kept = *kept;
+      for (const auto& [colour, accuracy] : json.at("target_accuracy_by_colour").items()) {
+        e.colour->names.push_back(colour);
+        e.colour->accuracy.push_back(accuracy.get<double>());
+      }
+    }
+    e.transport_cost = json.at("transport_cost").get<double>();
+    e.discrete_cost = json.at("discrete_cost").get<double>();
+    e.feature_distance = number("feature_distance");
+    e.feature_distance_real = number("feature_distance_real");
+    e.l2_uvp = number("l2_uvp");
+    e.cosine = number("cosine");
+    e.samples = json.at("samples").get<std::int64_t>();
+    e.judge_accuracy = number("judge_accuracy");
+    e.step = json.at("step").get<std::int64_t>();
+    return e;
+  } catch (const nlohmann::json::exception&) {
+    fail("{}: expected the scores that voxot evaluate writes", name);
+  }
+}
+
 }  // namespace voxot

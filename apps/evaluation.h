@@ -49,5 +49,8 @@ Tensor map_all(NeuralOt& solver, const Tensor& x, std::uint64_t seed, std::uint6
 std::string evaluation_table(const Evaluation& evaluation);
 /// With a line end; keys as design.md names them.
 std::string evaluation_json(const Evaluation& evaluation);
+/// What evaluation_json wrote, but for the counts of the colours. Throws Error, beginning with `name`, for
+/// anything else.
+Evaluation parse_evaluation(const std::string& json, const std::string& name);
 
 }  // namespace voxot

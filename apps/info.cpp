@@ -46,7 +46,7 @@ std::vector<kernels::KernelChoice> choices() {
 void print_json(const Options& options, Device device) {
   const auto directory = find_data_directory(options.data);
   nlohmann::ordered_json json;
-  json["version"] = "0.1.0";
+  json["version"] = kVersion;
   json["cpu"] = kernels::describe_cpu();
   json["cuda"] = kernels::cuda_devices() > 0;
   json["cuda_build"] = kernels::cuda_build();
@@ -70,7 +70,7 @@ void info(const Options& options) {
   const Device device = choose_device(options.device);
   if (options.json) return print_json(options, device);
   const auto directory = find_data_directory(options.data);
-  fmt::print("voxot      0.1.0\n");
+  fmt::print("voxot      {}\n", kVersion);
   fmt::print("cpu        {}\n", kernels::describe_cpu());
   fmt::print("cuda       {} (build: {})\n",
              kernels::cuda_devices() > 0 ? kernels::describe_cuda() : "no device", kernels::cuda_build());

@@ -45,11 +45,12 @@ int run(int argc, char** argv) {
       "Example: voxot train configs/demo.toml --out runs/demo",
       "voxot");
   app.require_subcommand(1);
-  app.set_version_flag("--version", "voxot 0.1.0");
+  app.set_version_flag("--version", std::string("voxot ") + voxot::kVersion);
   voxot::add_train(app);
   voxot::add_evaluate(app);
   voxot::add_map(app);
   voxot::add_render(app);
+  voxot::add_report(app);
   voxot::add_pair(app);
   voxot::add_data(app);
   voxot::add_info(app);

@@ -4,7 +4,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 
@@ -12,6 +14,7 @@
 #include "apps/device.h"
 #include "apps/evaluation.h"
 #include "apps/picture.h"
+#include "apps/session_log.h"
 #include "engine/atomic_file.h"
 #include "engine/event_writer.h"
 #include "engine/npy.h"
@@ -86,6 +89,7 @@ class Training {
     write_text(folder_.config_file(), to_toml(session_.config()));
     log_ = std::make_unique<RunLog>(folder_.path());
     log_->truncate_after(-1);
+    clear_sessions(folder_.path());
     save();
   }
 
@@ -107,6 +111,8 @@ class Training {
     Progress progress("train", total, session_.solver().steps());
     NeuralOtLosses losses;
     bool known = false;
+    const auto begin = std::chrono::steady_clock::now();
+    const std::int64_t first = session_.solver().steps();
     while (session_.solver().steps() < total && caught_signal == 0) {
       session_.solver().advance();
       const std::int64_t step = session_.solver().steps();
@@ -134,6 +140,7 @@ class Training {
       if (due(log.checkpoint_every) || last) save();
     }
     if (caught_signal != 0) save();
+    record_session(first, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     session_.export_map(folder_.exported_map());
     return caught_signal;
   }
@@ -149,6 +156,15 @@ class Training {
     if (best_ > -1e300) extra["best_score"] = fmt::format("{}", best_);
     session_.save(folder_.checkpoint(session_.solver().steps()), extra);
     folder_.prune(std::max<std::int64_t>(1, session_.config().log.keep_checkpoints));
+  }
+
+  void record_session(std::int64_t first_step, double seconds) {
+    const std::int64_t last_step = session_.solver().steps();
+    if (last_step == first_step) return;  // a finished run, resumed
+    const char* commit = std::getenv("VOXOT_COMMIT");
+    append_session(folder_.path(),
+                   {first_step, last_step, seconds, describe(session_.device()), kernels::threads(),
+                    session_.config().solver.precision, kVersion, commit != nullptr ? commit : ""});
   }
 
   void prepare_validation() {

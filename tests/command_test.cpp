@@ -151,6 +151,10 @@ TEST_CASE("command: a killed, an interrupted and an untouched run leave the same
   }
   REQUIRE(Command(interrupted, train("--resume")).wait() == 0);
   check_same_run(whole, interrupted);
+  CHECK(text_of(whole / "run/sessions.jsonl").starts_with("{\"first_step\":0,\"last_step\":24,\"seconds\":"));
+  const std::string sessions = text_of(interrupted / "run/sessions.jsonl");
+  CHECK(sessions.starts_with("{\"first_step\":0,"));
+  CHECK(sessions.find("\"last_step\":24,") != std::string::npos);
 
   const fs::path killed = tiny_folder(directory, "killed");
   Random random(5, Purpose::test);
@@ -230,6 +234,28 @@ TEST_CASE("command: map applies a run's map and its exported weights alike", "[c
   CHECK(text_of(folder / "a.png").starts_with("\x89PNG"));
 }
 
+TEST_CASE("command: report makes one page, or nothing", "[command][report]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  std::vector<std::string> arguments = train();
+  arguments.insert(arguments.end(), {"--set", "solver.steps=3"});
+  REQUIRE(Command(folder, arguments).wait() == 0);
+  check_fails(folder, {"report"}, 2, "runs");
+  check_fails(folder, {"report", "run"}, 2, "--output");
+  check_fails(folder, {"report", "run", "nowhere", "--output", "page"}, 1,
+              "nowhere: expected the folder of a run");
+  check_fails(folder, {"report", "run", ".", "--output", "page"}, 1, "config.toml");
+  CHECK_FALSE(fs::exists(folder / "page"));
+  check_fails(folder, {"report", "run", "--output", "tiny.toml"}, 1, "tiny.toml");
+  const Command page(folder, {"report", "run", "--output", "page"});
+  CHECK(page.wait() == 0);
+  CHECK(page.out() == "page/index.html\n");
+  CHECK(text_of(folder / "page/index.html").starts_with("<!doctype html>"));
+  const Command rows(folder, {"report", "run", "--json"});
+  CHECK(rows.wait() == 0);
+  CHECK(rows.out().starts_with("[\n  {\n    \"name\": \"run\","));
+}
+
 TEST_CASE("command: pair writes partners and its certificate, converged or not", "[command][pairing]") {
   const test::TempDirectory directory;
   const fs::path folder = tiny_folder(directory, "work");
@@ -271,7 +297,7 @@ TEST_CASE("command: pair writes partners and its certificate, converged or not",
 TEST_CASE("command: help and info", "[command]") {
   const test::TempDirectory directory;
   const fs::path folder = tiny_folder(directory, "work");
-  for (const char* name : {"train", "evaluate", "map", "render", "pair", "data", "info"}) {
+  for (const char* name : {"train", "evaluate", "map", "render", "report", "pair", "data", "info"}) {
     const Command command(folder, {name, "--help"});
     CHECK(command.wait() == 0);
     CHECK(command.out().find("Example: voxot") != std::string::npos);
