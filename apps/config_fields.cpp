@@ -74,7 +74,8 @@ void visit(OptimizerConfig& c, const char* table, ConfigVisitor& v) {
 // DatasetConfig counts in int; files hold 64 bits.
 void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.table(table);
-  v.word("dataset", c.dataset, {"auto", "mnist3d", "mnist", "digits", "npy", "gaussian", "w2bench"});
+  v.word("dataset", c.dataset,
+         {"auto", "mnist3d", "mnist", "digits", "kaggle3d", "npy", "gaussian", "w2bench"});
   v.text("path", c.path);
   std::vector<std::int64_t> classes(c.classes.begin(), c.classes.end());
   v.integers("classes", classes, {0, 1e6}, -1);
@@ -88,6 +89,7 @@ void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   std::vector<std::int64_t> extrude(c.extrude.begin(), c.extrude.end());
   v.integers("extrude", extrude, {0, 256}, 2);
   c.extrude = {static_cast<int>(extrude[0]), static_cast<int>(extrude[1])};
+  v.number("noise", c.noise, kUnit);
   v.word("role", c.role, {"source", "target"});
   v.integer("dimension", c.dimension, {1, 4096});
   v.flag("field", c.field);
