@@ -89,9 +89,11 @@ void validate_optimizer(const OptimizerConfig& c, const char* table) {
 bool has_labels(const DatasetConfig& c) { return c.dataset != "gaussian" && c.dataset != "w2bench"; }
 
 void validate_dataset(const DatasetConfig& c, const char* table) {
-  if ((c.dataset == "npy" || c.dataset == "w2bench") == c.path.empty()) {
+  const bool may_have_path = c.dataset == "kaggle3d";
+  if (!may_have_path && (c.dataset == "npy" || c.dataset == "w2bench") == c.path.empty()) {
     fail_usage(
-        "{0}.path: expected with {0}.dataset \"npy\" or \"w2bench\", and only there; got \"{1}\" with "
+        "{0}.path: expected with {0}.dataset \"npy\" or \"w2bench\", possible with \"kaggle3d\"; got \"{1}\" "
+        "with "
         "\"{2}\"",
         table, c.path, c.dataset);
   }

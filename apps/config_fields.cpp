@@ -84,7 +84,8 @@ void visit_classes(const char* key, std::vector<int>& classes, Range range, Conf
 
 void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.table(table);
-  v.word("dataset", c.dataset, {"auto", "mnist3d", "mnist", "digits", "npy", "gaussian", "w2bench"});
+  v.word("dataset", c.dataset,
+         {"auto", "mnist3d", "mnist", "digits", "kaggle3d", "npy", "gaussian", "w2bench"});
   v.text("path", c.path);
   visit_classes("classes", c.classes, {0, 1e6}, v);
   v.word("colour", c.colour, {"none", "four", "six", "uniform"});
@@ -96,6 +97,7 @@ void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   std::vector<std::int64_t> extrude(c.extrude.begin(), c.extrude.end());
   v.integers("extrude", extrude, {0, 256}, 2);
   c.extrude = {static_cast<int>(extrude[0]), static_cast<int>(extrude[1])};
+  v.number("noise", c.noise, kUnit);
   v.word("role", c.role, {"source", "target"});
   v.integer("dimension", c.dimension, {1, 4096});
   v.flag("field", c.field);

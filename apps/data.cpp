@@ -88,7 +88,7 @@ void add_make(CLI::App& data) {
       data.add_subcommand("make",
                           "Draws samples of a data set into a .npz file (data, labels, colours).\n"
                           "Example: voxot data make digits --classes 3 5 --count 500 --output digits.npz");
-  command->add_option("name", dataset.dataset, "the data set: auto, mnist3d, mnist, digits or npy")
+  command->add_option("name", dataset.dataset, "the data set: auto, mnist3d, mnist, digits, kaggle3d or npy")
       ->required();
   command->add_option("--output", options->output, "the .npz file to write")->required();
   command->add_option("--count", options->count, "samples to draw")
@@ -100,7 +100,7 @@ void add_make(CLI::App& data) {
   command->add_option("--seed", options->seed, "seed of the draw")->capture_default_str();
   command->add_option("--data", options->data,
                       "where the data sets lie (else $VOXOT_DATA, ./data, ../shared/data)");
-  command->add_option("--path", dataset.path, "npy: the file");
+  command->add_option("--path", dataset.path, "npy, kaggle3d: the file");
   command->add_option("--classes", dataset.classes, "digits to draw; all where none is given");
   command->add_option("--colour", dataset.colour, "none, four, six or uniform")->capture_default_str();
   command->add_option("--rotation", dataset.rotation, "none, one_axis or three_axes")->capture_default_str();
@@ -108,6 +108,8 @@ void add_make(CLI::App& data) {
       ->capture_default_str();
   command->add_option("--resolution", dataset.resolution, "voxels along each side")->capture_default_str();
   command->add_option("--extrude", dataset.extrude, "the first slice of the digit and the one after its last")
+      ->capture_default_str();
+  command->add_option("--noise", dataset.noise, "kaggle3d: points move by ± this, in standard deviations")
       ->capture_default_str();
   command->callback([options] { make(*options); });
 }

@@ -5,6 +5,7 @@
 #include "datasets/array_dataset.h"
 #include "datasets/digits.h"
 #include "datasets/gaussian.h"
+#include "datasets/kaggle3d.h"
 #include "datasets/mnist.h"
 #include "datasets/voxel_dataset.h"
 #include "datasets/w2bench.h"
@@ -22,14 +23,17 @@ std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
   }
   if (asked == "gaussian") return open_gaussian(config, split);
   if (asked == "w2bench") return open_w2bench(config, split, data_directory);
-  if (asked != "auto" && asked != "mnist3d" && asked != "mnist" && asked != "digits") {
-    fail_usage("dataset: expected auto, mnist3d, mnist, digits, npy, gaussian or w2bench, got \"{}\"", asked);
+  if (asked != "auto" && asked != "mnist3d" && asked != "mnist" && asked != "digits" && asked != "kaggle3d") {
+    fail_usage(
+        "dataset: expected auto, mnist3d, mnist, digits, kaggle3d, npy, gaussian or w2bench, got \"{}\"",
+        asked);
   }
   for (const int digit : config.classes) {
     if (digit < 0 || digit > 9) {
       fail_usage("classes: expected digits 0 to 9, got {}", digit);
     }
   }
+  if (asked == "kaggle3d") return open_kaggle3d(config, split, data_directory);
   const bool flat = asked == "mnist";
   check_voxel_config(config, flat);
   const bool procedural = asked == "digits" || (asked == "auto" && find_mnist(data_directory).empty());

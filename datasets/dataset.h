@@ -15,15 +15,18 @@ namespace voxot {
 
 /// The [source] and [target] tables of a config.
 struct DatasetConfig {
-  std::string dataset = "auto";  // auto (mnist3d where found, else digits) | mnist3d | mnist | digits | npy |
-                                 // gaussian | w2bench
-  std::string path;              // npy: the .npy/.npz file, N×C×D×H×W or N×C; w2bench: the .npz file
-  std::vector<int> classes;      // empty: all
-  std::string colour = "four";   // none | four | six | uniform
+  // auto (mnist3d where found, else digits) | mnist3d | mnist | digits | kaggle3d | npy | gaussian | w2bench
+  std::string dataset = "auto";
+  // npy: the .npy/.npz file, N×C×D×H×W or N×C; w2bench: the .npz file; kaggle3d: the published HDF5 file,
+  // made from MNIST where empty
+  std::string path;
+  std::vector<int> classes;       // empty: all
+  std::string colour = "four";    // none | four | six | uniform
   std::string rotation = "none";  // none | one_axis | three_axes
   double rotation_degrees = 180;  // angles are uniform in ± this
   int resolution = 16;
   std::array<int, 2> extrude{5, 11};  // slices [first, last) that hold the digit, of `resolution`
+  double noise = 0.25;                // kaggle3d: points move by ± this, in standard deviations of the cloud
   std::string role = "source";        // gaussian, w2bench: which of the pair, source | target
   std::int64_t dimension = 2;         // gaussian: values of a vector
   bool field = false;                 // gaussian: a random field, 3×resolution³, in place of vectors

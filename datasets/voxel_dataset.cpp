@@ -15,22 +15,6 @@ constexpr std::int64_t kImagePixels = std::int64_t{kImageSize} * kImageSize;
 // Enough to occupy the threads; their slices stay in the cache.
 constexpr std::int64_t kPaintedAtOnce = 64;
 
-VolumeParams volume_params(const DatasetConfig& config, bool flat) {
-  check_voxel_config(config, flat);
-  VolumeParams p;
-  p.extent = {flat ? 1 : config.resolution, config.resolution, config.resolution};
-  p.extrude = flat ? std::array{0, 1} : config.extrude;
-  p.turn = config.rotation == "none"       ? Turn::none
-           : config.rotation != "one_axis" ? Turn::free
-           : flat                          ? Turn::in_plane
-                                           : Turn::turntable;
-  p.degrees = config.rotation_degrees;
-  p.hues = config.colour == "none" ? Hues::none : config.colour == "uniform" ? Hues::uniform : Hues::palette;
-  for (const NamedHue& named : colour_palette(config.colour)) p.palette[p.palette_size++] = named.hue;
-  p.validate();
-  return p;
-}
-
 }  // namespace
 
 void check_voxel_config(const DatasetConfig& config, bool flat) {
@@ -54,6 +38,28 @@ void check_voxel_config(const DatasetConfig& config, bool flat) {
         "extrude: expected slices [first, last) with 0 <= first < last <= {} (the resolution), got [{}, {})",
         config.resolution, first, last);
   }
+}
+
+VolumeParams volume_params(const DatasetConfig& config, bool flat) {
+  check_voxel_config(config, flat);
+  VolumeParams p;
+  p.extent = {flat ? 1 : config.resolution, config.resolution, config.resolution};
+  p.extrude = flat ? std::array{0, 1} : config.extrude;
+  p.turn = config.rotation == "none"       ? Turn::none
+           : config.rotation != "one_axis" ? Turn::free
+           : flat                          ? Turn::in_plane
+                                           : Turn::turntable;
+  p.degrees = config.rotation_degrees;
+  p.hues = config.colour == "none" ? Hues::none : config.colour == "uniform" ? Hues::uniform : Hues::palette;
+  for (const NamedHue& named : colour_palette(config.colour)) p.palette[p.palette_size++] = named.hue;
+  p.validate();
+  return p;
+}
+
+SampleLabel label_of(const ImageSource::Item& item, const VolumeSample& sample, const VolumeParams& params,
+                     const std::vector<NamedHue>& palette) {
+  const int colour = params.hues == Hues::uniform ? nearest_colour(palette, sample.hue) : sample.colour;
+  return {item.digit, colour, sample.hue, item.index};
 }
 
 VoxelDataset::VoxelDataset(const DatasetConfig& config, bool flat, std::unique_ptr<ImageSource> source)
@@ -87,11 +93,7 @@ void VoxelDataset::draw(const RandomState& state, std::int64_t n, float* out,
       });
       source_->render(item.index, image_.data());
       resizer_.resize(image_.data(), &slices_[i * params_.area()]);
-      if (labels != nullptr) {
-        const float hue = samples_[i].hue;
-        const int colour = params_.hues == Hues::uniform ? nearest_colour(palette_, hue) : samples_[i].colour;
-        (*labels)[first + i] = {item.digit, colour, hue, item.index};
-      }
+      if (labels != nullptr) (*labels)[first + i] = label_of(item, samples_[i], params_, palette_);
     }
     kernels::paint_volumes(kernels::stream_of(Device::cpu), params_, slices_.data(), count, samples_.data(),
                            out + first * stride);

@@ -40,6 +40,13 @@ class VoxelDataset final : public Dataset {
   std::vector<float> image_;   // kImageSize²
 };
 
+/// What the samples of a config are made of. Throws UsageError as check_voxel_config() does.
+VolumeParams volume_params(const DatasetConfig& config, bool flat);
+
+/// The label of a sample of this item; its colour is the palette's nearest where the hue is uniform.
+SampleLabel label_of(const ImageSource::Item& item, const VolumeSample& sample, const VolumeParams& params,
+                     const std::vector<NamedHue>& palette);
+
 /// Throws UsageError unless colour, rotation, angles, resolution (4 to 128) and extrusion range make sense.
 void check_voxel_config(const DatasetConfig& config, bool flat);
 
