@@ -54,6 +54,7 @@ struct PotentialConfig {
   std::int64_t nf = 16;                             // resnet3d: channels of the first level
   std::int64_t nf_max = 512;                        // resnet3d: the widest level
   double res_ratio = 0.1;                           // resnet3d: scale of a block's residual branch
+  std::string normalisation = "none";               // resnet3d: none | group | instance
   double scale = 1;                                 // resnet3d: f = scale·network
   std::vector<std::int64_t> hidden{128, 128, 128};  // mlp: widths
   std::string activation = "relu";                  // mlp: as the map's

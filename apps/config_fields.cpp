@@ -51,6 +51,7 @@ void visit(PotentialConfig& c, ConfigVisitor& v) {
   v.integer("nf", c.nf, {1, 4096});
   v.integer("nf_max", c.nf_max, {1, 4096});
   v.number("res_ratio", c.res_ratio, {0, 100});
+  v.word("normalisation", c.normalisation, {"none", "group", "instance"});
   v.number("scale", c.scale, {0, 1e6, true});
   v.integers("hidden", c.hidden, kWidth, -1);
   v.word("activation", c.activation, {"relu", "leaky_relu", "silu", "softplus", "tanh"});

@@ -172,6 +172,7 @@ std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleS
     o.nf = c.nf;
     o.nf_max = c.nf_max;
     o.res_ratio = c.res_ratio;
+    o.norm = find(kNorms, c.normalisation);
     o.scale = c.scale;
     o.compute = compute_dtype(config.solver.precision);
     f = std::make_unique<ResNet3D>(o);
