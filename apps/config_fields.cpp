@@ -82,6 +82,7 @@ void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   c.classes.assign(classes.begin(), classes.end());
   v.word("colour", c.colour, {"none", "four", "six", "uniform"});
   v.word("rotation", c.rotation, {"none", "one_axis", "three_axes"});
+  v.word("rotate", c.rotate, {"after", "before"});
   v.number("rotation_degrees", c.rotation_degrees, {0, 180});
   std::int64_t resolution = c.resolution;
   v.integer("resolution", resolution, {4, 256});

@@ -24,9 +24,10 @@ DatasetConfig every_class(DatasetConfig config) {
 
 /// What a cached judge was trained for.
 std::string fingerprint(const DatasetConfig& c) {
-  return fmt::format("{} {} {} {} {} {} {}-{}{} steps {}", c.dataset, c.path, c.colour, c.rotation,
+  return fmt::format("{} {} {} {} {} {} {}-{}{}{} steps {}", c.dataset, c.path, c.colour, c.rotation,
                      c.rotation_degrees, c.resolution, c.extrude[0], c.extrude[1],
-                     c.dataset == "kaggle3d" ? fmt::format(" noise {}", c.noise) : "", kSteps);
+                     c.dataset == "kaggle3d" ? fmt::format(" noise {}", c.noise) : "",
+                     c.rotate == "before" ? " turned before" : "", kSteps);
 }
 
 }  // namespace
