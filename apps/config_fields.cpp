@@ -75,7 +75,7 @@ void visit(OptimizerConfig& c, const char* table, ConfigVisitor& v) {
 void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.table(table);
   v.word("dataset", c.dataset,
-         {"auto", "mnist3d", "mnist", "digits", "kaggle3d", "npy", "gaussian", "w2bench"});
+         {"auto", "mnist3d", "mnist", "digits", "kaggle3d", "usps", "mnistm", "npy", "gaussian", "w2bench"});
   v.text("path", c.path);
   std::vector<std::int64_t> classes(c.classes.begin(), c.classes.end());
   v.integers("classes", classes, {0, 1e6}, -1);

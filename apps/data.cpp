@@ -88,7 +88,9 @@ void add_make(CLI::App& data) {
       data.add_subcommand("make",
                           "Draws samples of a data set into a .npz file (data, labels, colours).\n"
                           "Example: voxot data make digits --classes 3 5 --count 500 --output digits.npz");
-  command->add_option("name", dataset.dataset, "the data set: auto, mnist3d, mnist, digits, kaggle3d or npy")
+  command
+      ->add_option("name", dataset.dataset,
+                   "the data set: auto, mnist3d, mnist, digits, kaggle3d, usps, mnistm or npy")
       ->required();
   command->add_option("--output", options->output, "the .npz file to write")->required();
   command->add_option("--count", options->count, "samples to draw")

@@ -10,8 +10,6 @@
 namespace voxot {
 namespace {
 
-constexpr std::int64_t kImagePixels = std::int64_t{kImageSize} * kImageSize;
-
 // Enough to occupy the threads; their slices stay in the cache.
 constexpr std::int64_t kPaintedAtOnce = 64;
 
@@ -43,7 +41,7 @@ void check_voxel_config(const DatasetConfig& config, bool flat) {
   }
 }
 
-VolumeParams volume_params(const DatasetConfig& config, bool flat) {
+VolumeParams volume_params(const DatasetConfig& config, bool flat, int image_side) {
   check_voxel_config(config, flat);
   VolumeParams p;
   p.extent = {flat ? 1 : config.resolution, config.resolution, config.resolution};
@@ -52,7 +50,7 @@ VolumeParams volume_params(const DatasetConfig& config, bool flat) {
            : config.rotation != "one_axis" ? Turn::free
            : flat                          ? Turn::in_plane
                                            : Turn::turntable;
-  if (config.rotate == "before" && p.turn != Turn::none) p.fine = kImageSize;
+  if (config.rotate == "before" && p.turn != Turn::none) p.fine = image_side;
   p.degrees = config.rotation_degrees;
   p.hues = config.colour == "none" ? Hues::none : config.colour == "uniform" ? Hues::uniform : Hues::palette;
   for (const NamedHue& named : colour_palette(config.colour)) p.palette[p.palette_size++] = named.hue;
@@ -68,12 +66,12 @@ SampleLabel label_of(const ImageSource::Item& item, const VolumeSample& sample, 
 
 VoxelDataset::VoxelDataset(const DatasetConfig& config, bool flat, std::unique_ptr<ImageSource> source)
     : source_(std::move(source)),
-      params_(volume_params(config, flat)),
+      params_(volume_params(config, flat, source_->side())),
       palette_(colour_palette(config.colour)),
-      resizer_(kImageSize, config.resolution),
+      resizer_(source_->side(), config.resolution),
       samples_(kPaintedAtOnce),
       slices_(static_cast<std::size_t>(kPaintedAtOnce * params_.image_area())),
-      image_(kImagePixels) {}
+      image_(static_cast<std::size_t>(source_->side()) * source_->side()) {}
 
 std::array<std::int64_t, 4> VoxelDataset::sample_shape() const {
   return {params_.extent[0], params_.extent[1], params_.extent[2], params_.channels()};
@@ -118,8 +116,8 @@ std::optional<DeviceSamples> VoxelDataset::on_device(Device device) const {
     return std::nullopt;
   }
   const Tensor table = Tensor::empty({count, params_.image_height(), params_.image_width()});
-  ImageResizer resizer(kImageSize, params_.extent[1]);
-  std::vector<float> image(kImagePixels);
+  ImageResizer resizer(source_->side(), params_.extent[1]);
+  std::vector<float> image(image_.size());
   for (std::int64_t i = 0; i < count; ++i) {
     prepare(items[i].index, table.as<float>() + i * area, resizer, image);
   }

@@ -1,5 +1,5 @@
 #pragma once
-// Images as coloured volumes: the data sets mnist3d, mnist and digits.
+// Images as coloured volumes: the data sets mnist3d, mnist, usps and digits.
 #include <array>
 #include <memory>
 #include <vector>
@@ -44,11 +44,12 @@ class VoxelDataset final : public Dataset {
   // Of as many samples as are painted at once.
   std::vector<VolumeSample> samples_;
   std::vector<float> slices_;  // an image each, as it is painted
-  std::vector<float> image_;   // kImageSize²
+  std::vector<float> image_;   // of the source
 };
 
-/// What the samples of a config are made of. Throws UsageError as check_voxel_config() does.
-VolumeParams volume_params(const DatasetConfig& config, bool flat);
+/// What the samples of a config are made of, from images of `image_side`² pixels. Throws UsageError as
+/// check_voxel_config() does.
+VolumeParams volume_params(const DatasetConfig& config, bool flat, int image_side);
 
 /// The label of a sample of this item; its colour is the palette's nearest where the hue is uniform.
 SampleLabel label_of(const ImageSource::Item& item, const VolumeSample& sample, const VolumeParams& params,

@@ -221,7 +221,7 @@ TEST_CASE("wrong configs are usage errors that name what is allowed", "[datasets
     CHECK_THROWS_WITH(opening(change), Contains(expected));
   };
   refuses([](auto& c) { c.dataset = "mnits3d"; },
-          "mnist3d, mnist, digits, kaggle3d, npy, gaussian or w2bench, got \"mnits3d\"");
+          "mnist3d, mnist, digits, kaggle3d, usps, mnistm, npy, gaussian or w2bench, got \"mnits3d\"");
   refuses([](auto& c) { c.colour = "five"; }, "none, four, six or uniform, got \"five\"");
   refuses([](auto& c) { c.rotation = "two"; }, "none, one_axis or three_axes");
   refuses([](auto& c) { c.rotate = "during"; }, "expected after or before, got \"during\"");
