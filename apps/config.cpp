@@ -54,6 +54,10 @@ void resolve(RunConfig& config, const ConfigReader& reader) {
       data.extrude = {(5 * data.resolution + 8) / 16, (11 * data.resolution + 8) / 16};
     }
   };
+  for (const auto& [data, key] :
+       {std::pair{&config.source, "source.colour"}, std::pair{&config.target, "target.colour"}}) {
+    if (data->dataset == "mnistm" && !reader.gives(key)) data->colour = "none";  // it has its own
+  }
   resolve_extrude(config.source, "source.extrude");
   resolve_extrude(config.target, "target.extrude");
 }
@@ -97,6 +101,10 @@ void validate_dataset(const DatasetConfig& c, const char* table) {
         "\"{2}\"",
         table, c.path, c.dataset);
   }
+  if (c.dataset == "mnistm" && c.colour != "none") {
+    fail_usage("{}.colour: \"mnistm\" has colours of its own; expected \"none\", got \"{}\"", table,
+               c.colour);
+  }
   if (!has_labels(c) && !c.classes.empty()) {
     fail_usage("{}.classes: \"{}\" has no classes, got [{}]", table, c.dataset, fmt::join(c.classes, ", "));
   }
@@ -116,6 +124,8 @@ void validate_dataset(const DatasetConfig& c, const char* table) {
   }
 }
 
+bool one_channel(const DatasetConfig& c) { return c.colour == "none" && c.dataset != "mnistm"; }
+
 // The arrays of anyone's own volumes have the shape that their files say; only the others are known here.
 void validate_pair(const DatasetConfig& source, const DatasetConfig& target) {
   if (!has_labels(source) || !has_labels(target)) {
@@ -132,15 +142,15 @@ void validate_pair(const DatasetConfig& source, const DatasetConfig& target) {
   if (source.dataset == "npy" || target.dataset == "npy") {
     return;
   }
-  if ((source.dataset == "mnist") != (target.dataset == "mnist")) {
+  if (is_flat(source.dataset) != is_flat(target.dataset)) {
     fail_usage("target.dataset: expected {} as the source has (\"{}\"), got \"{}\"",
-               source.dataset == "mnist" ? "images" : "volumes", source.dataset, target.dataset);
+               is_flat(source.dataset) ? "images" : "volumes", source.dataset, target.dataset);
   }
   if (source.resolution != target.resolution) {
     fail_usage("target.resolution: expected that of the source, {}, got {}", source.resolution,
                target.resolution);
   }
-  if ((source.colour == "none") != (target.colour == "none")) {
+  if (one_channel(source) != one_channel(target)) {
     fail_usage("target.colour: expected as many channels as the source has (colour \"{}\"), got \"{}\"",
                source.colour, target.colour);
   }

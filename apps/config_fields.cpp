@@ -86,11 +86,12 @@ void visit_classes(const char* key, std::vector<int>& classes, Range range, Conf
 void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.table(table);
   v.word("dataset", c.dataset,
-         {"auto", "mnist3d", "mnist", "digits", "kaggle3d", "npy", "gaussian", "w2bench"});
+         {"auto", "mnist3d", "mnist", "digits", "kaggle3d", "usps", "mnistm", "npy", "gaussian", "w2bench"});
   v.text("path", c.path);
   visit_classes("classes", c.classes, {0, 1e6}, v);
   v.word("colour", c.colour, {"none", "four", "six", "uniform"});
   v.word("rotation", c.rotation, {"none", "one_axis", "three_axes"});
+  v.word("rotate", c.rotate, {"after", "before"});
   v.number("rotation_degrees", c.rotation_degrees, {0, 180});
   std::int64_t resolution = c.resolution;
   v.integer("resolution", resolution, {4, 256});

@@ -88,7 +88,9 @@ void add_make(CLI::App& data) {
       data.add_subcommand("make",
                           "Draws samples of a data set into a .npz file (data, labels, colours).\n"
                           "Example: voxot data make digits --classes 3 5 --count 500 --output digits.npz");
-  command->add_option("name", dataset.dataset, "the data set: auto, mnist3d, mnist, digits, kaggle3d or npy")
+  command
+      ->add_option("name", dataset.dataset,
+                   "the data set: auto, mnist3d, mnist, digits, kaggle3d, usps, mnistm or npy")
       ->required();
   command->add_option("--output", options->output, "the .npz file to write")->required();
   command->add_option("--count", options->count, "samples to draw")
@@ -104,6 +106,8 @@ void add_make(CLI::App& data) {
   command->add_option("--classes", dataset.classes, "digits to draw; all where none is given");
   command->add_option("--colour", dataset.colour, "none, four, six or uniform")->capture_default_str();
   command->add_option("--rotation", dataset.rotation, "none, one_axis or three_axes")->capture_default_str();
+  command->add_option("--rotate", dataset.rotate, "after or before an image is resized to voxels")
+      ->capture_default_str();
   command->add_option("--rotation-degrees", dataset.rotation_degrees, "angles are uniform in ± this")
       ->capture_default_str();
   command->add_option("--resolution", dataset.resolution, "voxels along each side")->capture_default_str();

@@ -25,10 +25,11 @@ DatasetConfig kind_of(DatasetConfig target, const JudgeConfig& judge) {
 
 /// What a cached judge was trained for.
 std::string fingerprint(const DatasetConfig& c, const JudgeConfig& judge) {
-  return fmt::format("{} {} {} {} {} {} {}-{}{} classes [{}] steps {} width {}", c.dataset, c.path, c.colour,
+  return fmt::format("{} {} {} {} {} {} {}-{}{}{} classes [{}] steps {} width {}", c.dataset, c.path, c.colour,
                      c.rotation, c.rotation_degrees, c.resolution, c.extrude[0], c.extrude[1],
                      c.dataset == "kaggle3d" ? fmt::format(" noise {}", c.noise) : "",
-                     fmt::join(c.classes, " "), judge.steps, judge.width);
+                     c.rotate == "before" ? " turned before" : "", fmt::join(c.classes, " "), judge.steps,
+                     judge.width);
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <map>
 
 #include "datasets/mnist.h"
+#include "datasets/mnistm.h"
+#include "datasets/usps.h"
 #include "engine/host_array.h"
 #include "engine/npy.h"
 #include "kernels/check.h"
@@ -34,6 +36,14 @@ std::vector<CatalogueEntry> list_datasets(const std::filesystem::path& data_dire
     mnist_items = {mnist_split_size(Split::train), mnist_split_size(Split::validation),
                    mnist_split_size(Split::test)};
   }
+  const std::filesystem::path usps = find_usps(data_directory);
+  std::array<std::int64_t, 3> usps_items{};
+  if (!usps.empty()) {
+    usps_items = {usps_split_size(Split::train), usps_split_size(Split::validation),
+                  usps_split_size(Split::test)};
+  }
+  const std::filesystem::path textures = find_textures(data_directory);
+  const bool mnistm = !mnist.empty() && !textures.empty();
   return {
       {"mnist3d", "MNIST digits extruded into coloured volumes", !mnist.empty(), mnist, mnist_items},
       {"mnist", "MNIST digits as coloured images (volumes of depth 1)", !mnist.empty(), mnist, mnist_items},
@@ -41,6 +51,9 @@ std::vector<CatalogueEntry> list_datasets(const std::filesystem::path& data_dire
       {"kaggle3d",
        "MNIST digits as rotated, noisy point clouds in voxels, or the published HDF5 file (key: path)",
        !mnist.empty(), mnist, mnist_items},
+      {"usps", "USPS digits as coloured images", !usps.empty(), usps, usps_items},
+      {"mnistm", "MNIST digits over photographs, in colour images", mnistm, textures,
+       mnistm ? mnist_items : std::array<std::int64_t, 3>{}},
       {"npy", "your own volumes, N×C×D×H×W in a .npy or .npz file (key: path)", true, {}, {}},
       {"gaussian",
        "Gaussian vectors or fields with a known optimal map; needs no files",

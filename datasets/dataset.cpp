@@ -1,5 +1,9 @@
 #include "datasets/dataset.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 
 #include "datasets/array_dataset.h"
@@ -7,6 +11,8 @@
 #include "datasets/gaussian.h"
 #include "datasets/kaggle3d.h"
 #include "datasets/mnist.h"
+#include "datasets/mnistm.h"
+#include "datasets/usps.h"
 #include "datasets/voxel_dataset.h"
 #include "datasets/w2bench.h"
 #include "kernels/check.h"
@@ -14,6 +20,10 @@
 namespace voxot {
 
 namespace fs = std::filesystem;
+
+bool is_flat(const std::string& dataset) {
+  return dataset == "mnist" || dataset == "usps" || dataset == "mnistm";
+}
 
 std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
                                       const fs::path& data_directory) {
@@ -23,10 +33,9 @@ std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
   }
   if (asked == "gaussian") return open_gaussian(config, split);
   if (asked == "w2bench") return open_w2bench(config, split, data_directory);
-  if (asked != "auto" && asked != "mnist3d" && asked != "mnist" && asked != "digits" && asked != "kaggle3d") {
-    fail_usage(
-        "dataset: expected auto, mnist3d, mnist, digits, kaggle3d, npy, gaussian or w2bench, got \"{}\"",
-        asked);
+  constexpr std::array kDigits{"auto", "mnist3d", "mnist", "digits", "kaggle3d", "usps", "mnistm"};
+  if (std::find(kDigits.begin(), kDigits.end(), asked) == kDigits.end()) {
+    fail_usage("dataset: expected {}, npy, gaussian or w2bench, got \"{}\"", fmt::join(kDigits, ", "), asked);
   }
   for (const int digit : config.classes) {
     if (digit < 0 || digit > 9) {
@@ -34,8 +43,12 @@ std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
     }
   }
   if (asked == "kaggle3d") return open_kaggle3d(config, split, data_directory);
-  const bool flat = asked == "mnist";
+  if (asked == "mnistm") return open_mnistm(config, split, data_directory);
+  const bool flat = is_flat(asked);
   check_voxel_config(config, flat);
+  if (asked == "usps") {
+    return std::make_unique<VoxelDataset>(config, flat, open_usps(split, config.classes, data_directory));
+  }
   const bool procedural = asked == "digits" || (asked == "auto" && find_mnist(data_directory).empty());
   auto source =
       procedural ? open_digits(split, config.classes) : open_mnist(split, config.classes, data_directory);

@@ -15,7 +15,8 @@ namespace voxot {
 
 /// The [source] and [target] tables of a config.
 struct DatasetConfig {
-  // auto (mnist3d where found, else digits) | mnist3d | mnist | digits | kaggle3d | npy | gaussian | w2bench
+  // auto (mnist3d where found, else digits) | mnist3d | mnist | digits | kaggle3d | usps | mnistm | npy |
+  // gaussian | w2bench
   std::string dataset = "auto";
   // npy: the .npy/.npz file, N×C×D×H×W or N×C; w2bench: the .npz file; kaggle3d: the published HDF5 file,
   // made from MNIST where empty
@@ -23,6 +24,7 @@ struct DatasetConfig {
   std::vector<int> classes;       // empty: all
   std::string colour = "four";    // none | four | six | uniform
   std::string rotation = "none";  // none | one_axis | three_axes
+  std::string rotate = "after";   // after | before an image is resized to voxels
   double rotation_degrees = 180;  // angles are uniform in ± this
   int resolution = 16;
   std::array<int, 2> extrude{5, 11};  // slices [first, last) that hold the digit, of `resolution`
@@ -63,6 +65,9 @@ class Dataset {
 /// Throws UsageError for an unknown name or class, Error for missing or bad files.
 std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
                                       const std::filesystem::path& data_directory);
+
+/// Whether a data set's samples are images, volumes of depth 1.
+bool is_flat(const std::string& dataset);
 
 /// --data, else $VOXOT_DATA, else ./data, else ../shared/data; empty when none exists.
 std::filesystem::path find_data_directory(const std::string& option);

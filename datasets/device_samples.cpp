@@ -11,10 +11,10 @@ DeviceSamples::DeviceSamples(const VolumeParams& params, Tensor images)
     : params_(params), table_(std::move(images)) {
   params.validate();
   const Shape& s = table_.shape();
-  VOXOT_CHECK(s.rank() == 3 && s[0] >= 1 && s[1] == params.extent[1] && s[2] == params.extent[2] &&
+  VOXOT_CHECK(s.rank() == 3 && s[0] >= 1 && s[1] == params.image_height() && s[2] == params.image_width() &&
                   table_.dtype() == DType::f32,
               "device samples: images {} {}, expected items×{}×{} fp32", s.text(), name_of(table_.dtype()),
-              params.extent[1], params.extent[2]);
+              params.image_height(), params.image_width());
 }
 
 DeviceSamples::DeviceSamples(Tensor volumes) : table_(std::move(volumes)) {
@@ -45,7 +45,8 @@ Tensor DeviceSamples::draw(const RandomState& state, std::int64_t count) const {
     return out;
   }
   Tensor out =
-      Tensor::empty({count, params_->extent[0], s[1], s[2], params_->channels()}, DType::f32, device());
+      Tensor::empty({count, params_->extent[0], params_->extent[1], params_->extent[2], params_->channels()},
+                    DType::f32, device());
   kernels::paint_volumes(out.stream(), *params_, table_.as<float>(), count, samples, out.as<float>());
   return out;
 }

@@ -13,7 +13,8 @@ inline constexpr std::int64_t kMostTableBytes = std::int64_t{2} << 30;
 
 class DeviceSamples {
  public:
-  /// Samples made of images, items×H×W densities fp32 on the device. Throws Error when they do not fit.
+  /// Samples made of images, densities fp32 on the device, items × the params' image height × width. Throws
+  /// Error when they do not fit.
   DeviceSamples(const VolumeParams& params, Tensor images);
   /// Samples that are items×D×H×W×C as they are.
   explicit DeviceSamples(Tensor volumes);

@@ -1,5 +1,5 @@
 #pragma once
-// Where 28×28 greyscale digits come from: files (mnist.h) or strokes (digits.h).
+// Where square greyscale digits come from: files (mnist.h, usps.h) or strokes (digits.h).
 #include <cstdint>
 #include <span>
 
@@ -7,7 +7,7 @@
 
 namespace voxot {
 
-/// Rows and columns of every source image.
+/// Rows and columns of an image, unless its source says otherwise.
 inline constexpr int kImageSize = 28;
 
 /// One split of a population of labelled images.
@@ -20,13 +20,15 @@ class ImageSource {
   };
 
   virtual ~ImageSource() = default;
+  /// Rows and columns of each image.
+  [[nodiscard]] virtual int side() const { return kImageSize; }
   /// Number of images in the split and the classes; -1 when unlimited.
   [[nodiscard]] virtual std::int64_t size() const = 0;
   /// Where their number is finite: all, and pick() is the one at random.below(size()). Else none.
   [[nodiscard]] virtual std::span<const Item> items() const { return {}; }
   /// A uniformly drawn image.
   virtual Item pick(Random& random) const = 0;
-  /// Writes image `index` of the split: kImageSize² intensities in [0, 1], top row first.
+  /// Writes image `index` of the split: side()² intensities in [0, 1], top row first.
   virtual void render(std::int64_t index, float* image) const = 0;
 };
 

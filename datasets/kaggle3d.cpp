@@ -242,8 +242,9 @@ std::int64_t kaggle3d_first_validation_row(std::int64_t rows) {
 std::unique_ptr<Dataset> open_kaggle3d(const DatasetConfig& config, Split split,
                                        const fs::path& data_directory) {
   DatasetConfig whole = config;
-  whole.extrude = {0, config.resolution};  // the cloud has a depth of its own
-  const VolumeParams params = volume_params(whole, false);
+  whole.extrude = {0, config.resolution};  // the cloud has a depth of its own,
+  whole.rotate = "after";                  // and its points turn, no image
+  const VolumeParams params = volume_params(whole, false, kImageSize);
   if (!(config.noise >= 0.0 && config.noise <= 1.0))
     fail_usage("noise: expected 0 to 1, got {}", config.noise);
   std::unique_ptr<DensitySource> source;

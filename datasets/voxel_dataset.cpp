@@ -10,8 +10,6 @@
 namespace voxot {
 namespace {
 
-constexpr std::int64_t kImagePixels = std::int64_t{kImageSize} * kImageSize;
-
 // Enough to occupy the threads; their slices stay in the cache.
 constexpr std::int64_t kPaintedAtOnce = 64;
 
@@ -29,6 +27,9 @@ void check_voxel_config(const DatasetConfig& config, bool flat) {
     fail_usage("rotation: a flat image (dataset \"{}\") has one axis; expected none or one_axis",
                config.dataset);
   }
+  if (config.rotate != "after" && config.rotate != "before") {
+    fail_usage("rotate: expected after or before, got \"{}\"", config.rotate);
+  }
   if (!(config.rotation_degrees >= 0.0 && config.rotation_degrees <= 180.0)) {
     fail_usage("rotation_degrees: expected 0 to 180, got {}", config.rotation_degrees);
   }
@@ -40,7 +41,7 @@ void check_voxel_config(const DatasetConfig& config, bool flat) {
   }
 }
 
-VolumeParams volume_params(const DatasetConfig& config, bool flat) {
+VolumeParams volume_params(const DatasetConfig& config, bool flat, int image_side) {
   check_voxel_config(config, flat);
   VolumeParams p;
   p.extent = {flat ? 1 : config.resolution, config.resolution, config.resolution};
@@ -49,6 +50,7 @@ VolumeParams volume_params(const DatasetConfig& config, bool flat) {
            : config.rotation != "one_axis" ? Turn::free
            : flat                          ? Turn::in_plane
                                            : Turn::turntable;
+  if (config.rotate == "before" && p.turn != Turn::none) p.fine = image_side;
   p.degrees = config.rotation_degrees;
   p.hues = config.colour == "none" ? Hues::none : config.colour == "uniform" ? Hues::uniform : Hues::palette;
   for (const NamedHue& named : colour_palette(config.colour)) p.palette[p.palette_size++] = named.hue;
@@ -64,15 +66,22 @@ SampleLabel label_of(const ImageSource::Item& item, const VolumeSample& sample, 
 
 VoxelDataset::VoxelDataset(const DatasetConfig& config, bool flat, std::unique_ptr<ImageSource> source)
     : source_(std::move(source)),
-      params_(volume_params(config, flat)),
+      params_(volume_params(config, flat, source_->side())),
       palette_(colour_palette(config.colour)),
-      resizer_(kImageSize, config.resolution),
+      resizer_(source_->side(), config.resolution),
       samples_(kPaintedAtOnce),
-      slices_(static_cast<std::size_t>(kPaintedAtOnce * params_.area())),
-      image_(kImagePixels) {}
+      slices_(static_cast<std::size_t>(kPaintedAtOnce * params_.image_area())),
+      image_(static_cast<std::size_t>(source_->side()) * source_->side()) {}
 
 std::array<std::int64_t, 4> VoxelDataset::sample_shape() const {
   return {params_.extent[0], params_.extent[1], params_.extent[2], params_.channels()};
+}
+
+void VoxelDataset::prepare(std::int64_t index, float* out, ImageResizer& resizer,
+                           std::vector<float>& image) const {
+  if (params_.fine > 0) return source_->render(index, out);
+  source_->render(index, image.data());
+  resizer.resize(image.data(), out);
 }
 
 void VoxelDataset::draw(const RandomState& state, std::int64_t n, float* out,
@@ -91,8 +100,7 @@ void VoxelDataset::draw(const RandomState& state, std::int64_t n, float* out,
         item = source_->pick(numbers);
         return i;  // its slice below
       });
-      source_->render(item.index, image_.data());
-      resizer_.resize(image_.data(), &slices_[i * params_.area()]);
+      prepare(item.index, &slices_[i * params_.image_area()], resizer_, image_);
       if (labels != nullptr) (*labels)[first + i] = label_of(item, samples_[i], params_, palette_);
     }
     kernels::paint_volumes(kernels::stream_of(Device::cpu), params_, slices_.data(), count, samples_.data(),
@@ -103,16 +111,15 @@ void VoxelDataset::draw(const RandomState& state, std::int64_t n, float* out,
 std::optional<DeviceSamples> VoxelDataset::on_device(Device device) const {
   const auto items = source_->items();
   const auto count = static_cast<std::int64_t>(items.size());
-  const std::int64_t area = params_.area();
+  const std::int64_t area = params_.image_area();
   if (count == 0 || count * area * static_cast<std::int64_t>(sizeof(float)) > kMostTableBytes) {
     return std::nullopt;
   }
-  const Tensor table = Tensor::empty({count, params_.extent[1], params_.extent[2]});
-  ImageResizer resizer(kImageSize, params_.extent[1]);
-  std::vector<float> image(kImagePixels);
+  const Tensor table = Tensor::empty({count, params_.image_height(), params_.image_width()});
+  ImageResizer resizer(source_->side(), params_.extent[1]);
+  std::vector<float> image(image_.size());
   for (std::int64_t i = 0; i < count; ++i) {
-    source_->render(items[i].index, image.data());
-    resizer.resize(image.data(), table.as<float>() + i * area);
+    prepare(items[i].index, table.as<float>() + i * area, resizer, image);
   }
   return DeviceSamples(params_, table.to(device));
 }

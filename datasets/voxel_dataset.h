@@ -1,5 +1,5 @@
 #pragma once
-// Images as coloured volumes: the data sets mnist3d, mnist and digits.
+// Images as coloured volumes: the data sets mnist3d, mnist, usps and digits.
 #include <array>
 #include <memory>
 #include <vector>
@@ -18,6 +18,10 @@ namespace voxot {
 /// rotation = "one_axis" turns the digit about the vertical axis H, as on a turntable: it keeps standing, and
 /// a six never becomes a nine. A flat image has one axis only and turns in its plane. "three_axes" composes
 /// rotations about D, H and W by three independent angles. Angles are uniform in ±rotation_degrees.
+///
+/// rotate = "after" turns the voxels of the resized image, which blurs a stroke twice; "before" turns the
+/// image at its own resolution and voxelises then (FineDensity), so that thin strokes stay whole. Without
+/// rotation the two are the same.
 class VoxelDataset final : public Dataset {
  public:
   /// Throws UsageError for a config that check_voxel_config() refuses.
@@ -26,22 +30,26 @@ class VoxelDataset final : public Dataset {
   [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override;
   [[nodiscard]] std::int64_t size() const override { return source_->size(); }
   void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override;
-  /// Its images at the samples' resolution.
+  /// Its images as they are painted.
   [[nodiscard]] std::optional<DeviceSamples> on_device(Device device) const override;
 
  private:
+  /// The image as it is painted: resized to the volume's rows and columns, or as it is.
+  void prepare(std::int64_t index, float* out, ImageResizer& resizer, std::vector<float>& image) const;
+
   std::unique_ptr<ImageSource> source_;
   VolumeParams params_;
   const std::vector<NamedHue>& palette_;
   ImageResizer resizer_;
   // Of as many samples as are painted at once.
   std::vector<VolumeSample> samples_;
-  std::vector<float> slices_;  // H·W each
-  std::vector<float> image_;   // kImageSize²
+  std::vector<float> slices_;  // an image each, as it is painted
+  std::vector<float> image_;   // of the source
 };
 
-/// What the samples of a config are made of. Throws UsageError as check_voxel_config() does.
-VolumeParams volume_params(const DatasetConfig& config, bool flat);
+/// What the samples of a config are made of, from images of `image_side`² pixels. Throws UsageError as
+/// check_voxel_config() does.
+VolumeParams volume_params(const DatasetConfig& config, bool flat, int image_side);
 
 /// The label of a sample of this item; its colour is the palette's nearest where the hue is uniform.
 SampleLabel label_of(const ImageSource::Item& item, const VolumeSample& sample, const VolumeParams& params,

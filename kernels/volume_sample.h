@@ -26,6 +26,9 @@ struct VolumeParams {
 
   std::array<int, 3> extent{1, 1, 1};
   std::array<int, 2> extrude{0, 1};  // slices [first, last) that hold the image
+  /// Rows and columns of images that turn at their own resolution and are voxelised after; 0: images have the
+  /// volume's, and turn in its voxels.
+  int fine = 0;
   Turn turn = Turn::none;
   double degrees = 0;  // angles are uniform in ± this
   Hues hues = Hues::none;
@@ -33,9 +36,16 @@ struct VolumeParams {
   std::array<float, kMostHues> palette{};  // hues in degrees
 
   [[nodiscard]] VOXOT_HOST_DEVICE std::int64_t area() const { return std::int64_t{extent[1]} * extent[2]; }
+  /// Rows, columns and values of an image.
+  [[nodiscard]] VOXOT_HOST_DEVICE int image_height() const { return fine > 0 ? fine : extent[1]; }
+  [[nodiscard]] VOXOT_HOST_DEVICE int image_width() const { return fine > 0 ? fine : extent[2]; }
+  [[nodiscard]] VOXOT_HOST_DEVICE std::int64_t image_area() const {
+    return std::int64_t{image_height()} * image_width();
+  }
   [[nodiscard]] VOXOT_HOST_DEVICE std::int64_t voxels() const { return extent[0] * area(); }
   [[nodiscard]] VOXOT_HOST_DEVICE int channels() const { return hues == Hues::none ? 1 : 3; }
-  /// Throws Error for extents below 1, slices outside the volume and palettes that do not fit.
+  /// Throws Error for extents below 1, slices outside the volume, palettes that do not fit, and fine images
+  /// of volumes that are not square or do not turn.
   void validate() const;
 };
 
@@ -195,6 +205,86 @@ struct Density {
 /// The extruded image of a sample.
 VOXOT_HOST_DEVICE inline Density extruded(const VolumeParams& p, const float* image) {
   return {image, 0, p.extent, p.extrude[0], p.extrude[1]};
+}
+
+/// An extruded image finer than the volume, which turns at its own resolution: a voxel is the mean of the
+/// density over places inside it, so that strokes thinner than a voxel keep their mass and are blurred once,
+/// where turning voxels blurs them twice. Lengths are pixels, about the volume's centre.
+struct FineDensity {
+  const float* image;
+  int size;  // rows and columns
+  std::array<int, 3> extent;
+  float pixels;               // a voxel's side
+  std::array<int, 3> places;  // along each side of a voxel: no two are more than a pixel apart
+  float first;                // where the depth begins
+  float last;                 // and ends
+
+  VOXOT_HOST_DEVICE float at(int h, int w) const {
+    return h >= 0 && h < size && w >= 0 && w < size ? image[std::int64_t{h} * size + w] : 0.0F;
+  }
+
+  /// Bilinear value at a fractional row and column, zero outside.
+  VOXOT_HOST_DEVICE float between(float h, float w) const {
+    const auto end = static_cast<float>(size);
+    if (!(h > -1.0F && w > -1.0F && h < end && w < end)) return 0.0F;
+    // +1 before truncation makes it a floor, for every position is above -1.
+    const int h0 = static_cast<int>(h + 1.0F) - 1;
+    const int w0 = static_cast<int>(w + 1.0F) - 1;
+    const float wh = h - static_cast<float>(h0);
+    const float ww = w - static_cast<float>(w0);
+    const float above = std::fma(ww, at(h0, w0 + 1), (1.0F - ww) * at(h0, w0));
+    const float below = std::fma(ww, at(h0 + 1, w0 + 1), (1.0F - ww) * at(h0 + 1, w0));
+    return std::fma(wh, below, (1.0F - wh) * above);
+  }
+
+  /// How much of a place at depth d the image fills: a place stands for its share of a voxel.
+  VOXOT_HOST_DEVICE float inside(float d) const {
+    const float from = d - first;
+    const float to = last - d;
+    const float share = std::fma(from < to ? from : to, static_cast<float>(places[0]) / pixels, 0.5F);
+    return share < 0.0F ? 0.0F : share > 1.0F ? 1.0F : share;
+  }
+
+  /// Place i of a voxel along an axis, from the volume's centre.
+  VOXOT_HOST_DEVICE float place(int axis, int voxel, int i) const {
+    const float within = (static_cast<float>(i) + 0.5F) / static_cast<float>(places[axis]);
+    return pixels * (static_cast<float>(voxel) + within - 0.5F * static_cast<float>(extent[axis]));
+  }
+
+  /// A voxel of the rotated density: its places look up where they came from.
+  VOXOT_HOST_DEVICE float rotated(const Rotation& r, int d, int h, int w) const {
+    const float middle = 0.5F * static_cast<float>(size - 1);
+    float sum = 0.0F;
+    for (int i = 0; i < places[0]; ++i) {
+      const float y = place(0, d, i);
+      for (int j = 0; j < places[1]; ++j) {
+        const float x = place(1, h, j);
+        for (int k = 0; k < places[2]; ++k) {
+          const float z = place(2, w, k);
+          const float share = inside(std::fma(r[6], z, std::fma(r[0], y, r[3] * x)));
+          if (share == 0.0F) continue;
+          const float value = between(std::fma(r[7], z, std::fma(r[1], y, std::fma(r[4], x, middle))),
+                                      std::fma(r[8], z, std::fma(r[2], y, std::fma(r[5], x, middle))));
+          sum = std::fma(share, value, sum);
+        }
+      }
+    }
+    return sum / static_cast<float>(places[0] * places[1] * places[2]);
+  }
+};
+
+/// The extruded image of a sample, finer than its volume.
+VOXOT_HOST_DEVICE inline FineDensity extruded_fine(const VolumeParams& p, const float* image) {
+  const float pixels = static_cast<float>(p.fine) / static_cast<float>(p.extent[1]);
+  const float centre = 0.5F * static_cast<float>(p.extent[0]);
+  const int places = (p.fine + p.extent[1] - 1) / p.extent[1];
+  return {image,
+          p.fine,
+          p.extent,
+          pixels,
+          {p.extent[0] == 1 ? 1 : places, places, places},
+          pixels * (static_cast<float>(p.extrude[0]) - centre),
+          pixels * (static_cast<float>(p.extrude[1]) - centre)};
 }
 
 /// A channel's value in [−1, 1]: 2·clamp(density, 0, 1)·colour − 1.

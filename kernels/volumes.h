@@ -12,7 +12,8 @@ inline constinit Kernel<void(const VolumeParams&, std::int64_t, const RandomStat
                              VolumeSample*)>
     draw_samples{"draw_samples"};
 
-/// n×D×H×W×C fp32 in [−1, 1] from images items×H×W of densities (params, images, n, samples, out).
+/// n×D×H×W×C fp32 in [−1, 1] from images of densities, items×H×W, or items×fine×fine where they turn at their
+/// own resolution (params, images, n, samples, out).
 inline constinit Kernel<void(const VolumeParams&, const float*, std::int64_t, const VolumeSample*, float*)>
     paint_volumes{"paint_volumes"};
 

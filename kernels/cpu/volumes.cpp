@@ -9,6 +9,9 @@ void VolumeParams::validate() const {
   VOXOT_CHECK(depth >= 1 && height >= 1 && width >= 1, "volumes: extent {}×{}×{}", depth, height, width);
   VOXOT_CHECK(0 <= extrude[0] && extrude[0] < extrude[1] && extrude[1] <= depth,
               "volumes: slices [{}, {}) of {}", extrude[0], extrude[1], depth);
+  VOXOT_CHECK(fine >= 0 && (fine == 0 || (height == width && turn != Turn::none)),
+              "volumes: images of {0}×{0} for {1}×{2} voxels; expected square volumes that turn", fine,
+              height, width);
   VOXOT_CHECK(palette_size <= kMostHues && (hues != Hues::palette || palette_size >= 1),
               "volumes: a palette of {} hues, expected 1 to {}", palette_size, kMostHues);
 }
@@ -44,8 +47,8 @@ void paint_upright(const VolumeParams& p, const Density& density, const std::arr
   }
 }
 
-template <int C>
-void paint_rotated(const VolumeParams& p, const Density& density, const VolumeSample& sample, float* out) {
+template <int C, class AnyDensity>
+void paint_rotated(const VolumeParams& p, const AnyDensity& density, const VolumeSample& sample, float* out) {
   for (int d = 0; d < p.extent[0]; ++d) {
     for (int h = 0; h < p.extent[1]; ++h) {
       for (int w = 0; w < p.extent[2]; ++w) {
@@ -61,12 +64,14 @@ void paint_typed(const VolumeParams& p, const float* images, std::int64_t n, con
 #pragma omp parallel for schedule(static) if (n * p.voxels() > 8192)
   for (std::int64_t i = 0; i < n; ++i) {
     const VolumeSample sample = samples[i];
-    const Density density = extruded(p, images + sample.item * p.area());
+    const float* const image = images + sample.item * p.image_area();
     float* const to = out + i * p.voxels() * C;
     if (p.turn == Turn::none) {
-      paint_upright<C>(p, density, sample.rgb, to);
+      paint_upright<C>(p, extruded(p, image), sample.rgb, to);
+    } else if (p.fine > 0) {
+      paint_rotated<C>(p, extruded_fine(p, image), sample, to);
     } else {
-      paint_rotated<C>(p, density, sample, to);
+      paint_rotated<C>(p, extruded(p, image), sample, to);
     }
   }
 }

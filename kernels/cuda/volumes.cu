@@ -50,7 +50,9 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
   const std::int64_t i = simt::global_thread();
   if (i >= n) return;
   Random random = sample_random(state, i);
-  samples[i] = draw_sample(random, params, UniformItem{items});
+  // Not returned straight into memory: emulation does not see what a function writes as its result.
+  const VolumeSample sample = draw_sample(random, params, UniformItem{items});
+  samples[i] = sample;
 }
 
 /// Not an array's element: an index that changes would put the array into memory.
@@ -58,18 +60,30 @@ VOXOT_DEVICE float channel_of(const VolumeSample& sample, int c) {
   return c == 0 ? sample.rgb[0] : c == 1 ? sample.rgb[1] : sample.rgb[2];
 }
 
-template <int C, int V, bool Turned>
+/// How a voxel gets its density: as the image lies, turned in voxels, turned at the image's own resolution.
+enum class Lookup : int { upright, turned, fine };
+
+template <Lookup L>
+VOXOT_DEVICE float density_of(const VolumeParams& p, const float* image, const VolumeSample& sample,
+                              const Voxel& at) {
+  if constexpr (L == Lookup::fine) return extruded_fine(p, image).rotated(sample.rotation, at.d, at.h, at.w);
+  const Density density = extruded(p, image);
+  return L == Lookup::turned ? density.rotated(sample.rotation, at.d, at.h, at.w)
+                             : density.at(at.d, at.h, at.w);
+}
+
+template <int C, int V, Lookup L>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
     paint_kernel(Stretches stretches, VolumeParams params, Extent extent, const float* images,
                  const VolumeSample* samples, float* out) {
   VOXOT_SHARED(densities, float[kPainted]);
   const Stretch stretch = stretch_of_block(stretches);
   const VolumeSample sample = samples[stretch.sample];
-  const Density density = extruded(params, images + sample.item * params.area());
+  const float* const image = images + sample.item * params.image_area();
   const int thread = static_cast<int>(simt::thread_index().x);
   for (int v = thread; v < stretch.length; v += kThreads) {
     const Voxel at = extent.voxel(stretch.first + v);
-    densities[v] = Turned ? density.rotated(sample.rotation, at.d, at.h, at.w) : density.at(at.d, at.h, at.w);
+    densities[v] = density_of<L>(params, image, sample, at);
   }
   simt::sync_block();
   float* to = out + (static_cast<std::int64_t>(stretch.sample) * stretches.length + stretch.first) * C;
@@ -121,7 +135,9 @@ void paint_channels(const Stream& stream, const VolumeParams& p, const float* im
                     const VolumeSample* samples, float* out) {
   const Extent extent({p.extent[0], p.extent[1], p.extent[2]});
   with_width<float>({p.voxels() * C}, {out}, [&]<int V>() {
-    const auto kernel = p.turn == Turn::none ? paint_kernel<C, V, false> : paint_kernel<C, V, true>;
+    const auto kernel = p.turn == Turn::none ? paint_kernel<C, V, Lookup::upright>
+                        : p.fine > 0         ? paint_kernel<C, V, Lookup::fine>
+                                             : paint_kernel<C, V, Lookup::turned>;
     launch_stretches("paint_volumes", stream, n, p.voxels(), kPainted, kernel, p, extent, images, samples,
                      out);
   });
