@@ -90,7 +90,7 @@ void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.text("path", c.path);
   visit_classes("classes", c.classes, {0, 1e6}, v);
   v.word("colour", c.colour, {"none", "four", "six", "uniform"});
-  v.word("rotation", c.rotation, {"none", "one_axis", "three_axes"});
+  v.word("rotation", c.rotation, {"none", "one_axis", "in_plane", "three_axes"});
   v.word("rotate", c.rotate, {"after", "before"});
   v.number("rotation_degrees", c.rotation_degrees, {0, 180});
   std::int64_t resolution = c.resolution;

@@ -23,7 +23,7 @@ struct DatasetConfig {
   std::string path;
   std::vector<int> classes;       // empty: all
   std::string colour = "four";    // none | four | six | uniform
-  std::string rotation = "none";  // none | one_axis | three_axes
+  std::string rotation = "none";  // none | one_axis | in_plane | three_axes
   std::string rotate = "after";   // after | before an image is resized to voxels
   double rotation_degrees = 180;  // angles are uniform in ± this
   int resolution = 16;

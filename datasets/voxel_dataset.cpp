@@ -20,8 +20,9 @@ void check_voxel_config(const DatasetConfig& config, bool flat) {
   if (config.resolution < 4 || config.resolution > 128) {
     fail_usage("resolution: expected 4 to 128, got {}", config.resolution);
   }
-  if (config.rotation != "none" && config.rotation != "one_axis" && config.rotation != "three_axes") {
-    fail_usage("rotation: expected none, one_axis or three_axes, got \"{}\"", config.rotation);
+  if (config.rotation != "none" && config.rotation != "one_axis" && config.rotation != "in_plane" &&
+      config.rotation != "three_axes") {
+    fail_usage("rotation: expected none, one_axis, in_plane or three_axes, got \"{}\"", config.rotation);
   }
   if (flat && config.rotation == "three_axes") {
     fail_usage("rotation: a flat image (dataset \"{}\") has one axis; expected none or one_axis",
@@ -46,10 +47,10 @@ VolumeParams volume_params(const DatasetConfig& config, bool flat, int image_sid
   VolumeParams p;
   p.extent = {flat ? 1 : config.resolution, config.resolution, config.resolution};
   p.extrude = flat ? std::array{0, 1} : config.extrude;
-  p.turn = config.rotation == "none"       ? Turn::none
-           : config.rotation != "one_axis" ? Turn::free
-           : flat                          ? Turn::in_plane
-                                           : Turn::turntable;
+  p.turn = config.rotation == "none"               ? Turn::none
+           : config.rotation == "three_axes"       ? Turn::free
+           : flat || config.rotation == "in_plane" ? Turn::in_plane
+                                                   : Turn::turntable;
   if (config.rotate == "before" && p.turn != Turn::none) p.fine = image_side;
   p.degrees = config.rotation_degrees;
   p.hues = config.colour == "none" ? Hues::none : config.colour == "uniform" ? Hues::uniform : Hues::palette;

@@ -15,9 +15,10 @@ namespace voxot {
 /// (kernels/volume_sample.h). D = H = W = resolution, or D = 1 where `flat`; C = 3, or 1 for colour = "none".
 /// An image's rows run along H (top row at h = 0), its columns along W.
 ///
-/// rotation = "one_axis" turns the digit about the vertical axis H, as on a turntable: it keeps standing, and
-/// a six never becomes a nine. A flat image has one axis only and turns in its plane. "three_axes" composes
-/// rotations about D, H and W by three independent angles. Angles are uniform in ±rotation_degrees.
+/// rotation = "in_plane" turns the digit about the depth D, as its image in the plane. "one_axis" turns it
+/// about the vertical axis H, as on a turntable: it keeps standing, and a six never becomes a nine. A flat
+/// image has one axis only and turns in its plane. "three_axes" composes rotations about D, H and W by three
+/// independent angles. Angles are uniform in ±rotation_degrees.
 ///
 /// rotate = "after" turns the voxels of the resized image, which blurs a stroke twice; "before" turns the
 /// image at its own resolution and voxelises then (FineDensity), so that thin strokes stay whole. Without

@@ -216,6 +216,38 @@ TEST_CASE("command: a run in the way, another config, a damaged checkpoint", "[c
   check_fails(folder, resumed, 1, "step-0000003.safetensors");
 }
 
+TEST_CASE("command: a run begins with the weights of another, or says what does not fit", "[command]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "chain");
+  REQUIRE(Command(folder, train()).wait() == 0);
+  // At a rate of next to nothing the weights stay what they were taken over as.
+  std::vector<std::string> next{"train", "tiny.toml", "--out", "next", "--init-from", "run", "--seed", "5"};
+  for (const char* more : {"solver.steps=1", "optimizer.transport.learning_rate=1e-30",
+                           "optimizer.potential.learning_rate=1e-30", "solver.ema=0"})
+    next.insert(next.end(), {"--set", more});
+  REQUIRE(Command(folder, next).wait() == 0);
+  const auto before = read_safetensors(folder / "run/checkpoints/step-0000024.safetensors").tensors;
+  const auto after = read_safetensors(folder / "next/checkpoints/step-0000001.safetensors").tensors;
+  for (const auto& [name, array] : before) {
+    const bool weights = name.starts_with("transport.") || name.starts_with("potential.");
+    if (!weights || name.find("running") != std::string::npos || name.ends_with("num_batches_tracked"))
+      continue;
+    INFO(name);
+    CHECK(after.at(name).bytes == array.bytes);
+  }
+  CHECK(text_of(folder / "next/config.toml").find("init_from = \"run\"") != std::string::npos);
+  const auto refused = [&](const std::vector<std::string>& more, const std::string& said) {
+    std::vector<std::string> arguments{"train", "tiny.toml", "--out", "other"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Command command(folder, arguments);
+    CHECK(command.wait() == 1);
+    CHECK_THAT(command.err(), Catch::Contains(said));
+  };
+  refused({"--init-from", "run", "--set", "transport.base=3"}, "inc.double_conv.0.weight has shape");
+  refused({"--init-from", "run", "--set", "potential.nf=3"}, "conv_img.weight has shape");
+  refused({"--init-from", "nowhere"}, "nowhere holds no checkpoint");
+}
+
 TEST_CASE("command: map applies a run's map and its exported weights alike", "[command]") {
   const test::TempDirectory directory;
   const fs::path folder = tiny_folder(directory, "work");

@@ -300,6 +300,21 @@ TEST_CASE("config: every file of configs/ reads", "[config]") {
     CHECK(config.target.role == "target");
     CHECK(config.source.path == config.target.path);
   }
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "published")) {
+    const std::filesystem::path file = entry.path();
+    if (file.extension() != ".toml" || file.stem() == "published" || file.stem() == "gpu") continue;
+    const std::filesystem::path layers[] = {file, folder / "published/published.toml",
+                                            folder / "published/gpu.toml"};
+    INFO(file);
+    CHECK(load_config(file).transport.residual);
+    CHECK(load_config(file).source.classes.size() == 1);
+    const RunConfig published = load_config(layers);
+    CHECK_FALSE(published.transport.residual);
+    CHECK(published.solver.inner_steps == 10);
+    CHECK(published.solver.steps == 10000);
+    CHECK(published.transport.base == 32);
+    CHECK(published.target.dataset == load_config(file).target.dataset);
+  }
   CHECK(load_config(folder / "demo.toml").transport.residual);
   CHECK(load_config(folder / "published_strong.toml").transport.base == 32);
   CHECK(load_config(folder / "published_weak.toml").solver.gamma_steps == 25000);

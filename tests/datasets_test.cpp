@@ -36,7 +36,7 @@ bool same_labels(const std::vector<SampleLabel>& a, const std::vector<SampleLabe
 
 TEST_CASE("a draw is a pure function of the state and of the sample's place", "[datasets]") {
   DatasetConfig config = digits_config();
-  config.rotation = GENERATE(as<std::string>(), "none", "one_axis", "three_axes");
+  config.rotation = GENERATE(as<std::string>(), "none", "one_axis", "in_plane", "three_axes");
   config.colour = "uniform";
   const auto dataset = open_dataset(config, Split::train, {});
   const std::int64_t stride = values_in(*dataset);
@@ -165,14 +165,14 @@ TEST_CASE("colour none gives one channel and the same shape as colour four", "[d
   CHECK(worst == 0.0);
 }
 
-TEST_CASE("rotation in a data set: zero range is none, one axis keeps rows, three do not", "[datasets]") {
+TEST_CASE("rotation in a data set: zero range is none, one axis keeps rows, a plane keeps slices", "[datasets]") {
   DatasetConfig config = digits_config();
   config.colour = "none";
   const Drawn upright = draw(config, 12);
   config.rotate = "before";
   CHECK((draw(config, 12).values == upright.values));  // nothing turns
   config.rotate = GENERATE(as<std::string>(), "after", "before");
-  config.rotation = GENERATE(as<std::string>(), "one_axis", "three_axes");
+  config.rotation = GENERATE(as<std::string>(), "one_axis", "in_plane", "three_axes");
   config.rotation_degrees = 0;
   const Drawn still = draw(config, 12);
   double worst = 0.0;
@@ -184,9 +184,11 @@ TEST_CASE("rotation in a data set: zero range is none, one axis keeps rows, thre
   config.rotation_degrees = 180;
   const Drawn turned = draw(config, 12);
   double row_change = 0.0;
+  double slice_change = 0.0;
   for (int i = 0; i < 12; ++i) {
     CHECK(turned.labels[i].item == upright.labels[i].item);
     std::array<double, 16> rows{};
+    std::array<double, 16> slices{};
     double before = 0.0;
     double after = 0.0;
     for (int v = 0; v < 4096; ++v) {
@@ -195,17 +197,24 @@ TEST_CASE("rotation in a data set: zero range is none, one axis keeps rows, thre
       before += old_density;
       after += new_density;
       rows[v / 16 % 16] += new_density - old_density;
+      slices[v / 256] += new_density - old_density;
     }
     // Digits fit the volume's inscribed sphere nearly; interpolation and corners cost a few per cent.
     CHECK(after == Approx(before).epsilon(0.06));
     for (const double change : rows) {
       row_change += std::fabs(change) / before / 12.0;
     }
+    for (const double change : slices) slice_change += std::fabs(change) / before / 12.0;
   }
   if (config.rotation == "one_axis") {
     CHECK(row_change < 0.05);
   } else {
     CHECK(row_change > 0.2);
+  }
+  if (config.rotation == "in_plane") {
+    CHECK(slice_change < 0.05);
+  } else {
+    CHECK(slice_change > 0.2);
   }
 }
 
@@ -223,7 +232,7 @@ TEST_CASE("wrong configs are usage errors that name what is allowed", "[datasets
   refuses([](auto& c) { c.dataset = "mnits3d"; },
           "mnist3d, mnist, digits, kaggle3d, usps, mnistm, npy, gaussian or w2bench, got \"mnits3d\"");
   refuses([](auto& c) { c.colour = "five"; }, "none, four, six or uniform, got \"five\"");
-  refuses([](auto& c) { c.rotation = "two"; }, "none, one_axis or three_axes");
+  refuses([](auto& c) { c.rotation = "two"; }, "none, one_axis, in_plane or three_axes");
   refuses([](auto& c) { c.rotate = "during"; }, "expected after or before, got \"during\"");
   refuses([](auto& c) { c.classes = {3, 10}; }, "digits 0 to 9, got 10");
   refuses([](auto& c) { c.classes = {-1}; }, "digits 0 to 9, got -1");

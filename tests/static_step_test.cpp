@@ -31,7 +31,8 @@ constexpr std::int64_t kIterations = 10;
 
 struct TraceCase {
   bool weak = false;
-  bool voxels = false;  // UNet3D and ResNet3D, else two perceptrons
+  bool voxels = false;   // UNet3D and ResNet3D, else two perceptrons
+  bool bounded = false;  // the potential learns alone for three iterations, then with a gradient penalty
 };
 
 std::array<std::int64_t, 4> sample(const TraceCase& c) {
@@ -101,6 +102,8 @@ struct Run {
     o.gamma = c.weak ? 0.6 : 0;
     o.gamma_steps = 7;  // rises inside the trace, then stays
     o.ema = 0.9;
+    o.warmup = c.bounded ? 3 : 0;
+    o.gradient_penalty = c.bounded ? 0.1 : 0;
     o.seed = 3;
     o.graph = graph;
     return o;
@@ -135,7 +138,7 @@ std::vector<double> trace(Run& run, std::int64_t iterations = kIterations) {
   std::vector<double> losses;
   for (std::int64_t i = 0; i < iterations; ++i) {
     const NeuralOtLosses l = run.solver.step();
-    losses.insert(losses.end(), {l.transport, l.cost, l.potential});
+    losses.insert(losses.end(), {l.transport, l.cost, l.potential, l.slope});
   }
   return losses;
 }
@@ -155,7 +158,7 @@ namespace {
 /// Eager iterations are compared with the graph's bit for bit.
 void check_trace(const TraceCase& c, std::int64_t eager_iterations) {
   if (no_device("trace")) return;
-  CAPTURE(c.weak, c.voxels);
+  CAPTURE(c.weak, c.voxels, c.bounded);
   Run cpu(c, Device::cpu, true);
   Run eager(c, Device::cuda, false);
   Run graph(c, Device::cuda, true);
@@ -165,7 +168,8 @@ void check_trace(const TraceCase& c, std::int64_t eager_iterations) {
   check_same(graph.state(), eager.state());
   for (const double rest : trace(graph, kIterations - eager_iterations)) losses.push_back(rest);
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    INFO("iteration " << i / 3 << ", " << (i % 3 == 0 ? "transport" : i % 3 == 1 ? "cost" : "potential"));
+    constexpr const char* kNames[] = {"transport", "cost", "potential", "slope"};
+    INFO("iteration " << i / 4 << ", " << kNames[i % 4]);
     // Sums run in another order, which changes a loss by some units of 6e-8 for the first iterations; where a
     // maximum or a ReLU then falls on its other side, the saddle point amplifies that by two orders.
     CHECK(losses[i] == Approx(expected[i]).epsilon(1e-4).margin(1e-5));
@@ -186,6 +190,11 @@ void check_trace(const TraceCase& c, std::int64_t eager_iterations) {
 TEST_CASE("static step: ten iterations on a GPU as on the CPU, as a graph as eagerly",
           "[static_step][neural_ot][cuda]") {
   check_trace({GENERATE(false, true), false}, kIterations);
+}
+
+TEST_CASE("static step: a warm-up and a gradient penalty on a GPU as on the CPU",
+          "[static_step][neural_ot][cuda]") {
+  check_trace({false, false, true}, kIterations);
 }
 
 TEST_CASE("static step: ten iterations of UNet3D and ResNet3D on a GPU as on the CPU",

@@ -343,7 +343,7 @@ TEST_CASE("volumes: parameters that do not fit are refused", "[volumes]") {
 TEST_CASE("a data set in a device's memory draws what it draws on the host", "[volumes][datasets]") {
   DatasetConfig config;
   config.colour = GENERATE(as<std::string>(), "none", "four", "six", "uniform");
-  config.rotation = GENERATE(as<std::string>(), "none", "one_axis", "three_axes");
+  config.rotation = GENERATE(as<std::string>(), "none", "one_axis", "in_plane", "three_axes");
   const bool flat = GENERATE(false, true);
   if (flat && config.rotation == "three_axes") return;
   config.rotate = GENERATE(as<std::string>(), "after", "before");
