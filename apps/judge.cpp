@@ -25,8 +25,8 @@ DatasetConfig kind_of(DatasetConfig target, const JudgeConfig& judge) {
 
 /// What a cached judge was trained for.
 std::string fingerprint(const DatasetConfig& c, const JudgeConfig& judge) {
-  return fmt::format("{} {} {} {} {} {} {}-{}{}{} classes [{}] steps {} width {}", c.dataset, c.path, c.colour,
-                     c.rotation, c.rotation_degrees, c.resolution, c.extrude[0], c.extrude[1],
+  return fmt::format("{} {} {} {} {} {} {}-{}{}{} classes [{}] steps {} width {}", c.dataset, c.path,
+                     c.colour, c.rotation, c.rotation_degrees, c.resolution, c.extrude[0], c.extrude[1],
                      c.dataset == "kaggle3d" ? fmt::format(" noise {}", c.noise) : "",
                      c.rotate == "before" ? " turned before" : "", fmt::join(c.classes, " "), judge.steps,
                      judge.width);
@@ -40,9 +40,7 @@ std::filesystem::path judge_file(const RunConfig& config, const std::filesystem:
 }
 
 bool can_be_judged(const RunConfig& config) {
-  const std::string& data = config.target.dataset;
-  return data != "npy" && data != "gaussian" && data != "w2bench" && !config.target.classes.empty() &&
-         config.target.resolution >= 8;
+  return has_digits(config.target) && !config.target.classes.empty() && config.target.resolution >= 8;
 }
 
 Judge::Judge(const JudgeConfig& config, const DatasetConfig& target,

@@ -27,10 +27,6 @@ Json ratio(const std::optional<double>& a, const std::optional<double>& b) {
   return a && b && *b != 0 ? value_or_null(*a / *b) : Json(nullptr);
 }
 
-bool has_digits(const DatasetConfig& c) {
-  return c.dataset == "auto" || c.dataset == "mnist3d" || c.dataset == "mnist" || c.dataset == "digits";
-}
-
 /// "digits 3, 5", "gaussian D = 16", "npy shapes.npz"
 std::string data_text(const DatasetConfig& c) {
   if (has_digits(c)) {

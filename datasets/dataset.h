@@ -35,6 +35,11 @@ struct DatasetConfig {
   std::int64_t seed = 0;              // gaussian: what m and Σ are made from
 };
 
+/// Whether its samples show digits: neither anyone's own arrays nor vectors and fields.
+inline bool has_digits(const DatasetConfig& config) {
+  return config.dataset != "npy" && config.dataset != "gaussian" && config.dataset != "w2bench";
+}
+
 enum class Split : std::uint8_t { train, validation, test };
 
 /// What is known of one drawn sample; -1 where nothing is.
