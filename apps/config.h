@@ -30,7 +30,6 @@ struct SolverConfig {
   std::int64_t seed = 0;
   std::string precision = "auto";  // auto | fp32 | tf32 (cuda) | bf16
   double gradient_penalty = 0;     // λ of ½·λ·D·E‖∇f‖² at mapped and real samples; 0: none
-  std::int64_t warmup_steps = 0;   // outer iterations at the start in which the potential learns alone
   std::string init_from;           // a run whose weights this one begins with
   bool freeze_batchnorm = true;    // the map's BatchNorm in evaluation mode in the potential step
 };
@@ -54,8 +53,6 @@ struct PotentialConfig {
   std::int64_t nf = 16;                             // resnet3d: channels of the first level
   std::int64_t nf_max = 512;                        // resnet3d: the widest level
   double res_ratio = 0.1;                           // resnet3d: scale of a block's residual branch
-  std::string normalisation = "none";               // resnet3d: none | group | instance
-  double scale = 1;                                 // resnet3d: f = scale·network
   std::vector<std::int64_t> hidden{128, 128, 128};  // mlp: widths
   std::string activation = "relu";                  // mlp: as the map's
   bool quadratic = false;                           // mlp: a quadratic form beside the layers

@@ -27,7 +27,6 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.integer("seed", c.seed, {0, kLargestInteger});
   v.word("precision", c.precision, {"auto", "fp32", "tf32", "bf16"});
   v.number("gradient_penalty", c.gradient_penalty, {0, 1e6});
-  v.integer("warmup_steps", c.warmup_steps, kCountOrZero);
   v.text("init_from", c.init_from);
   v.flag("freeze_batchnorm", c.freeze_batchnorm);
 }
@@ -51,8 +50,6 @@ void visit(PotentialConfig& c, ConfigVisitor& v) {
   v.integer("nf", c.nf, {1, 4096});
   v.integer("nf_max", c.nf_max, {1, 4096});
   v.number("res_ratio", c.res_ratio, {0, 100});
-  v.word("normalisation", c.normalisation, {"none", "group", "instance"});
-  v.number("scale", c.scale, {0, 1e6, true});
   v.integers("hidden", c.hidden, kWidth, -1);
   v.word("activation", c.activation, {"relu", "leaky_relu", "silu", "softplus", "tanh"});
   v.flag("quadratic", c.quadratic);

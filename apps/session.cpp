@@ -82,7 +82,6 @@ NeuralOtOptions solver_options(const SolverConfig& c) {
   o.gamma_steps = weak ? c.gamma_steps : 0;
   o.freeze_batchnorm = c.freeze_batchnorm;
   o.ema = c.ema;
-  o.warmup = c.warmup_steps;
   o.gradient_penalty = c.gradient_penalty;
   o.seed = static_cast<std::uint64_t>(c.seed);
   return o;
@@ -172,8 +171,6 @@ std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleS
     o.nf = c.nf;
     o.nf_max = c.nf_max;
     o.res_ratio = c.res_ratio;
-    o.norm = find(kNorms, c.normalisation);
-    o.scale = c.scale;
     o.compute = compute_dtype(config.solver.precision);
     f = std::make_unique<ResNet3D>(o);
   }

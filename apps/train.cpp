@@ -127,8 +127,7 @@ class Training {
           {"transport_loss", losses.transport}, {"cost", losses.cost}, {"potential_loss", losses.potential}};
       std::vector<Metric> metrics(std::begin(train), std::end(train));
       if (session_.config().solver.form == "weak") metrics.push_back({"gamma", session_.solver().gamma()});
-      if (session_.config().solver.gradient_penalty > 0 || session_.config().solver.warmup_steps > 0)
-        metrics.push_back({"slope", losses.slope});
+      if (session_.config().solver.gradient_penalty > 0) metrics.push_back({"slope", losses.slope});
       if (due(log.every)) {
         log_->record(step, "train", metrics);
         for (const Metric& m : metrics) events.scalar("train/" + m.name, m.value, step);

@@ -24,53 +24,37 @@ struct Same : Conv3d {
       : Conv3d(in, out, axes(flat, 3, 1), {{1, 1, 1}, axes(flat, 1, 0), {1, 1, 1}}) {}
 };
 
-/// LeakyReLU of the convolution, normalised where there is a normalisation.
-Tensor leaky(Tape& tape, const Tensor& x, const Conv3d& conv, Norm* norm) {
-  if (norm != nullptr) return (*norm)(tape, conv(tape, x), kLeaky);
-  ops::Conv3dFused fused;
-  fused.activation = kLeaky;
-  return conv(tape, x, fused);
-}
-
-std::unique_ptr<Norm> make_norm(NormKind kind, std::int64_t channels) {
-  return kind == NormKind::none ? nullptr : std::make_unique<Norm>(kind, channels);
-}
-
 }  // namespace
 
 struct ResNet3D::Block : Module {
-  Block(std::int64_t in, std::int64_t out, const ResNet3DOptions& o)
-      : ratio(static_cast<float>(o.res_ratio)),
-        conv_0(in, std::min(in, out), o.extent[0] == 1),
-        conv_1(std::min(in, out), out, o.extent[0] == 1),
-        norm_0(make_norm(o.norm, std::min(in, out))) {
+  Block(std::int64_t in, std::int64_t out, double res_ratio, bool flat)
+      : ratio(static_cast<float>(res_ratio)),
+        conv_0(in, std::min(in, out), flat),
+        conv_1(std::min(in, out), out, flat) {
     add(conv_0, "conv_0");
-    if (norm_0 != nullptr) add(*norm_0, "norm_0");
     add(conv_1, "conv_1");
     if (in == out) return;
     conv_s = std::make_unique<Conv3d>(in, out, 1, ops::Conv3dGeometry{}, false);
     add(*conv_s, "conv_s");
   }
   Tensor operator()(Tape& tape, const Tensor& x) const {
+    ops::Conv3dFused first;
+    first.activation = kLeaky;
     ops::Conv3dFused second;
     second.activation = kLeaky;
     second.scale = ratio;
     second.residual = conv_s == nullptr ? x : (*conv_s)(tape, x);
-    return conv_1(tape, leaky(tape, x, conv_0, norm_0.get()), second);
+    return conv_1(tape, conv_0(tape, x, first), second);
   }
   float ratio;
   Same conv_0, conv_1;
-  std::unique_ptr<Norm> norm_0;
   std::unique_ptr<Conv3d> conv_s;
 };
 
 ResNet3D::ResNet3D(const ResNet3DOptions& options)
     : options_(options),
       conv_img_(std::make_unique<Same>(options.channels, std::min(options.nf, options.nf_max),
-                                       options.extent[0] == 1)),
-      norm_img_(make_norm(options.norm, std::min(options.nf, options.nf_max))) {
-  VOXOT_CHECK(options.norm != NormKind::batch,
-              "ResNet3D: a potential is a function of one sample, not of a batch");
+                                       options.extent[0] == 1)) {
   const std::span<const std::int64_t> halved =
       std::span<const std::int64_t>(options_.extent).subspan(flat() ? 1 : 0);
   const std::int64_t shortest = *std::min_element(halved.begin(), halved.end());
@@ -83,9 +67,8 @@ ResNet3D::ResNet3D(const ResNet3DOptions& options)
   }
   const auto width = [&](std::int64_t i) { return std::min(options.nf << i, options.nf_max); };
   add(*conv_img_, "conv_img");
-  if (norm_img_ != nullptr) add(*norm_img_, "norm_img");
   const auto add_block = [&](std::int64_t in, std::int64_t out) {
-    blocks_.push_back(std::make_unique<Block>(in, out, options));
+    blocks_.push_back(std::make_unique<Block>(in, out, options.res_ratio, flat()));
     add(*blocks_.back(), "resnet." + std::to_string(blocks_.size() - 1));
   };
   for (std::int64_t i = 0; i <= levels; ++i) {
@@ -107,7 +90,9 @@ Tensor ResNet3D::forward(Tape& tape, const Tensor& y) {
                   y.extent(4) == options_.channels,
               "ResNet3D: made for N×{}×{}×{}×{}, got {}", options_.extent[0], options_.extent[1],
               options_.extent[2], options_.channels, y.shape().text());
-  Tensor h = leaky(tape, ops::cast(tape, y, compute_type(y, options_.compute)), *conv_img_, norm_img_.get());
+  ops::Conv3dFused leaky;
+  leaky.activation = kLeaky;
+  Tensor h = (*conv_img_)(tape, ops::cast(tape, y, compute_type(y, options_.compute)), leaky);
   const Axes three = axes(flat(), 3, 1);
   const Axes two = axes(flat(), 2, 1);
   const Axes one = axes(flat(), 1, 0);
@@ -115,8 +100,7 @@ Tensor ResNet3D::forward(Tape& tape, const Tensor& y) {
     h = block != nullptr ? (*block)(tape, h) : ops::average_pool3d(tape, h, {three, two, one});
   }
   h = ops::cast(tape, ops::max_pool3d(tape, h, {two, two, {0, 0, 0}}), y.dtype());
-  const Tensor f = (*fc_)(tape, ops::reshape(tape, h, {h.extent(0), h.count() / h.extent(0)}));
-  return options_.scale == 1 ? f : ops::scale(tape, f, options_.scale);
+  return (*fc_)(tape, ops::reshape(tape, h, {h.extent(0), h.count() / h.extent(0)}));
 }
 
 }  // namespace voxot

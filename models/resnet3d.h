@@ -18,8 +18,6 @@ struct ResNet3DOptions {
   std::int64_t nf = 64;
   std::int64_t nf_max = 512;
   double res_ratio = 0.1;
-  double scale = 1;                // f = scale·network
-  NormKind norm = NormKind::none;  // after conv_img and each conv_0: group or instance
   DType compute = DType::f32;
 };
 
@@ -36,7 +34,6 @@ class ResNet3D : public Potential {
   [[nodiscard]] bool flat() const { return options_.extent[0] == 1; }
   ResNet3DOptions options_;
   std::unique_ptr<Conv3d> conv_img_;
-  std::unique_ptr<Norm> norm_img_;              // null without normalisation
   std::vector<std::unique_ptr<Block>> blocks_;  // null where an average pooling stands
   std::unique_ptr<Linear> fc_;
 };

@@ -20,7 +20,6 @@ constexpr std::size_t kLossSlots = 8;
 // The gradient penalty's derivative along the gradient is a central difference: over this share of
 // D·∇f/2, which at the optimum is the way that the map has moved the sample.
 constexpr double kPenaltyStep = 0.1;
-constexpr double kWarmupPenalty = 0.5;
 
 template <class Visit>
 void each_counter(const Parameters& parameters, Visit visit) {
@@ -53,8 +52,7 @@ NeuralOt::NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parame
       batches_(device(), static_cast<std::size_t>(options.inner_steps + 2)),
       step_losses_(Tensor::full({2 * options.inner_steps + 2}, 0, DType::f64, device())),
       loss_ring_(device(), static_cast<std::size_t>(step_losses_.count()) * sizeof(double), kLossSlots),
-      warmup_{{device(), options.graph}, {}},
-      iteration_{{device(), options.graph}, {}} {
+      graph_(device(), options.graph) {
   VOXOT_CHECK(options.inner_steps >= 1 && options.batch_size >= 1 && options.noise_samples >= 1,
               "neural_ot: inner steps {}, batch {} and noise samples {} must be positive",
               options.inner_steps, options.batch_size, options.noise_samples);
@@ -98,7 +96,7 @@ void NeuralOt::queue_transport_step(const Tensor& x, std::int64_t index) {
   step_losses_.window(2 * index + 1, {1}).copy_from(price);
 }
 
-void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index, double penalty) {
+void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index) {
   StepScalars* const now = scalars(index);
   Tensor mapped;
   {
@@ -108,14 +106,14 @@ void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64
   }
   Tensor fake_points = mapped.detached();
   Tensor real_points = y.detached();
-  if (penalty > 0) {
+  if (options_.gradient_penalty > 0) {
     fake_points.require_gradient();
     real_points.require_gradient();
   }
   const Tensor fake = ops::mean(tape_, f_.forward(tape_, fake_points));
   const Tensor loss = ops::sub(tape_, fake, ops::mean(tape_, f_.forward(tape_, real_points)));
   tape_.backward(loss);
-  if (penalty > 0) queue_gradient_penalty(fake_points, real_points, penalty);
+  if (options_.gradient_penalty > 0) queue_gradient_penalty(fake_points, real_points);
   potential_optimizer_.update(&now->optimizer);
   step_losses_.window(2 * options_.inner_steps, {1}).copy_from(loss);
 }
@@ -124,7 +122,7 @@ void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64
 // g: a central difference of first-order gradients at y ± η·δ with δ = D·g/2, so that nothing is
 // differentiated twice. The points' gradients are those of mean f(T(x)) − mean f(y): ±g/N. Half of each batch
 // is enough for an unbiased penalty, and makes it cost what the step without it does.
-void NeuralOt::queue_gradient_penalty(Tensor& mapped, Tensor& y, double weight) {
+void NeuralOt::queue_gradient_penalty(Tensor& mapped, Tensor& y) {
   const std::int64_t n = mapped.extent(0);
   const auto dimensions = static_cast<double>(mapped.count() / n);
   const Shape half{(n + 1) / 2, mapped.extent(1), mapped.extent(2), mapped.extent(3), mapped.extent(4)};
@@ -142,7 +140,7 @@ void NeuralOt::queue_gradient_penalty(Tensor& mapped, Tensor& y, double weight) 
     add_to(differences, ops::sub(tape_, up, down));
     add_to(slope, ops::mean(tape_, ops::mul(tape_, move, move)));
   }
-  tape_.backward(differences, weight / kPenaltyStep);
+  tape_.backward(differences, options_.gradient_penalty / kPenaltyStep);
   step_losses_.window(2 * options_.inner_steps + 1, {1}).copy_from(slope);
 }
 
@@ -162,7 +160,7 @@ double NeuralOt::potential_step(const Tensor& x, const Tensor& y, std::uint64_t 
   now.optimizer = potential_optimizer_.next();
   now.draw = draw;
   send({now});
-  queue_potential_step(x.to(device()), y.to(device()), 0, options_.gradient_penalty);
+  queue_potential_step(x.to(device()), y.to(device()), 0);
   return step_losses_.window(2 * options_.inner_steps, {1}).item();
 }
 
@@ -170,7 +168,6 @@ void NeuralOt::send_iteration(std::uint64_t first_draw) {
   std::vector<StepScalars> all(static_cast<std::size_t>(options_.inner_steps) + 1);
   for (std::size_t k = 0; k < all.size(); ++k) {
     const bool transport = k + 1 < all.size();
-    if (transport && warming_up()) continue;
     all[k].optimizer = transport ? transport_optimizer_.next() : potential_optimizer_.next();
     all[k].cost = cost_.factors(gamma(), options_.noise_samples);
     if (transport && average_ != nullptr) all[k].average = average_->next();
@@ -197,29 +194,23 @@ void NeuralOt::queue_iteration() {
     queue_transport_step(source_batch(k), k);
     if (average_ != nullptr) average_->update(scalars(k)->average.data());
   }
-  queue_potential_step(source_batch(options_.inner_steps), target_batch(), options_.inner_steps,
-                       options_.gradient_penalty);
+  queue_potential_step(source_batch(options_.inner_steps), target_batch(), options_.inner_steps);
 }
 
-void NeuralOt::queue_warmup() {
-  queue_potential_step(source_batch(options_.inner_steps), target_batch(), options_.inner_steps,
-                       kWarmupPenalty);
-}
-
-void NeuralOt::run(Recorded& iteration, const std::function<void()>& queue) {
+void NeuralOt::run_iteration() {
   std::vector<std::int64_t> before;
   const auto note = [&](std::int64_t& counter) { before.push_back(counter); };
   each_counter(transport_, note);
   each_counter(potential_, note);
-  const bool called = iteration.graph.run(queue);
+  const bool called = graph_.run([this] { queue_iteration(); });
   // A replay does not pass through the modules, whose counters the host keeps.
-  iteration.counted.resize(before.size());
+  counted_.resize(before.size());
   std::size_t i = 0;
   const auto count = [&](std::int64_t& counter) {
     if (called) {
-      iteration.counted[i] = counter - before[i];
+      counted_[i] = counter - before[i];
     } else {
-      counter += iteration.counted[i];
+      counter += counted_[i];
     }
     ++i;
   };
@@ -231,17 +222,12 @@ void NeuralOt::advance() {
   const auto inner = static_cast<std::uint64_t>(options_.inner_steps);
   const std::uint64_t first = static_cast<std::uint64_t>(step_) * (inner + 1);
   if (const auto* draw = std::get_if<HostSampler>(&source_)) {
-    for (std::uint64_t k = warming_up() ? inner : 0; k <= inner; ++k)
-      batches_.set(k, (*draw)(first + k, options_.batch_size));
+    for (std::uint64_t k = 0; k <= inner; ++k) batches_.set(k, (*draw)(first + k, options_.batch_size));
   }
   if (const auto* draw = std::get_if<HostSampler>(&target_))
     batches_.set(inner + 1, (*draw)(static_cast<std::uint64_t>(step_), options_.batch_size));
   send_iteration(first);
-  if (warming_up()) {
-    run(warmup_, [this] { queue_warmup(); });
-  } else {
-    run(iteration_, [this] { queue_iteration(); });
-  }
+  run_iteration();
   if (unread_.size() == loss_ring_.size()) read_oldest();
   const std::size_t slot = loss_ring_.acquire();
   kernels::copy_bytes(step_losses_.stream(), loss_ring_.data(slot), step_losses_.data(), loss_ring_.bytes());

@@ -4,9 +4,6 @@
 // One outer iteration: K_T transport steps, each on a fresh batch, then one potential step. T(X) is computed
 // once in a transport step; no weight gradient of a frozen network is computed; T(X) is detached in the
 // potential step. The solver knows neither the networks' architecture nor the data set.
-// At the start the potential may learn alone, while T stays the identity (warm-up). To first order in ∇f the
-// best T(x) is x + D·∇f(x)/2, whose value cost − f(T(x)) + f(x) is −D·‖∇f‖²/4: a gradient penalty with λ = ½
-// stands for the map, and the potential comes to know the two distributions before a map can fool it.
 // An outer iteration is a static step: it draws its batches itself, or finds them in fixed places in the
 // device's memory, as every number that changes, so that a GPU records it once as a graph; the host only
 // fills those places, and runs ahead.
@@ -35,7 +32,6 @@ struct NeuralOtOptions {
   bool freeze_batchnorm = true;  // T's BatchNorm in evaluation mode in the potential step
   double ema = 0;                // decay of the map's moving average; 0: none
   double gradient_penalty = 0;   // λ of ½·λ·D·E‖∇f‖² over mapped and real samples; 0: none
-  std::int64_t warmup = 0;       // iterations at the start in which the potential learns alone
   std::uint64_t seed = 0;
   bool graph = true;  // record the iteration where the device can
 };
@@ -98,11 +94,6 @@ class NeuralOt {
     std::uint64_t draw = 0;         // of x and of the noise
     std::uint64_t target_draw = 0;  // of y
   };
-  /// An iteration that a device may have recorded.
-  struct Recorded {
-    StepGraph graph;
-    std::vector<std::int64_t> counted;  // by how much it moves each counter of the networks
-  };
   /// An iteration whose losses nobody has read.
   struct Unread {
     std::int64_t step;  // counted from 1
@@ -117,13 +108,10 @@ class NeuralOt {
   [[nodiscard]] Tensor source_batch(std::int64_t index) const;
   [[nodiscard]] Tensor target_batch() const;
   void queue_iteration();
-  void queue_warmup();
   void queue_transport_step(const Tensor& x, std::int64_t index);
-  /// `penalty`: λ, 0 for none.
-  void queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index, double penalty);
-  void queue_gradient_penalty(Tensor& mapped, Tensor& y, double weight);
-  [[nodiscard]] bool warming_up() const { return step_ < options_.warmup; }
-  void run(Recorded& iteration, const std::function<void()>& queue);
+  void queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index);
+  void queue_gradient_penalty(Tensor& mapped, Tensor& y);
+  void run_iteration();
   void read_oldest();
 
   NeuralOtOptions options_;
@@ -148,7 +136,8 @@ class NeuralOt {
   PinnedRing loss_ring_;
   std::deque<Unread> unread_;
   NeuralOtLosses last_;
-  Recorded warmup_, iteration_;
+  std::vector<std::int64_t> counted_;  // by how much an iteration moves each counter of the networks
+  StepGraph graph_;
 };
 
 }  // namespace voxot
