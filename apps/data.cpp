@@ -105,7 +105,8 @@ void add_make(CLI::App& data) {
   command->add_option("--path", dataset.path, "npy, kaggle3d: the file");
   command->add_option("--classes", dataset.classes, "digits to draw; all where none is given");
   command->add_option("--colour", dataset.colour, "none, four, six or uniform")->capture_default_str();
-  command->add_option("--rotation", dataset.rotation, "none, one_axis, in_plane or three_axes")->capture_default_str();
+  command->add_option("--rotation", dataset.rotation, "none, one_axis, in_plane or three_axes")
+      ->capture_default_str();
   command->add_option("--rotate", dataset.rotate, "after or before an image is resized to voxels")
       ->capture_default_str();
   command->add_option("--rotation-degrees", dataset.rotation_degrees, "angles are uniform in ± this")

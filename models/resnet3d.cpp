@@ -60,7 +60,8 @@ ResNet3D::ResNet3D(const ResNet3DOptions& options)
   const std::int64_t shortest = *std::min_element(halved.begin(), halved.end());
   VOXOT_CHECK(shortest >= 4, "ResNet3D: every extent must be at least 4, got {}×{}×{}", options.extent[0],
               options.extent[1], options.extent[2]);
-  const std::int64_t levels = std::bit_width(static_cast<std::uint64_t>(shortest / 4)) - 1;
+  const std::int64_t levels =
+      std::max<std::int64_t>(0, std::bit_width(static_cast<std::uint64_t>(shortest / 4)) - 1);
   for (const std::int64_t e : halved) {
     VOXOT_CHECK(e % (std::int64_t{2} << levels) == 0,
                 "ResNet3D: extent {} is not halved {} times without remainder", e, levels + 1);

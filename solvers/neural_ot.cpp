@@ -124,7 +124,7 @@ void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64
 // is enough for an unbiased penalty, and makes it cost what the step without it does.
 void NeuralOt::queue_gradient_penalty(Tensor& mapped, Tensor& y) {
   const std::int64_t n = mapped.extent(0);
-  const auto dimensions = static_cast<double>(mapped.count() / n);
+  const double dimensions = static_cast<double>(mapped.count()) / static_cast<double>(n);
   const Shape half{(n + 1) / 2, mapped.extent(1), mapped.extent(2), mapped.extent(3), mapped.extent(4)};
   Tensor differences;
   Tensor slope;

@@ -165,7 +165,8 @@ TEST_CASE("colour none gives one channel and the same shape as colour four", "[d
   CHECK(worst == 0.0);
 }
 
-TEST_CASE("rotation in a data set: zero range is none, one axis keeps rows, a plane keeps slices", "[datasets]") {
+TEST_CASE("rotation in a data set: zero range is none, one axis keeps rows, a plane keeps slices",
+          "[datasets]") {
   DatasetConfig config = digits_config();
   config.colour = "none";
   const Drawn upright = draw(config, 12);

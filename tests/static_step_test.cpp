@@ -191,8 +191,7 @@ TEST_CASE("static step: ten iterations on a GPU as on the CPU, as a graph as eag
   check_trace({GENERATE(false, true), false}, kIterations);
 }
 
-TEST_CASE("static step: a gradient penalty on a GPU as on the CPU",
-          "[static_step][neural_ot][cuda]") {
+TEST_CASE("static step: a gradient penalty on a GPU as on the CPU", "[static_step][neural_ot][cuda]") {
   check_trace({false, false, true}, kIterations);
 }
 
