@@ -112,8 +112,10 @@ Diversity measure_diversity(const std::function<Tensor(const Tensor& x, std::uin
   const std::int64_t each = x.count() / n;
   const std::int64_t channels = x.extent(4);
   const std::int64_t voxels = each / channels;
-  const bool coloured = source.colour != "none" && channels == 3;
-  const auto& palette = colour_palette(source.colour == "uniform" ? "six" : source.colour);
+  // Anyone's own arrays have no hue.
+  const bool coloured = channels == 3 && std::all_of(sources.labels.begin(), sources.labels.end(),
+                                                     [](const SampleLabel& l) { return l.hue >= 0; });
+  const auto& palette = counted_colours(source);
   std::vector<RunningVariance> values(static_cast<std::size_t>(n), RunningVariance(each));
   std::vector<RunningVariance> shapes(static_cast<std::size_t>(n), RunningVariance(voxels));
   std::vector<float> density(static_cast<std::size_t>(voxels));
@@ -127,8 +129,7 @@ Diversity measure_diversity(const std::function<Tensor(const Tensor& x, std::uin
       density_of(volume, voxels, channels, density.data());
       shapes[at].add(density.data());
       if (!coloured) continue;
-      const int before = nearest_colour(palette, sources.labels[at].hue);
-      kept.push_back(nearest_colour(palette, dominant_hue(volume, voxels)) == before ? 1 : 0);
+      kept.push_back(keeps_colour(source, sources.labels[at].hue, dominant_hue(volume, voxels)) ? 1 : 0);
     }
   }
   Diversity d;
@@ -144,7 +145,7 @@ Diversity measure_diversity(const std::function<Tensor(const Tensor& x, std::uin
       colours[palette[static_cast<std::size_t>(nearest_colour(palette, label.hue))].name].push_back(variance);
     if (label.digit >= 0) classes[std::to_string(label.digit)].push_back(variance);
   }
-  d.hue_kept = coloured ? share(kept) : 1;
+  if (coloured) d.hue_kept = share(kept);
   d.by_colour = means(colours);
   d.by_class = means(classes);
   return d;
@@ -245,7 +246,7 @@ std::string evaluation_table(const Evaluation& e) {
     for (const auto& [name, value] : e.diversity->by_class)
       row("  class " + name, fmt::format("{:.5f}", value), "");
     row("  of shape", fmt::format("{:.5f}", e.diversity->shape), "variance of the density, per voxel");
-    row("  colour kept", fmt::format("{:.4f}", e.diversity->hue_kept), "share of draws");
+    if (e.diversity->hue_kept) row("  colour kept", number(e.diversity->hue_kept, ""), "share of draws");
   }
   if (e.l2_uvp) {
     row("L2-UVP", fmt::format("{:.4f} %", *e.l2_uvp), "‖T(x) − T*(x)‖² in percent of the target's variance");
@@ -273,7 +274,7 @@ std::string evaluation_json(const Evaluation& e) {
   if (e.diversity) {
     const Diversity& d = *e.diversity;
     json["diversity"] = {
-        {"draws", d.draws}, {"variance", d.variance}, {"shape", d.shape}, {"colour_kept", d.hue_kept}};
+        {"draws", d.draws}, {"variance", d.variance}, {"shape", d.shape}, {"colour_kept", value(d.hue_kept)}};
     for (const auto& [name, value] : d.by_colour) json["diversity"]["by_colour"][name] = value;
     for (const auto& [name, value] : d.by_class) json["diversity"]["by_class"][name] = value;
   }

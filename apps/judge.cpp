@@ -135,18 +135,20 @@ Judge::Verdict Judge::operator()(const Tensor& volumes) {
   return verdict;
 }
 
-namespace {
-
-/// 30° of hue: half the distance between neighbours of the six-colour palette.
-constexpr float kSameHue = 30;
-
-bool same_hue(float a, float b) {
-  if (a < 0 || b < 0) return false;
-  const float d = std::abs(a - b);
-  return std::min(d, 360 - d) < kSameHue;
+const std::vector<NamedHue>& counted_colours(const DatasetConfig& source) {
+  return colour_palette(source.colour == "uniform" ? "six" : source.colour);
 }
 
-}  // namespace
+bool keeps_colour(const DatasetConfig& source, float before, float after) {
+  constexpr float kSameHue = 30;  // degrees: half the distance between neighbours of the six-colour palette
+  if (before < 0 || after < 0) return false;
+  if (source.colour != "uniform") {
+    const auto& palette = counted_colours(source);
+    return nearest_colour(palette, before) == nearest_colour(palette, after);
+  }
+  const float d = std::abs(before - after);
+  return std::min(d, 360 - d) < kSameHue;
+}
 
 MapScores score_map(Judge& judge, const DatasetConfig& source, const std::vector<int>& classes,
                     const LabelledBatch& from, const Tensor& mapped) {
@@ -160,8 +162,7 @@ MapScores score_map(Judge& judge, const DatasetConfig& source, const std::vector
   scores.target_accuracy = share(hit);
   scores.transport_cost = paired_cost(from.volumes, mapped);
   if (source.colour == "none") return scores;
-  // A uniform hue is reported by the nearest of the six named ones.
-  const auto& palette = colour_palette(source.colour == "uniform" ? "six" : source.colour);
+  const auto& palette = counted_colours(source);
   std::vector<char> kept(n);
   std::vector<std::vector<char>> by_colour(palette.size());
   const std::int64_t voxels = mapped.extent(1) * mapped.extent(2) * mapped.extent(3);
@@ -169,9 +170,7 @@ MapScores score_map(Judge& judge, const DatasetConfig& source, const std::vector
     const float before = from.labels[i].hue;
     const float after = dominant_hue(mapped.as<float>() + static_cast<std::int64_t>(i) * voxels * 3, voxels);
     const int colour = nearest_colour(palette, before);
-    kept[i] =
-        (source.colour == "uniform" ? same_hue(before, after) : nearest_colour(palette, after) == colour) ? 1
-                                                                                                          : 0;
+    kept[i] = keeps_colour(source, before, after) ? 1 : 0;
     if (colour >= 0) by_colour[static_cast<std::size_t>(colour)].push_back(hit[i]);
   }
   scores.colour.kept = share(kept);

@@ -54,6 +54,11 @@ struct ColourScores {
   std::vector<std::int64_t> count;
 };
 
+/// The colours in which a source's hues are counted; a uniform hue by the nearest of six.
+const std::vector<NamedHue>& counted_colours(const DatasetConfig& source);
+/// Whether a source of hue `before` has kept its colour; never where either hue is unknown (−1).
+bool keeps_colour(const DatasetConfig& source, float before, float after);
+
 struct MapScores {
   double target_accuracy = 0;
   ColourScores colour;

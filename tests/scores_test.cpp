@@ -97,7 +97,7 @@ TEST_CASE("scores: diversity is the variance over the noise, whole and of the sh
   const Diversity d = measure_diversity(darken, sources, digits(3), 4);
   CHECK(d.variance == Approx((green + 4 * green) / 2));
   CHECK(d.shape == Approx(3 * d.variance / 4));
-  CHECK(d.hue_kept == 1);
+  CHECK(d.hue_kept == 1.0);
   REQUIRE(d.by_colour.size() == 2);
   CHECK(d.by_colour[0].first == "green");
   CHECK(d.by_colour[0].second == Approx(green));
@@ -105,6 +105,17 @@ TEST_CASE("scores: diversity is the variance over the noise, whole and of the sh
   REQUIRE(d.by_class.size() == 2);
   CHECK(d.by_class[0].first == "3");
   CHECK(d.by_class[0].second == Approx(4 * green));
+}
+
+TEST_CASE("scores: diversity of volumes whose colours and digits nobody knows", "[scores]") {
+  LabelledBatch sources = coloured_sources();
+  for (SampleLabel& label : sources.labels) label = {};
+  const auto same = [](const Tensor& x, std::uint64_t) { return x.clone(); };
+  const Diversity d = measure_diversity(same, sources, digits(3), 2);
+  CHECK(d.variance == 0);
+  CHECK_FALSE(d.hue_kept.has_value());
+  CHECK(d.by_colour.empty());
+  CHECK(d.by_class.empty());
 }
 
 TEST_CASE("scores: diversity of colour alone is told from diversity of shape", "[scores]") {
