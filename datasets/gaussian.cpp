@@ -1,8 +1,9 @@
 #include "datasets/gaussian.h"
 
-#include <Eigen/Dense>
+#include <Eigen/QR>
 #include <cmath>
 
+#include "engine/symmetric_power.h"
 #include "kernels/check.h"
 
 namespace voxot {
@@ -36,9 +37,7 @@ std::vector<double> row_major(const Matrix& m) {
 
 /// m^power of a symmetric positive matrix.
 Matrix matrix_power(const Matrix& m, double power) {
-  const Eigen::SelfAdjointEigenSolver<Matrix> solver(m);
-  return solver.eigenvectors() * solver.eigenvalues().array().pow(power).matrix().asDiagonal() *
-         solver.eigenvectors().transpose();
+  return square(symmetric_power({m.data(), static_cast<std::size_t>(m.size())}, m.rows(), power));
 }
 
 /// Row k: mode k of the orthonormal DCT-II.

@@ -1,9 +1,10 @@
 #include "solvers/metrics.h"
 
-#include <Eigen/Dense>
+#include <Eigen/Core>
 #include <algorithm>
 #include <numeric>
 
+#include "engine/symmetric_power.h"
 #include "solvers/exact_ot.h"
 
 namespace voxot {
@@ -26,9 +27,8 @@ void check_alike(const char* what, const Tensor& a, const Tensor& b) {
 
 /// The symmetric square root of a positive semidefinite matrix.
 Matrix root(const Matrix& m) {
-  const Eigen::SelfAdjointEigenSolver<Matrix> solver(m);
-  return solver.eigenvectors() * solver.eigenvalues().cwiseMax(0).cwiseSqrt().asDiagonal() *
-         solver.eigenvectors().transpose();
+  const auto values = symmetric_power({m.data(), static_cast<std::size_t>(m.size())}, m.rows(), 0.5);
+  return Eigen::Map<const Matrix>(values.data(), m.rows(), m.cols());
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Data sets whose optimal map is known: moments, the closed forms, benchmark files good and hostile.
-#include <Eigen/Dense>
+#include <Eigen/Eigenvalues>
 
 #include "datasets/gaussian.h"
 #include "datasets/truth.h"

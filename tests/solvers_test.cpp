@@ -1,5 +1,4 @@
 // Costs, the γ schedule, metrics, and strong neural OT on a problem with a known map.
-#include <Eigen/Dense>
 
 #include "engine/ops/reduction.h"
 #include "models/mlp.h"

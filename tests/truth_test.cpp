@@ -1,5 +1,5 @@
 // Neural OT where the answer is known: sorting, exact assignment, and the γ-weak cost between Gaussians.
-#include <Eigen/Dense>
+#include <Eigen/Core>
 
 #include "models/mlp.h"
 #include "solvers/metrics.h"
