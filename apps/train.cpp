@@ -150,7 +150,6 @@ class Training {
   }
 
   void save() {
-    (void)session_.solver().losses();  // a run that has diverged leaves no checkpoint of that
     std::map<std::string, std::string> extra;
     if (best_ > -1e300) extra["best_score"] = fmt::format("{}", best_);
     session_.save(folder_.checkpoint(session_.solver().steps()), extra);

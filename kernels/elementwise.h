@@ -30,6 +30,11 @@ inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, voi
 /// y ← or += x in another type (from, to, count, x, y, write).
 inline constinit Kernel<void(DType, DType, std::int64_t, const void*, void*, Write)> cast{"cast"};
 
+/// ring[*counter mod rows, i] ← x[i] (rows, width, counter, x, ring), fp64. The counter lies in the device's
+/// memory: the replays of a graph fill one row after another.
+inline constinit Kernel<void(std::int64_t, std::int64_t, const std::uint64_t*, const double*, double*)>
+    store_in_ring{"store_in_ring"};
+
 /// Standard normal numbers times `deviation` plus `mean`: element i is number i mod 4 of Philox block i div 4
 /// (dtype, count, state, mean, deviation, y).
 inline constinit Kernel<void(DType, std::int64_t, RandomState, double, double, void*)> fill_normal{

@@ -8,18 +8,39 @@
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduction.h"
+#include "kernels/elementwise.h"
 
 namespace voxot {
 namespace {
 
-// Uploads on their way at once, and iterations whose losses may wait to be read: how far the host may run
-// ahead.
+// Uploads on their way at once: how far the host may run ahead.
 constexpr std::size_t kScalarSlots = 4;
-constexpr std::size_t kLossSlots = 8;
+// Losses are fetched after half a ring and read after the other half, when they have long arrived.
+constexpr std::int64_t kFetchEvery = NeuralOt::kLossRows / 2;
+constexpr std::size_t kLossCopies = 2;
 
 // The gradient penalty's derivative along the gradient is a central difference: over this share of
 // D·∇f/2, which at the optimum is the way that the map has moved the sample.
 constexpr double kPenaltyStep = 0.1;
+
+/// The losses of an iteration from a row of the ring. Throws Error where one is not finite.
+NeuralOtLosses checked_losses(const std::vector<double>& values, std::int64_t step) {
+  const auto check = [&](double loss, const char* name) {
+    VOXOT_CHECK(std::isfinite(loss), "neural_ot: the {} loss is {} at step {}", name, loss, step);
+  };
+  const std::size_t inner_steps = values.size() / 2 - 1;
+  const auto share = 1 / static_cast<double>(inner_steps);
+  NeuralOtLosses losses;
+  for (std::size_t k = 0; k < inner_steps; ++k) {
+    check(values[2 * k], "transport");
+    losses.transport += share * values[2 * k];
+    losses.cost += share * values[2 * k + 1];
+  }
+  losses.potential = values[2 * inner_steps];
+  check(losses.potential, "potential");
+  losses.slope = values[2 * inner_steps + 1];
+  return losses;
+}
 
 template <class Visit>
 void each_counter(const Parameters& parameters, Visit visit) {
@@ -51,7 +72,8 @@ NeuralOt::NeuralOt(const NeuralOtOptions& options, Parameters& transport, Parame
                    kScalarSlots),
       batches_(device(), static_cast<std::size_t>(options.inner_steps + 2)),
       step_losses_(Tensor::full({2 * options.inner_steps + 2}, 0, DType::f64, device())),
-      loss_ring_(device(), static_cast<std::size_t>(step_losses_.count()) * sizeof(double), kLossSlots),
+      loss_ring_(Tensor::full({kLossRows, step_losses_.count()}, 0, DType::f64, device())),
+      loss_copies_(device(), static_cast<std::size_t>(loss_ring_.count()) * sizeof(double), kLossCopies),
       graph_(device(), options.graph) {
   VOXOT_CHECK(options.inner_steps >= 1 && options.batch_size >= 1 && options.noise_samples >= 1,
               "neural_ot: inner steps {}, batch {} and noise samples {} must be positive",
@@ -195,6 +217,10 @@ void NeuralOt::queue_iteration() {
     if (average_ != nullptr) average_->update(scalars(k)->average.data());
   }
   queue_potential_step(source_batch(options_.inner_steps), target_batch(), options_.inner_steps);
+  // The target's draw is the number of iterations before this one.
+  kernels::store_in_ring(step_losses_.stream(), kLossRows, step_losses_.count(),
+                         &scalars(options_.inner_steps)->target_draw, step_losses_.as<double>(),
+                         loss_ring_.as<double>());
 }
 
 void NeuralOt::run_iteration() {
@@ -228,37 +254,39 @@ void NeuralOt::advance() {
     batches_.set(inner + 1, (*draw)(static_cast<std::uint64_t>(step_), options_.batch_size));
   send_iteration(first);
   run_iteration();
-  if (unread_.size() == loss_ring_.size()) read_oldest();
-  const std::size_t slot = loss_ring_.acquire();
-  kernels::copy_bytes(step_losses_.stream(), loss_ring_.data(slot), step_losses_.data(), loss_ring_.bytes());
-  loss_ring_.mark(slot);
   ++step_;
-  unread_.push_back({step_, slot});
+  if (step_ - last_fetched_ < kFetchEvery) return;
+  read_losses();
+  fetch_losses();
 }
 
-void NeuralOt::read_oldest() {
-  const Unread oldest = unread_.front();
-  unread_.pop_front();
-  loss_ring_.wait(oldest.slot);
-  std::vector<double> values(static_cast<std::size_t>(step_losses_.count()));
-  std::memcpy(values.data(), loss_ring_.data(oldest.slot), loss_ring_.bytes());
-  const auto check = [&](double loss, const char* name) {
-    VOXOT_CHECK(std::isfinite(loss), "neural_ot: the {} loss is {} at step {}", name, loss, oldest.step);
-  };
-  const auto share = 1 / static_cast<double>(options_.inner_steps);
-  last_ = {};
-  for (std::size_t k = 0; k + 2 < values.size(); k += 2) {
-    check(values[k], "transport");
-    last_.transport += share * values[k];
-    last_.cost += share * values[k + 1];
+void NeuralOt::fetch_losses() {
+  const std::size_t slot = loss_copies_.acquire();
+  kernels::copy_bytes(loss_ring_.stream(), loss_copies_.data(slot), loss_ring_.data(), loss_copies_.bytes());
+  loss_copies_.mark(slot);
+  fetched_.push_back({last_fetched_, step_, slot});
+  last_fetched_ = step_;
+}
+
+void NeuralOt::read_losses() {
+  const auto width = static_cast<std::size_t>(step_losses_.count());
+  std::vector<double> values(width);
+  for (; !fetched_.empty(); fetched_.pop_front()) {
+    const LossCopy& copy = fetched_.front();  // stays where a loss is not finite: it says so again
+    loss_copies_.wait(copy.slot);
+    for (std::int64_t step = copy.before + 1; step <= copy.last; ++step) {
+      const auto row = static_cast<std::size_t>((step - 1) % kLossRows);
+      std::memcpy(values.data(), loss_copies_.data(copy.slot) + row * width * sizeof(double),
+                  width * sizeof(double));
+      last_ = checked_losses(values, step);
+    }
   }
-  last_.potential = values[values.size() - 2];
-  check(last_.potential, "potential");
-  last_.slope = values.back();
 }
 
 NeuralOtLosses NeuralOt::losses() {
-  while (!unread_.empty()) read_oldest();
+  read_losses();
+  if (step_ > last_fetched_) fetch_losses();
+  read_losses();
   return last_;
 }
 
@@ -270,7 +298,8 @@ Tensor NeuralOt::map(const Tensor& x, const RandomState& noise) {
   return map_.forward(tape_, here, noise_for(here, noise));
 }
 
-void NeuralOt::save(std::map<std::string, HostArray>& arrays) const {
+void NeuralOt::save(std::map<std::string, HostArray>& arrays) {
+  (void)losses();
   arrays["solver.step"] = HostArray::from_int64({1}, {step_});
   transport_optimizer_.save("solver.transport.", arrays);
   potential_optimizer_.save("solver.potential.", arrays);
@@ -285,6 +314,8 @@ void NeuralOt::load(const std::map<std::string, HostArray>& arrays) {
   potential_optimizer_.load("solver.potential.", arrays);
   if (average_ != nullptr) average_->load("solver.average.", arrays);
   std::copy(found->second.bytes.begin(), found->second.bytes.end(), reinterpret_cast<std::byte*>(&step_));
+  fetched_.clear();
+  last_fetched_ = step_;
 }
 
 }  // namespace voxot

@@ -63,12 +63,14 @@ class NeuralOt {
     advance();
     return losses();
   }
-  /// Queues one outer iteration; the host waits only where it has run too far ahead. May throw what losses()
-  /// does.
+  /// Queues one outer iteration; the host waits only where it has run too far ahead. Throws what losses()
+  /// does, at the latest kLossRows steps after the one at fault.
   void advance();
   /// Waits for what is queued; the losses of the last iteration. Throws Error naming the first step whose
-  /// loss is not finite.
+  /// loss is not finite, and again whenever it is asked.
   NeuralOtLosses losses();
+  /// Iterations whose losses the device's memory holds until the host fetches them.
+  static constexpr std::int64_t kLossRows = 16;
   /// Outer iterations queued.
   [[nodiscard]] std::int64_t steps() const { return step_; }
   /// The single steps of which an outer iteration is made, for tests and for benchmarks.
@@ -82,7 +84,8 @@ class NeuralOt {
   [[nodiscard]] double gamma() const;
 
   /// Optimizers, average and counters under "solver.", for checkpoints (networks are saved beside them).
-  void save(std::map<std::string, HostArray>& arrays) const;
+  /// Reads the losses first and throws what losses() does: a run that has diverged leaves no checkpoint.
+  void save(std::map<std::string, HostArray>& arrays);
   void load(const std::map<std::string, HostArray>& arrays);
 
  private:
@@ -94,9 +97,10 @@ class NeuralOt {
     std::uint64_t draw = 0;         // of x and of the noise
     std::uint64_t target_draw = 0;  // of y
   };
-  /// An iteration whose losses nobody has read.
-  struct Unread {
-    std::int64_t step;  // counted from 1
+  /// A copy of the ring of losses on its way to the host, for the steps after `before` up to `last`.
+  struct LossCopy {
+    std::int64_t before;
+    std::int64_t last;
     std::size_t slot;
   };
 
@@ -112,7 +116,8 @@ class NeuralOt {
   void queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index);
   void queue_gradient_penalty(Tensor& mapped, Tensor& y);
   void run_iteration();
-  void read_oldest();
+  void fetch_losses();
+  void read_losses();
 
   NeuralOtOptions options_;
   Parameters& transport_;
@@ -133,8 +138,10 @@ class NeuralOt {
   PinnedRing scalar_ring_;
   StaticInputs batches_;  // of host samplers; the last is the target's
   Tensor step_losses_;    // fp64: loss and cost of each transport step, the potential's loss and slope
-  PinnedRing loss_ring_;
-  std::deque<Unread> unread_;
+  Tensor loss_ring_;      // the same of kLossRows iterations; an iteration writes its row itself
+  PinnedRing loss_copies_;
+  std::deque<LossCopy> fetched_;
+  std::int64_t last_fetched_ = 0;  // step
   NeuralOtLosses last_;
   std::vector<std::int64_t> counted_;  // by how much an iteration moves each counter of the networks
   StepGraph graph_;

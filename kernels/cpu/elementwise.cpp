@@ -1,5 +1,7 @@
 #include "kernels/elementwise.h"
 
+#include <algorithm>
+
 #include "kernels/cpu/scalar.h"
 
 namespace voxot::kernels {
@@ -79,6 +81,12 @@ void cast_cpu(const Stream&, DType from, DType to, std::int64_t count, const voi
   });
 }
 
+void store_in_ring_cpu(const Stream&, std::int64_t rows, std::int64_t width, const std::uint64_t* counter,
+                       const double* x, double* ring) {
+  const auto row = static_cast<std::int64_t>(*counter % static_cast<std::uint64_t>(rows));
+  std::copy_n(x, width, ring + row * width);
+}
+
 template <class Transform>
 void fill_random(DType dtype, std::int64_t count, RandomState state, void* y, Transform transform) {
   VOXOT_CHECK(count <= (std::int64_t{1} << 34), "fill_random: {} elements exceed one stream's 2^34", count);
@@ -124,6 +132,7 @@ const Implement registered[] = {
     {multiply, Device::cpu, multiply_cpu},
     {add_bias, Device::cpu, add_bias_cpu},
     {cast, Device::cpu, cast_cpu},
+    {store_in_ring, Device::cpu, store_in_ring_cpu},
     {fill_normal, Device::cpu, fill_normal_cpu},
     {fill_uniform, Device::cpu, fill_uniform_cpu},
 };

@@ -1,5 +1,5 @@
 // kernels/elementwise.h by elementwise_map.cuh, and the random fills: a thread for each Philox block, four
-// consecutive elements, up to 256 threads.
+// consecutive elements, up to 256 threads. A ring's row is stored a thread an element.
 #include "kernels/elementwise.h"
 
 #include "kernels/cuda/elementwise_map.cuh"
@@ -109,6 +109,23 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
   }
 }
 
+VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
+    ring_kernel(std::int64_t rows, std::int64_t width, const std::uint64_t* counter, const double* x,
+                double* ring) {
+  const std::int64_t i = simt::global_thread();
+  if (i >= width) return;
+  const auto row = static_cast<std::int64_t>(*counter % static_cast<std::uint64_t>(rows));
+  ring[row * width + i] = x[i];
+}
+
+void store_in_ring_cuda(const Stream& stream, std::int64_t rows, std::int64_t width,
+                        const std::uint64_t* counter, const double* x, double* ring) {
+  if (width == 0) return;
+  const unsigned threads = threads_for(width, kThreads);
+  simt::launch({"store_in_ring", {simt::blocks_for(width, threads)}, {threads}, 0, stream}, ring_kernel, rows,
+               width, counter, x, ring);
+}
+
 template <class Transform>
 void fill_random(const Stream& stream, const char* name, DType dtype, std::int64_t count, RandomState state,
                  void* y, Transform transform) {
@@ -210,6 +227,7 @@ const Implement registered[] = {
     {multiply, Device::cuda, multiply_cuda},
     {add_bias, Device::cuda, add_bias_cuda},
     {cast, Device::cuda, cast_cuda},
+    {store_in_ring, Device::cuda, store_in_ring_cuda},
     {fill_normal, Device::cuda, fill_normal_cuda},
     {fill_uniform, Device::cuda, fill_uniform_cuda},
 };
