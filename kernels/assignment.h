@@ -3,7 +3,7 @@
 //
 //   maximise Σ f[i] + Σ g[j]   with f[i] + g[j] ≤ cost[i, j]   (equal on the assignment)
 //
-// by shortest augmenting paths. `count` problems of n×n, row-major, one behind the other; costs are finite.
+// by shortest augmenting paths. `count` problems of n×n, row-major, one behind the other.
 // Potentials are double whatever the costs are.
 // Source: Jonker, Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse linear
 // assignment problems", Computing 38.
@@ -19,11 +19,17 @@ struct AssignmentParams {
   bool initialise = true;
 };
 
+/// Sums of costs up to this are finite.
+inline constexpr double kLargestAssignedCost = 1e200;
+/// Points of a problem on cuda.
+inline constexpr std::int64_t kMostAssignedOnCuda = 256;
+
 namespace kernels {
 
 /// (dtype f32 or f64, params, cost [count, n, n], column_of_row, row_potential, column_potential [count, n]
 /// each). row_potential[i] = min over j of cost[i, j] − column_potential[j], so that no rounding violates a
-/// constraint.
+/// constraint. A problem whose costs are not all of a size up to kLargestAssignedCost gets the identity and
+/// potentials that are NaN. On cuda nothing is waited for.
 inline constinit Kernel<void(DType, const AssignmentParams&, const void*, std::int32_t*, double*, double*)>
     assignment{"assignment"};
 

@@ -75,6 +75,9 @@ struct SinkhornStatus {
   bool converged = false;
 };
 
+/// Rows and columns of a problem that cuda solves without the host.
+inline constexpr std::int64_t kMostQueuedOnCuda = 256;
+
 namespace kernels {
 
 /// Solves every problem by itself (dtype, params, count, shapes, cost, a, b, f, g, statuses). Shapes and
@@ -90,6 +93,14 @@ inline constinit Kernel<void(DType, const SinkhornParams&, std::int64_t, const S
 inline constinit Kernel<void(DType, const double*, std::int64_t, const SinkhornShape*, const void*,
                              const double*, const double*, const double*, const double*, void*)>
     sinkhorn_plan{"sinkhorn_plan"};
+
+/// One problem and its plan, for static steps: nothing is waited for, and all of it lies in the device's
+/// memory, the status too (dtype, params, rows, columns, cost, a, b, f, g, status, plan). On cuda at most
+/// kMostQueuedOnCuda rows and columns. Bit for bit what sinkhorn and sinkhorn_plan make; with costs that are
+/// not finite the marginal error is NaN.
+inline constinit Kernel<void(DType, const SinkhornParams&, std::int64_t, std::int64_t, const void*,
+                             const double*, const double*, double*, double*, SinkhornStatus*, void*)>
+    sinkhorn_queued{"sinkhorn_queued"};
 
 /// One problem whose costs are computed from the features, a few rows at a time, whenever they are needed:
 /// memory O(n·D + columns) (dtype, params, features, x, y, a, b, f, g, status). features.batch is 1.

@@ -7,8 +7,10 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "kernels/cpu/scalar.h"
@@ -81,6 +83,12 @@ class AugmentingPaths {
              double* column_potential) {
     cost_ = cost;
     column_of_row_ = column_of_row;
+    if (!finite()) {  // a walk over others would not end
+      std::iota(column_of_row, column_of_row + n_, 0);
+      std::fill_n(row_potential, n_, std::numeric_limits<double>::quiet_NaN());
+      std::fill_n(column_potential, n_, std::numeric_limits<double>::quiet_NaN());
+      return;
+    }
     v_ = column_potential;
     std::fill_n(column_of_row_, n_, -1);
     std::fill_n(v_, n_, 0.0);
@@ -101,6 +109,14 @@ class AugmentingPaths {
   static std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
   [[nodiscard]] const T* row(std::int64_t i) const { return cost_ + i * n_; }
   std::int32_t& row_of(std::int64_t column) { return row_of_column_[size(column)]; }
+
+  [[nodiscard]] bool finite() const {
+    std::int64_t bad = 0;
+#pragma omp simd reduction(+ : bad)
+    for (std::int64_t k = 0; k < n_ * n_; ++k)
+      bad += std::abs(static_cast<double>(cost_[k])) <= kLargestAssignedCost ? 0 : 1;
+    return bad == 0;
+  }
 
   void assign(std::int32_t row, std::int64_t column) {
     column_of_row_[row] = static_cast<std::int32_t>(column);

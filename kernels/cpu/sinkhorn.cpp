@@ -181,6 +181,14 @@ void run_plan(const Stream&, DType dtype, const double* epsilons, std::int64_t c
   plans(epsilons, count, shapes, static_cast<const float*>(cost), a, b, f, g, static_cast<float*>(plan));
 }
 
+void run_queued(const Stream& stream, DType dtype, const SinkhornParams& params, std::int64_t rows,
+                std::int64_t columns, const void* cost, const double* a, const double* b, double* f,
+                double* g, SinkhornStatus* status, void* plan) {
+  const SinkhornShape shape{rows, columns};
+  run(stream, dtype, params, 1, &shape, cost, a, b, f, g, status);
+  run_plan(stream, dtype, &status->epsilon, 1, &shape, cost, a, b, f, g, plan);
+}
+
 template <class T>
 void solve_streamed(const SinkhornParams& params, const PairwiseCostParams& features, const T* x, const T* y,
                     const double* a, const double* b, double* f, double* g, SinkhornStatus* status) {
@@ -204,6 +212,7 @@ void run_streamed(const Stream&, DType dtype, const SinkhornParams& params,
 
 const Implement registered[] = {{sinkhorn_plan, Device::cpu, run_plan}};
 const Implement registered_solver{sinkhorn, Device::cpu, run};
+const Implement registered_queued{sinkhorn_queued, Device::cpu, run_queued};
 const Implement registered_streamed{sinkhorn_streamed, Device::cpu, run_streamed};
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace {
 
 using namespace cuda;
 
-constexpr int kMostPoints = 256;
+constexpr auto kMostPoints = static_cast<int>(kMostAssignedOnCuda);
 constexpr int kLanes = static_cast<int>(simt::kWarp);
 // As on the CPU: what each pass of augmenting row reduction may scan, times n, and the passes.
 constexpr int kRowReductionScans = 1;
@@ -84,6 +84,14 @@ struct Paths {
       }
     }
     return found;
+  }
+
+  /// Whether every cost is a number that the paths can add up: of others the walk would not end.
+  VOXOT_DEVICE bool finite() const {
+    bool good = true;
+    for (int k = lane(); k < n * n; k += kLanes)
+      good = good && fabs(static_cast<double>(cost[k])) <= kLargestAssignedCost;
+    return simt::all(good);
   }
 
   VOXOT_DEVICE void clear() const {
@@ -238,6 +246,14 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kLanes, 16)
   VOXOT_SHARED(matching, Matching);
   const std::int64_t problem = simt::block_index().x;
   const Paths<T, Columns> paths{n, cost + problem * n * n, matching};
+  const std::int64_t first = problem * n;
+  if (!paths.finite()) {
+    for (int k = paths.lane(); k < n; k += kLanes) {
+      column_of_row[first + k] = k;
+      row_potential[first + k] = column_potential[first + k] = static_cast<double>(NAN);
+    }
+    return;
+  }
   paths.clear();
   if (initialise) {
     paths.reduce_columns();
@@ -247,7 +263,6 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kLanes, 16)
   for (int i = 0; i < n; ++i) {
     if (matching.column_of[i] < 0) paths.augment(i);
   }
-  const std::int64_t first = problem * n;
   for (int i = 0; i < n; ++i) {
     double least = INFINITY;
     for (int j = paths.lane(); j < n; j += kLanes) {
@@ -266,7 +281,8 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kLanes, 16)
 void solve_all(const Stream& stream, DType dtype, const AssignmentParams& p, const void* cost,
                std::int32_t* column_of_row, double* row_potential, double* column_potential) {
   VOXOT_CHECK(dtype != DType::bf16, "assignment: costs are fp32 or fp64, got bf16");
-  VOXOT_CHECK(p.n <= kMostPoints, "assignment: {} points; cuda takes up to {}", p.n, kMostPoints);
+  VOXOT_CHECK(p.n <= kMostAssignedOnCuda, "assignment: {} points; cuda takes up to {}", p.n,
+              kMostAssignedOnCuda);
   if (p.count == 0) return;
   const auto run = [&]<class T, int Columns>() {
     simt::launch({"assignment", {simt::blocks_for(p.count, 1)}, {simt::kWarp}, 0, stream},

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <source_location>
 #include <string>
@@ -149,12 +150,16 @@ void clear_shared(BlockState& b);
 
 /// Runs every block of a launch; throws Error with the first fault.
 void run_now(const Launch& l, const Call& call);
+/// The host's work in a stream: done at once, or recorded while the stream is captured.
+void queue(Stream stream, std::function<void()> work);
 
 // Device memory as the host sees it. An address may be of either side; out of bounds throws Error.
 void* allocate_device(std::size_t bytes);
 void free_device(void* block);
 void recycle_device(void* block, std::size_t bytes, std::size_t capacity);
 void copy_memory(void* to, const void* from, std::size_t bytes);
+/// Device memory to the host; throws Error also where nothing wrote it. `reader` is named.
+void read_memory(const char* reader, void* to, const void* from, std::size_t bytes);
 void clear_memory(void* block, std::size_t bytes);
 
 }  // namespace voxot::simt::emulation

@@ -352,6 +352,16 @@ void copy_memory(void* to, const void* from, std::size_t bytes) {
   }
 }
 
+void read_memory(const char* reader, void* to, const void* from, std::size_t bytes) {
+  check_host(reader, from, bytes);
+  VOXOT_CHECK(arena().holds(from), "cuda: {} reads host memory", reader);
+  const std::uint8_t* const shadow = arena().shadow(from);
+  const std::uint8_t* const bad = std::find(shadow, shadow + bytes, undefined);
+  VOXOT_CHECK(bad == shadow + bytes, "cuda: {} reads what nothing wrote, {}", reader,
+              arena().describe(static_cast<const std::byte*>(from) + (bad - shadow)));
+  std::memcpy(to, from, bytes);
+}
+
 void clear_memory(void* block, std::size_t bytes) {
   check_host("clear", block, bytes);
   std::memset(block, 0, bytes);

@@ -27,7 +27,11 @@ Work* recording_of(Stream stream) {
   return stream.handle == nullptr ? nullptr : static_cast<EmulatedStream*>(stream.handle)->recording.get();
 }
 
-void queue(Stream stream, std::function<void()> work) {
+using Clock = std::chrono::steady_clock;
+
+}  // namespace
+
+void emulation::queue(Stream stream, std::function<void()> work) {
   if (Work* recording = recording_of(stream)) {
     recording->push_back(std::move(work));
   } else {
@@ -35,13 +39,9 @@ void queue(Stream stream, std::function<void()> work) {
   }
 }
 
-using Clock = std::chrono::steady_clock;
-
-}  // namespace
-
 void emulation::launch(const Launch& l, std::unique_ptr<Call> call) {
   if (recording_of(l.stream) == nullptr) return run_now(l, *call);
-  queue(l.stream, [l, kept = std::shared_ptr<Call>(std::move(call))] { run_now(l, *kept); });
+  emulation::queue(l.stream, [l, kept = std::shared_ptr<Call>(std::move(call))] { run_now(l, *kept); });
 }
 
 int device_count() { return 1; }
@@ -77,10 +77,10 @@ void recycle(void* block, std::size_t bytes, std::size_t capacity) {
 }
 
 void copy(Stream stream, void* to, const void* from, std::size_t bytes) {
-  queue(stream, [=] { emulation::copy_memory(to, from, bytes); });
+  emulation::queue(stream, [=] { emulation::copy_memory(to, from, bytes); });
 }
 void clear(Stream stream, void* block, std::size_t bytes) {
-  queue(stream, [=] { emulation::clear_memory(block, bytes); });
+  emulation::queue(stream, [=] { emulation::clear_memory(block, bytes); });
 }
 
 void* create_stream() { return new EmulatedStream; }

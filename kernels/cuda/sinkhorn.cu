@@ -10,6 +10,7 @@
 #include "kernels/cuda/simt_runtime.h"
 #include "kernels/cuda/sinkhorn_certificate.cuh"
 #include "kernels/cuda/sinkhorn_large.cuh"
+#include "kernels/cuda/sinkhorn_plan.cuh"
 
 namespace voxot::kernels {
 namespace {
@@ -17,7 +18,7 @@ namespace {
 using namespace cuda;
 using namespace cuda::sinkhorn;
 
-constexpr std::int64_t kBlockExtent = 256;
+constexpr std::int64_t kBlockExtent = kMostQueuedOnCuda;
 
 VOXOT_DEVICE Team team_of_block() {
   return {static_cast<int>(simt::warp()), kWarps, static_cast<int>(simt::lane())};
@@ -71,7 +72,34 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
   if (t == 0) statuses[simt::block_index().x] = status;
 }
 
+/// Puts a problem's record into the device's memory without the host's, which a graph would read again.
+template <class T>
+VOXOT_KERNEL void put_problem(Problem<T> problem, Problem<T>* to) {
+  *to = problem;
+}
+
 bool in_block(const SinkhornShape& s) { return s.rows <= kBlockExtent && s.columns <= kBlockExtent; }
+
+std::int64_t chunks_in_block(std::int64_t rows, std::int64_t columns) {
+  return std::clamp<std::int64_t>(kWarps / ((columns + 31) / 32), 1, rows);
+}
+
+/// Costs of type T that a block's shared memory holds.
+template <class T>
+std::int64_t shared_room() {
+  return static_cast<std::int64_t>(simt::device_properties().shared_per_block / sizeof(T));
+}
+
+template <class T>
+void launch_blocks(const Stream& stream, const SinkhornParams& params, std::size_t count,
+                   std::int64_t shared_costs, const Problem<T>* problems, SinkhornStatus* statuses) {
+  simt::launch({"sinkhorn",
+                {static_cast<unsigned>(count)},
+                {kThreads},
+                static_cast<std::size_t>(shared_costs) * sizeof(T),
+                stream},
+               solve_in_block<T>, problems, params, shared_costs, statuses);
+}
 
 template <class T>
 void solve_all(const Stream& stream, const SinkhornParams& params, std::int64_t count,
@@ -89,9 +117,7 @@ void solve_all(const Stream& stream, const SinkhornParams& params, std::int64_t 
     state = parts.take<LargeState>(1);
     for (std::int64_t k = 0; k < count; ++k) {
       const SinkhornShape& s = shapes[k];
-      const std::int64_t chunks = in_block(s)
-                                      ? std::clamp<std::int64_t>(kWarps / ((s.columns + 31) / 32), 1, s.rows)
-                                      : chunks_of(s.rows);
+      const std::int64_t chunks = in_block(s) ? chunks_in_block(s.rows, s.columns) : chunks_of(s.rows);
       Problem<T>& p = problems[static_cast<std::size_t>(k)];
       p = lay_out_problem<T>(s.rows, s.columns, chunks, parts);
       p.cost = cost + s.cost;
@@ -107,22 +133,16 @@ void solve_all(const Stream& stream, const SinkhornParams& params, std::int64_t 
 
   std::vector<Problem<T>> in_blocks;
   std::int64_t largest = 0;
-  const auto room = static_cast<std::int64_t>(simt::device_properties().shared_per_block / sizeof(T));
   for (std::int64_t k = 0; k < count; ++k) {
     if (!in_block(shapes[k])) continue;
     small.push_back(k);
     in_blocks.push_back(problems[static_cast<std::size_t>(k)]);
     const std::int64_t costs = shapes[k].rows * shapes[k].columns;
-    if (costs <= room) largest = std::max(largest, costs);
+    if (costs <= shared_room<T>()) largest = std::max(largest, costs);
   }
   if (!small.empty()) {
     simt::copy(stream, device_problems, in_blocks.data(), in_blocks.size() * sizeof(Problem<T>));
-    simt::launch({"sinkhorn",
-                  {static_cast<unsigned>(small.size())},
-                  {kThreads},
-                  static_cast<std::size_t>(largest) * sizeof(T),
-                  stream},
-                 solve_in_block<T>, device_problems, params, largest, device_statuses);
+    launch_blocks<T>(stream, params, small.size(), largest, device_problems, device_statuses);
     std::vector<SinkhornStatus> found(small.size());
     simt::copy(stream, found.data(), device_statuses, found.size() * sizeof(SinkhornStatus));
     simt::synchronize(stream);
@@ -148,6 +168,47 @@ void run(const Stream& stream, DType dtype, const SinkhornParams& params, std::i
   solve_all(stream, params, count, shapes, static_cast<const float*>(cost), a, b, f, g, statuses);
 }
 
+template <class T>
+void solve_queued(const Stream& stream, const SinkhornParams& params, std::int64_t rows, std::int64_t columns,
+                  const T* cost, const double* a, const double* b, double* f, double* g,
+                  SinkhornStatus* status, T* plan) {
+  Problem<T> problem;
+  Parts parts;
+  Problem<T>* place = nullptr;
+  const auto lay_out = [&] {
+    place = parts.take<Problem<T>>(1);
+    problem = lay_out_problem<T>(rows, columns, chunks_in_block(rows, columns), parts);
+  };
+  lay_out();
+  parts.base(simt::scratch(parts.bytes()));
+  lay_out();
+  problem.cost = cost;
+  problem.a = a;
+  problem.b = b;
+  problem.f = f;
+  problem.g = g;
+  simt::launch({"put_problem", {1}, {1}, 0, stream}, put_problem<T>, problem, place);
+  const std::int64_t costs = rows * columns;
+  launch_blocks<T>(stream, params, 1, costs <= shared_room<T>() ? costs : 0, place, status);
+  queue_plan<T>(stream, {rows, columns}, status, cost, a, b, f, g, plan);
+}
+
+void run_queued(const Stream& stream, DType dtype, const SinkhornParams& params, std::int64_t rows,
+                std::int64_t columns, const void* cost, const double* a, const double* b, double* f,
+                double* g, SinkhornStatus* status, void* plan) {
+  params.validate();
+  VOXOT_CHECK(dtype != DType::bf16, "sinkhorn_queued: costs in bf16; expected fp32 or fp64");
+  VOXOT_CHECK(in_block({rows, columns}), "sinkhorn_queued: {}×{} points; cuda takes up to {}×{}", rows,
+              columns, kBlockExtent, kBlockExtent);
+  if (dtype == DType::f64) {
+    return solve_queued(stream, params, rows, columns, static_cast<const double*>(cost), a, b, f, g, status,
+                        static_cast<double*>(plan));
+  }
+  solve_queued(stream, params, rows, columns, static_cast<const float*>(cost), a, b, f, g, status,
+               static_cast<float*>(plan));
+}
+
+const Implement sinkhorn_queued_cuda{kernels::sinkhorn_queued, Device::cuda, run_queued};
 const Implement sinkhorn_cuda{kernels::sinkhorn, Device::cuda, run};
 
 }  // namespace

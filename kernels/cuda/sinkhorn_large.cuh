@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/cuda/parts.h"
 #include "kernels/cuda/sinkhorn_phases.cuh"
 
 namespace voxot::cuda::sinkhorn {
@@ -18,27 +19,6 @@ struct LargeState {
   Totals totals;
   Progress now;
   SinkhornStatus status;
-};
-
-/// Parts of one block of device memory, each aligned to 16 bytes.
-class Parts {
- public:
-  template <class T>
-  T* take(std::int64_t count) {
-    T* const part = reinterpret_cast<T*>(base_ + bytes_);
-    bytes_ += (static_cast<std::size_t>(count) * sizeof(T) + 15) / 16 * 16;
-    return part;
-  }
-  /// Of all that was taken; call the same takes again after base().
-  [[nodiscard]] std::size_t bytes() const { return bytes_; }
-  void base(void* block) {
-    base_ = static_cast<std::byte*>(block);
-    bytes_ = 0;
-  }
-
- private:
-  std::byte* base_ = nullptr;
-  std::size_t bytes_ = 0;
 };
 
 /// A problem with its workspace; costs, weights and potentials are the caller's to set.

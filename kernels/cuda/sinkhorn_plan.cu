@@ -1,10 +1,11 @@
 // sinkhorn_plan of kernels/sinkhorn.h, in double: a warp takes a row.
+#include "kernels/cuda/sinkhorn_plan.cuh"
+
 #include <algorithm>
 #include <vector>
 
 #include "kernels/cuda/scalar.h"
 #include "kernels/cuda/simt_runtime.h"
-#include "kernels/sinkhorn.h"
 
 namespace voxot::kernels {
 namespace {
@@ -19,21 +20,34 @@ struct PlanOf {
   double epsilon;
 };
 
+template <class T>
+VOXOT_DEVICE void plan_row(const SinkhornShape& shape, double epsilon, std::int64_t row, const T* cost,
+                           const double* a, const double* b, const double* f, const double* g, T* plan) {
+  const double ai = a[shape.source + row];
+  const double fi = f[shape.source + row];
+  for (std::int64_t j = simt::lane(); j < shape.columns; j += 32) {
+    const std::int64_t at = shape.cost + row * shape.columns + j;
+    const double weight = ai * b[shape.target + j];
+    const double gap = fi + g[shape.target + j] - static_cast<double>(cost[at]);
+    plan[at] = static_cast<T>(weight > 0 ? weight * exp(gap / epsilon) : 0);
+  }
+}
+
 /// Launch: grid.x = problems × blocks of rows.
 template <class T>
 VOXOT_KERNEL void plans(const PlanOf* problems, int row_blocks, const T* cost, const double* a,
                         const double* b, const double* f, const double* g, T* plan) {
   const PlanOf of = problems[simt::block_index().x / row_blocks];
   const auto row = static_cast<std::int64_t>(simt::block_index().x % row_blocks) * kWarps + simt::warp();
-  if (row >= of.shape.rows) return;
-  const double ai = a[of.shape.source + row];
-  const double fi = f[of.shape.source + row];
-  for (std::int64_t j = simt::lane(); j < of.shape.columns; j += 32) {
-    const std::int64_t at = of.shape.cost + row * of.shape.columns + j;
-    const double weight = ai * b[of.shape.target + j];
-    const double gap = fi + g[of.shape.target + j] - static_cast<double>(cost[at]);
-    plan[at] = static_cast<T>(weight > 0 ? weight * exp(gap / of.epsilon) : 0);
-  }
+  if (row < of.shape.rows) plan_row(of.shape, of.epsilon, row, cost, a, b, f, g, plan);
+}
+
+/// Launch: grid.x = blocks of rows.
+template <class T>
+VOXOT_KERNEL void one_plan(SinkhornShape shape, const SinkhornStatus* status, const T* cost, const double* a,
+                           const double* b, const double* f, const double* g, T* plan) {
+  const auto row = static_cast<std::int64_t>(simt::block_index().x) * kWarps + simt::warp();
+  if (row < shape.rows) plan_row(shape, status->epsilon, row, cost, a, b, f, g, plan);
 }
 
 void run_plans(const Stream& stream, DType dtype, const double* epsilons, std::int64_t count,
@@ -66,3 +80,20 @@ const Implement sinkhorn_plan_cuda{sinkhorn_plan, Device::cuda, run_plans};
 
 }  // namespace
 }  // namespace voxot::kernels
+
+namespace voxot::cuda::sinkhorn {
+
+template <class T>
+void queue_plan(const Stream& stream, const SinkhornShape& shape, const SinkhornStatus* status, const T* cost,
+                const double* a, const double* b, const double* f, const double* g, T* plan) {
+  simt::launch(
+      {"sinkhorn_plan", {simt::blocks_for(shape.rows, kernels::kWarps)}, {kernels::kThreads}, 0, stream},
+      kernels::one_plan<T>, shape, status, cost, a, b, f, g, plan);
+}
+
+template void queue_plan(const Stream&, const SinkhornShape&, const SinkhornStatus*, const float*,
+                         const double*, const double*, const double*, const double*, float*);
+template void queue_plan(const Stream&, const SinkhornShape&, const SinkhornStatus*, const double*,
+                         const double*, const double*, const double*, const double*, double*);
+
+}  // namespace voxot::cuda::sinkhorn

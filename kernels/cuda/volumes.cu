@@ -5,45 +5,16 @@
 // threads, blocks over samples × stretches. Source: kernels/volumes.h.
 #include "kernels/volumes.h"
 
-#include "kernels/cuda/channels.cuh"
+#include "kernels/cuda/stretches.cuh"
 
 namespace voxot::kernels {
 namespace {
 
 using namespace cuda;
 
-constexpr int kThreads = 256;
-constexpr int kPainted = 1024;   // voxels of a block
-constexpr int kGathered = 4096;  // values of a block
-static_assert(kPainted % 4 == 0 && kGathered % 4 == 0, "stretches begin at whole vectors");
-
-/// How the samples are cut into stretches; the last of a sample may be shorter.
-struct Stretches {
-  int count;  // of a sample
-  int size;
-  int length;
-  Divisor divisor;
-
-  Stretches(std::int64_t length_of_sample, int size_of_stretch)
-      : count(static_cast<int>((length_of_sample + size_of_stretch - 1) / size_of_stretch)),
-        size(size_of_stretch),
-        length(static_cast<int>(length_of_sample)),
-        divisor(count) {}
-};
-
-/// A block's stretch.
-struct Stretch {
-  int sample;
-  int first;
-  int length;
-};
-
-VOXOT_DEVICE Stretch stretch_of_block(const Stretches& s) {
-  int sample = static_cast<int>(simt::block_index().x);
-  const int first = s.divisor.split(sample) * s.size;
-  const int rest = s.length - first;
-  return {sample, first, rest < s.size ? rest : s.size};
-}
+constexpr int kThreads = kStretchThreads;
+constexpr int kPainted = 1024;  // voxels of a block
+static_assert(kPainted % 4 == 0, "stretches begin at whole vectors");
 
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
     draw_kernel(int n, VolumeParams params, std::int64_t items, RandomState state, VolumeSample* samples) {
@@ -101,11 +72,8 @@ template <int V>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
     gather_kernel(Stretches stretches, const float* volumes, const VolumeSample* samples, float* out) {
   const Stretch stretch = stretch_of_block(stretches);
-  const float* from = volumes + samples[stretch.sample].item * stretches.length + stretch.first;
-  float* to = out + static_cast<std::int64_t>(stretch.sample) * stretches.length + stretch.first;
-  for (int e = static_cast<int>(simt::thread_index().x) * V; e < stretch.length; e += kThreads * V) {
-    store_vector<V>(to + e, load_vector<V>(from + e));
-  }
+  copy_stretch<V>(stretch, volumes + samples[stretch.sample].item * stretches.length,
+                  out + static_cast<std::int64_t>(stretch.sample) * stretches.length);
 }
 
 void draw(const Stream& stream, const VolumeParams& p, std::int64_t items, const RandomState& state,
@@ -115,19 +83,6 @@ void draw(const Stream& stream, const VolumeParams& p, std::int64_t items, const
   const unsigned threads = threads_for(n, kThreads);
   simt::launch({"draw_samples", {simt::blocks_for(n, threads)}, {threads}, 0, stream}, draw_kernel,
                static_cast<int>(n), p, items, state, samples);
-}
-
-/// Launches kernel(stretches, arguments…) over n samples.
-template <class... P, class... A>
-void launch_stretches(const char* name, const Stream& stream, std::int64_t n, std::int64_t length, int size,
-                      void (*kernel)(Stretches, P...), const A&... arguments) {
-  if (n == 0) return;
-  VOXOT_CHECK(length >= 1 && length <= 0x7FFFFFFF - size, "{}: {} values in a sample", name, length);
-  const Stretches stretches(length, size);
-  VOXOT_CHECK(n * stretches.count <= 0x7FFFFFFF, "{}: {} samples of {} values exceed a grid", name, n,
-              length);
-  simt::launch({name, {static_cast<unsigned>(n * stretches.count)}, {kThreads}, 0, stream}, kernel, stretches,
-               arguments...);
 }
 
 template <int C>

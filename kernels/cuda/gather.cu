@@ -1,0 +1,33 @@
+// kernels/gather.h: bound by what it writes, so a block copies a stretch of one row, 16 bytes a thread where
+// addresses allow. Launch: 256 threads, blocks over rows × stretches.
+#include "kernels/gather.h"
+
+#include "kernels/cuda/stretches.cuh"
+
+namespace voxot::kernels {
+namespace {
+
+using namespace cuda;
+
+template <int V, class T>
+VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kStretchThreads, 1)
+    gather_kernel(Stretches stretches, const T* from, const std::int32_t* rows, T* out) {
+  const Stretch stretch = stretch_of_block(stretches);
+  copy_stretch<V>(stretch, from + static_cast<std::int64_t>(rows[stretch.sample]) * stretches.length,
+                  out + static_cast<std::int64_t>(stretch.sample) * stretches.length);
+}
+
+void gather(const Stream& stream, DType dtype, std::int64_t width, std::int64_t count, const void* from,
+            const std::int32_t* rows, void* out) {
+  with_type(dtype, [&]<class T>() {
+    with_width<T>({width}, {from, out}, [&]<int V>() {
+      launch_stretches("gather_rows", stream, count, width, kGathered, gather_kernel<V, T>,
+                       static_cast<const T*>(from), rows, static_cast<T*>(out));
+    });
+  });
+}
+
+const Implement gather_rows_cuda{gather_rows, Device::cuda, gather};
+
+}  // namespace
+}  // namespace voxot::kernels

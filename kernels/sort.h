@@ -1,0 +1,26 @@
+#pragma once
+// Sorts and scans of whole numbers, and the groups of equal keys that both make. Everything is stable and
+// therefore the same on every device. At most 2³¹ − 1 elements; memory of the device; no array may overlap
+// another.
+#include "kernels/kernel.h"
+
+namespace voxot::kernels {
+
+/// Keys ascending, each with its value; of equal keys the one that came first stays first (n, keys, values,
+/// sorted keys, sorted values).
+inline constinit Kernel<void(std::int64_t, const std::int64_t*, const std::int32_t*, std::int64_t*,
+                             std::int32_t*)>
+    sort_pairs{"sort_pairs"};
+
+/// sums[i] ← Σ values[k] over k < i (n, values, sums).
+inline constinit Kernel<void(std::int64_t, const std::int32_t*, std::int32_t*)> exclusive_sum{
+    "exclusive_sum"};
+
+/// The elements by ascending key (n, keys, order, count, group keys, starts): order [n] names them, stably;
+/// group g of the *count groups has the key group_keys[g] (room for n) and the elements order[starts[g]] to
+/// order[starts[g + 1] − 1] (room for n + 1).
+inline constinit Kernel<void(std::int64_t, const std::int64_t*, std::int32_t*, std::int32_t*, std::int64_t*,
+                             std::int32_t*)>
+    group_by_key{"group_by_key"};
+
+}  // namespace voxot::kernels
