@@ -170,11 +170,13 @@ PairingBatch batch_of(const Inputs& in, std::int64_t first) {
   };
   PairingBatch batch{rows(in.source), rows(in.target)};
   if (!in.source_labels.empty()) {
-    const auto from = static_cast<std::size_t>(first);
-    batch.source_labels =
-        std::span(in.source_labels).subspan(from, static_cast<std::size_t>(batch.source.extent(0)));
-    batch.target_labels =
-        std::span(in.target_labels).subspan(from, static_cast<std::size_t>(batch.target.extent(0)));
+    const auto labels = [&](const std::vector<std::int64_t>& all, const Tensor& samples) {
+      return Buffer<std::int64_t>::from(std::span(all).subspan(static_cast<std::size_t>(first),
+                                                               static_cast<std::size_t>(samples.extent(0))),
+                                        Device::cpu);
+    };
+    batch.source_labels = labels(in.source_labels, batch.source);
+    batch.target_labels = labels(in.target_labels, batch.target);
   }
   return batch;
 }

@@ -4,14 +4,16 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/buffer.h"
 #include "kernels/assignment.h"
+#include "kernels/dual_excess.h"
+#include "kernels/partners.h"
 #include "solvers/network_simplex.h"
 
 namespace voxot {
 namespace {
 
 constexpr std::int64_t kParallelGrain = 65536;  // costs below which threads cost more than they do
-constexpr double kLargestCost = 1e200;          // sums of n of them are finite
 // Rounding with costs of like size leaves gaps near 1e-13. Where a gap is above this, a row or column had a
 // potential far larger than the value, and the slower form, whose potentials are bounded by it, is tried.
 constexpr double kGap = 1e-9;
@@ -22,10 +24,10 @@ constexpr DType kDType = std::is_same_v<T, float> ? DType::f32 : DType::f64;
 template <class T>
 void check_costs(const char* what, std::span<const T> cost, std::int64_t rows, std::int64_t columns) {
   std::int64_t bad = 0;
-  for (const T c : cost) bad += std::abs(static_cast<double>(c)) <= kLargestCost ? 0 : 1;
+  for (const T c : cost) bad += std::abs(static_cast<double>(c)) <= kLargestAssignedCost ? 0 : 1;
   if (bad == 0) return;
   for (std::size_t k = 0;; ++k) {
-    if (std::abs(static_cast<double>(cost[k])) <= kLargestCost) continue;
+    if (std::abs(static_cast<double>(cost[k])) <= kLargestAssignedCost) continue;
     const auto at = static_cast<std::int64_t>(k) % (rows * columns);
     fail("{}: cost [{}, {}] of {}×{} is {}", what, at / columns, at % columns, rows, columns, cost[k]);
   }
@@ -51,63 +53,54 @@ struct Violations {
   double largest_cost = 0;
 };
 
-/// The largest f + g[j] − cost[j]. The rounding of the sum is added back: where f and g are far larger than
-/// the costs, it would hide a violation as large as them.
-template <class T>
-double largest_excess(const T* cost, double f, const double* g, std::int64_t count) {
-  double most = -std::numeric_limits<double>::infinity();
-  std::int64_t undefined = 0;
-#pragma omp simd reduction(max : most) reduction(+ : undefined)
-  for (std::int64_t j = 0; j < count; ++j) {
-    const double sum = f + g[j];
-    const double part = sum - f;
-    const double rounded = (f - (sum - part)) + (g[j] - part);  // Knuth's two-sum: exact
-    const double excess = (sum - static_cast<double>(cost[j])) + rounded;
-    most = excess > most ? excess : most;
-    undefined += excess == excess ? 0 : 1;
-  }
-  return undefined == 0 ? most : std::numeric_limits<double>::quiet_NaN();
-}
-
-template <class T, class Mass>
-Violations violations(const T* cost, std::span<const double> row_potential,
-                      std::span<const double> column_potential, const Mass& mass) {
-  const auto columns = static_cast<std::int64_t>(column_potential.size());
+Violations violations(const std::vector<double>& excess, const std::vector<double>& largest,
+                      std::span<const double> masses) {
   Violations found;
-  for (std::size_t i = 0; i < row_potential.size(); ++i) {
-    const T* const c = cost + i * column_potential.size();
-    const double excess = largest_excess(c, row_potential[i], column_potential.data(), columns);
-    T largest = 0;
-#pragma omp simd reduction(max : largest)
-    for (std::int64_t j = 0; j < columns; ++j) largest = std::max(largest, std::abs(c[j]));
-    found.largest_cost = std::max(found.largest_cost, static_cast<double>(largest));
-    if (excess <= 0) continue;
-    found.worst = std::isnan(excess) ? excess : std::max(found.worst, excess);
-    found.worth += static_cast<long double>(excess) * mass(i);
+  for (std::size_t i = 0; i < excess.size(); ++i) {
+    found.largest_cost = std::max(found.largest_cost, largest[i]);
+    if (excess[i] <= 0) continue;
+    found.worst = std::isnan(excess[i]) ? excess[i] : std::max(found.worst, excess[i]);
+    found.worth += static_cast<long double>(excess[i]) * (masses.empty() ? 1.0 : masses[i]);
   }
   return found;
 }
 
+/// `masses` of the rows; none: one each.
+template <class T>
+Violations violations(const T* cost, std::span<const double> row_potential,
+                      std::span<const double> column_potential, std::span<const double> masses) {
+  std::vector<double> excess(row_potential.size());
+  std::vector<double> largest(row_potential.size());
+  kernels::dual_excess({}, kDType<T>,
+                       {1, static_cast<std::int64_t>(row_potential.size()),
+                        static_cast<std::int64_t>(column_potential.size())},
+                       cost, row_potential.data(), column_potential.data(), excess.data(), largest.data());
+  return violations(excess, largest, masses);
+}
+
 double relative(double value, double size) { return value == 0 ? 0 : value / size; }
 
-/// Both potentials of a pair are added first: where the plan is an assignment their sum is a cost, and what
-/// cancels between them costs no accuracy.
-template <class T>
-Certificate certify_assignment(const T* cost, const Assignment& a) {
+/// Certifies an assignment by what its pairs cost. Both potentials of a pair are added first: where the plan
+/// is an assignment their sum is a cost, and what cancels between them costs no accuracy.
+void certify_assignment(Assignment& a, std::span<const double> pair_costs, const Violations& v) {
   const std::size_t n = a.partner.size();
-  const Violations v = violations(cost, a.row_potential, a.column_potential, [](std::size_t) { return 1.0; });
   long double primal = 0;
   long double dual = 0;
   long double magnitude = 0;
+  std::vector<char> taken(n);
   for (std::size_t i = 0; i < n; ++i) {
     const auto j = static_cast<std::size_t>(a.partner[i]);
-    const auto c = static_cast<long double>(cost[i * n + j]);
+    const auto c = static_cast<long double>(pair_costs[i]);
     primal += c;
     magnitude += std::abs(c);
     dual += static_cast<long double>(a.row_potential[i]) + static_cast<long double>(a.column_potential[j]);
+    taken[j] = 1;
   }
-  return {static_cast<double>(primal), static_cast<double>(dual - v.worth), static_cast<double>(magnitude),
-          relative(v.worst, v.largest_cost), a.certificate.marginal_error};
+  const auto used = static_cast<double>(std::count(taken.begin(), taken.end(), 1));
+  a.certificate = {static_cast<double>(primal), static_cast<double>(dual - v.worth),
+                   static_cast<double>(magnitude), relative(v.worst, v.largest_cost),
+                   2 - 2 * used / static_cast<double>(n)};
+  a.cost = a.certificate.primal;
 }
 
 template <class T>
@@ -118,8 +111,7 @@ Certificate certify_plan(std::span<const T> cost, std::span<const double> a, std
                   row_potential.size() == a.size() && column_potential.size() == b.size(),
               "certify: {} costs and {} and {} potentials for {}×{} masses", cost.size(),
               row_potential.size(), column_potential.size(), a.size(), b.size());
-  const Violations v =
-      violations(cost.data(), row_potential, column_potential, [&](std::size_t i) { return a[i]; });
+  const Violations v = violations(cost.data(), row_potential, column_potential, a);
   std::vector<long double> row_rest(a.begin(), a.end());
   std::vector<long double> column_rest(b.begin(), b.end());
   long double primal = 0;
@@ -151,33 +143,81 @@ Certificate certify_plan(std::span<const T> cost, std::span<const double> a, std
           relative(v.worst, v.largest_cost), static_cast<double>(error / mass)};
 }
 
+/// The answers of `count` problems of n points, one behind the other, without their certificates.
+std::vector<Assignment> split(std::int64_t n, const std::vector<std::int32_t>& partner,
+                              const std::vector<double>& f, const std::vector<double>& g) {
+  std::vector<Assignment> results(partner.size() / static_cast<std::size_t>(n));
+  for (std::size_t k = 0; k < results.size(); ++k) {
+    const auto at = static_cast<std::ptrdiff_t>(k) * n;
+    results[k].partner.assign(partner.begin() + at, partner.begin() + at + n);
+    results[k].row_potential.assign(f.begin() + at, f.begin() + at + n);
+    results[k].column_potential.assign(g.begin() + at, g.begin() + at + n);
+  }
+  return results;
+}
+
 template <class T>
 std::vector<Assignment> solve(std::span<const T> cost, std::int64_t count, std::int64_t n, bool initialise) {
-  const auto size = static_cast<std::size_t>(n);
-  const auto all = static_cast<std::size_t>(count) * size;
+  const auto all = static_cast<std::size_t>(count * n);
   std::vector<std::int32_t> partner(all);
   std::vector<double> f(all);
   std::vector<double> g(all);
   kernels::assignment({}, kDType<T>, {.count = count, .n = n, .initialise = initialise}, cost.data(),
                       partner.data(), f.data(), g.data());
-  std::vector<Assignment> results(static_cast<std::size_t>(count));
-  for (std::size_t k = 0; k < results.size(); ++k) {
-    const auto at = static_cast<std::ptrdiff_t>(k * size);
-    const auto end = at + static_cast<std::ptrdiff_t>(size);
-    Assignment& r = results[k];
-    r.partner.assign(partner.begin() + at, partner.begin() + end);
-    r.row_potential.assign(f.begin() + at, f.begin() + end);
-    r.column_potential.assign(g.begin() + at, g.begin() + end);
-    std::vector<char> taken(size);
-    for (const std::int64_t j : r.partner) taken[static_cast<std::size_t>(j)] = 1;
-    r.certificate.marginal_error =
-        2 - 2 * static_cast<double>(std::count(taken.begin(), taken.end(), 1)) / static_cast<double>(n);
-  }
+  std::vector<Assignment> results = split(n, partner, f, g);
 #pragma omp parallel for schedule(static) if (count * n * n > kParallelGrain)
   for (std::int64_t k = 0; k < count; ++k) {
     Assignment& r = results[static_cast<std::size_t>(k)];
-    r.certificate = certify_assignment(cost.data() + k * n * n, r);
-    r.cost = r.certificate.primal;
+    const T* const costs = cost.data() + k * n * n;
+    std::vector<double> pairs;
+    for (std::int64_t i = 0; i < n; ++i)
+      pairs.push_back(static_cast<double>(costs[i * n + r.partner[static_cast<std::size_t>(i)]]));
+    certify_assignment(r, pairs, violations(costs, r.row_potential, r.column_potential, {}));
+  }
+  return results;
+}
+
+/// The same where the costs lie: what comes to the host is a few numbers for each point.
+std::vector<Assignment> solve(const Tensor& cost, bool initialise) {
+  const std::int64_t count = cost.extent(0);
+  const std::int64_t n = cost.extent(1);
+  const Device device = cost.device();
+  const Stream stream = cost.stream();
+  const Buffer<std::int32_t> partner(count * n, device);
+  const Buffer<double> f(count * n, device);
+  const Buffer<double> g(count * n, device);
+  const Buffer<double> excess(count * n, device);
+  const Buffer<double> largest(count * n, device);
+  const Buffer<double> pair_costs(count * n, device);
+  kernels::assignment(stream, cost.dtype(), {.count = count, .n = n, .initialise = initialise}, cost.data(),
+                      partner.data(), f.data(), g.data());
+  kernels::dual_excess(stream, cost.dtype(), {count, n, n}, cost.data(), f.data(), g.data(), excess.data(),
+                       largest.data());
+  kernels::pair_costs(stream, cost.dtype(), {count * n, n}, cost.data(), partner.data(), pair_costs.data());
+  std::vector<Assignment> results = split(n, partner.to_host(), f.to_host(), g.to_host());
+  const std::vector<double> pairs = pair_costs.to_host();
+  const std::vector<double> excesses = excess.to_host();
+  const std::vector<double> sizes = largest.to_host();
+  for (std::size_t k = 0; k < results.size(); ++k) {
+    const auto part = [&](const std::vector<double>& all) {
+      const auto at = static_cast<std::ptrdiff_t>(k) * n;
+      return std::vector<double>(all.begin() + at, all.begin() + at + n);
+    };
+    VOXOT_CHECK(!std::isnan(results[k].row_potential[0]),
+                "assign: problem {} of {} has costs that are not finite, or exceed {}", k, count,
+                kLargestAssignedCost);
+    certify_assignment(results[k], part(pairs), violations(part(excesses), part(sizes), {}));
+  }
+  return results;
+}
+
+/// Where a certificate leaves a gap the problem is solved again by again(k), in the slower form.
+template <class Again>
+std::vector<Assignment> closed(std::vector<Assignment> results, const Again& again) {
+  for (std::size_t k = 0; k < results.size(); ++k) {
+    if (results[k].certificate.gap() <= kGap) continue;
+    Assignment other = again(static_cast<std::int64_t>(k));
+    if (other.certificate.gap() < results[k].certificate.gap()) results[k] = std::move(other);
   }
   return results;
 }
@@ -188,15 +228,10 @@ std::vector<Assignment> solve_certified(std::span<const T> cost, std::int64_t co
               "assign: {} costs for {}{}×{}", cost.size(), count == 1 ? "" : fmt::format("{} times ", count),
               n, n);
   check_costs("assign", cost, n, n);
-  std::vector<Assignment> results = solve(cost, count, n, true);
-  for (std::int64_t k = 0; k < count; ++k) {
-    Assignment& r = results[static_cast<std::size_t>(k)];
-    if (r.certificate.gap() <= kGap) continue;
-    const std::size_t one = static_cast<std::size_t>(n * n);
-    Assignment again = std::move(solve(cost.subspan(static_cast<std::size_t>(k) * one, one), 1, n, false)[0]);
-    if (again.certificate.gap() < r.certificate.gap()) r = std::move(again);
-  }
-  return results;
+  return closed(solve(cost, count, n, true), [&](std::int64_t k) {
+    const auto one = static_cast<std::size_t>(n * n);
+    return std::move(solve(cost.subspan(static_cast<std::size_t>(k) * one, one), 1, n, false)[0]);
+  });
 }
 
 bool all_equal(const std::vector<double>& values) {
@@ -328,6 +363,23 @@ std::vector<Assignment> assign_batch(std::span<const float> cost, std::int64_t c
 }
 std::vector<Assignment> assign_batch(std::span<const double> cost, std::int64_t count, std::int64_t n) {
   return solve_certified(cost, count, n);
+}
+std::vector<Assignment> assign_batch(const Tensor& cost) {
+  VOXOT_CHECK(cost.shape().rank() == 3 && cost.extent(1) == cost.extent(2) && cost.dtype() != DType::bf16,
+              "assign: costs {} in {}; expected count×n×n in fp32 or fp64", cost.shape().text(),
+              name_of(cost.dtype()));
+  const std::int64_t count = cost.extent(0);
+  const std::int64_t n = cost.extent(1);
+  if (cost.device() == Device::cpu || n > kMostAssignedOnCuda) {
+    const Tensor here = cost.to(Device::cpu);
+    const auto size = static_cast<std::size_t>(cost.count());
+    return cost.dtype() == DType::f64
+               ? assign_batch(std::span<const double>(here.as<double>(), size), count, n)
+               : assign_batch(std::span<const float>(here.as<float>(), size), count, n);
+  }
+  return closed(solve(cost, true), [&](std::int64_t k) {
+    return std::move(solve(cost.window(k * n * n, {1, n, n}), false)[0]);
+  });
 }
 TransportPlan exact_plan(std::span<const float> cost, std::span<const double> a, std::span<const double> b) {
   return plan_certified(cost, a, b);

@@ -2,132 +2,125 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
-#include <numeric>
 
+#include "kernels/assignment.h"
 #include "solvers/exact_ot.h"
+#include "solvers/pairing_groups.h"
 
 namespace voxot {
 namespace {
 
-/// The samples of one label in one batch, and the plan between them.
-struct Group {
-  std::size_t batch = 0;
-  std::vector<std::int64_t> sources;
-  std::vector<std::int64_t> targets;
-  Tensor placed_cost;  // sources × targets, where the features lie
-  Tensor cost;         // the same on the host
-  Tensor plan;         // the same, of mass 1
-  double marginal_error = 0;
-  double primal = 0;  // of mass 1, as the dual
-  double dual = 0;
-  double exact_cost = std::numeric_limits<double>::quiet_NaN();
-  std::int64_t iterations = 0;
-  bool converged = true;
-  std::vector<std::int64_t> permutation;  // where the exact plan is one
-
-  [[nodiscard]] std::int64_t rows() const { return static_cast<std::int64_t>(sources.size()); }
-  [[nodiscard]] std::int64_t columns() const { return static_cast<std::int64_t>(targets.size()); }
+/// What comes to the host of every group's rows, one group behind the other.
+struct Rows {
+  std::vector<std::int32_t> partner;  // within the group
+  std::vector<double> cost;           // of the pair
+  std::vector<double> mass;           // of the plan's row
+  std::vector<double> entropy;        // −Σ p·log p
 };
-
-/// N×D.
-Tensor flat(const Tensor& features, const char* what) {
-  VOXOT_CHECK(features.defined() && features.shape().rank() >= 1 && features.count() > 0,
-              "pair: the {} features are empty", what);
-  const std::int64_t n = features.extent(0);
-  return features.reshaped({n, features.count() / n});
-}
 
 template <class Body>
 void with_float(DType dtype, Body&& body) {
   if (dtype == DType::f64) return body.template operator()<double>();
-  VOXOT_CHECK(dtype == DType::f32, "pair: expected features in fp32 or fp64, got {}", name_of(dtype));
   body.template operator()<float>();
 }
 
-Tensor rows_of(const Tensor& features, const std::vector<std::int64_t>& rows) {
-  const Tensor here = features.to(Device::cpu);
-  const std::int64_t width = features.extent(1);
-  Tensor chosen = Tensor::empty({static_cast<std::int64_t>(rows.size()), width}, features.dtype());
-  with_float(features.dtype(), [&]<class T>() {
-    T* to = chosen.as<T>();
-    for (const std::int64_t row : rows) to = std::copy_n(here.as<T>() + row * width, width, to);
-  });
-  return chosen;
-}
-
-/// The groups of one batch, by label.
-std::vector<Group> groups_of(const PairingBatch& batch, std::size_t index, std::int64_t n, std::int64_t m) {
-  const auto size = [](std::int64_t count) { return static_cast<std::size_t>(count); };
-  const bool labelled = !batch.source_labels.empty() || !batch.target_labels.empty();
-  VOXOT_CHECK(!labelled || (batch.source_labels.size() == size(n) && batch.target_labels.size() == size(m)),
-              "pair: {} source labels for {} samples, {} target labels for {}", batch.source_labels.size(), n,
-              batch.target_labels.size(), m);
-  std::map<std::int64_t, Group> by_label;
-  for (std::int64_t i = 0; i < n; ++i)
-    by_label[labelled ? batch.source_labels[size(i)] : 0].sources.push_back(i);
-  for (std::int64_t j = 0; j < m; ++j)
-    by_label[labelled ? batch.target_labels[size(j)] : 0].targets.push_back(j);
-  std::vector<Group> groups;
-  for (auto& [label, group] : by_label) {
-    VOXOT_CHECK(!group.sources.empty() && !group.targets.empty(),
-                "pair: label {} has {} source samples and {} target samples; both need one", label,
-                group.sources.size(), group.targets.size());
-    group.batch = index;
-    groups.push_back(std::move(group));
-  }
-  return groups;
-}
-
-/// The exact plan of uniform weights, its value for mass 1.
-TransportPlan solve_exactly(const Group& group) {
+/// The exact plan of uniform weights, its value for mass 1; costs on the host.
+TransportPlan solve_on_host(const Tensor& cost) {
   const auto weights = [](std::int64_t count) {
     return std::vector<double>(static_cast<std::size_t>(count), 1.0 / static_cast<double>(count));
   };
-  const auto a = weights(group.rows());
-  const auto b = weights(group.columns());
-  const auto count = static_cast<std::size_t>(group.cost.count());
-  return group.cost.dtype() == DType::f64
-             ? exact_plan(std::span<const double>(group.cost.as<double>(), count), a, b)
-             : exact_plan(std::span<const float>(group.cost.as<float>(), count), a, b);
+  const auto a = weights(cost.extent(0));
+  const auto b = weights(cost.extent(1));
+  const auto count = static_cast<std::size_t>(cost.count());
+  return cost.dtype() == DType::f64 ? exact_plan(std::span<const double>(cost.as<double>(), count), a, b)
+                                    : exact_plan(std::span<const float>(cost.as<float>(), count), a, b);
+}
+
+/// `share`: of a unit of mass in what the certificate counts in.
+void take_certificate(Group& group, const Certificate& certificate, double share, bool as_plan) {
+  group.exact_cost = share * certificate.primal;
+  if (!as_plan) return;
+  group.primal = share * certificate.primal;
+  group.dual = share * certificate.dual;
+  group.marginal_error = certificate.marginal_error;
 }
 
 void take_exact(Group& group, const TransportPlan& exact, bool as_plan) {
-  group.exact_cost = exact.certificate.primal;
+  take_certificate(group, exact.certificate, 1, as_plan);
   if (!as_plan) return;
-  group.primal = exact.certificate.primal;
-  group.dual = exact.certificate.dual;
-  group.marginal_error = exact.certificate.marginal_error;
-  group.plan = Tensor::full({group.rows(), group.columns()}, 0.0, group.cost.dtype());
-  with_float(group.cost.dtype(), [&]<class T>() {
+  if (group.rows() == group.columns()) {
+    group.permutation.resize(static_cast<std::size_t>(group.rows()));
     for (const PlanEntry& entry : exact.entries)
-      group.plan.as<T>()[entry.row * group.columns() + entry.column] = static_cast<T>(entry.mass);
+      group.permutation[static_cast<std::size_t>(entry.row)] = static_cast<std::int32_t>(entry.column);
+    return;
+  }
+  const Tensor plan = Tensor::full({group.rows(), group.columns()}, 0.0, group.cost.dtype());
+  with_float(plan.dtype(), [&]<class T>() {
+    for (const PlanEntry& entry : exact.entries)
+      plan.as<T>()[entry.row * group.columns() + entry.column] = static_cast<T>(entry.mass);
   });
-  if (group.rows() != group.columns()) return;
-  group.permutation.resize(group.sources.size());
-  for (const PlanEntry& entry : exact.entries)
-    group.permutation[static_cast<std::size_t>(entry.row)] = entry.column;
+  group.plan = plan.to(group.cost.device());
+}
+
+/// Assignments of the groups that a GPU can solve, those of one size together. True of each group that is
+/// done.
+std::vector<char> solve_on_device(std::vector<Group>& groups, bool as_plan) {
+  std::vector<char> done(groups.size());
+  std::map<std::int64_t, std::vector<std::size_t>> by_size;
+  for (std::size_t k = 0; k < groups.size(); ++k) {
+    const Group& group = groups[k];
+    if (group.cost.device() == Device::cpu || group.rows() != group.columns() ||
+        group.rows() > kMostAssignedOnCuda)
+      continue;
+    by_size[group.rows()].push_back(k);
+    done[k] = 1;
+  }
+  for (const auto& [n, members] : by_size) {
+    const Tensor& like = groups[members.front()].cost;
+    const Tensor costs =
+        Tensor::empty({static_cast<std::int64_t>(members.size()), n, n}, like.dtype(), like.device());
+    for (std::size_t k = 0; k < members.size(); ++k)
+      costs.window(static_cast<std::int64_t>(k) * n * n, {n, n}).copy_from(groups[members[k]].cost);
+    const std::vector<Assignment> assignments = assign_batch(costs);
+    for (std::size_t k = 0; k < members.size(); ++k) {
+      Group& group = groups[members[k]];
+      take_certificate(group, assignments[k].certificate, 1 / static_cast<double>(n), as_plan);
+      if (as_plan) group.permutation.assign(assignments[k].partner.begin(), assignments[k].partner.end());
+    }
+  }
+  return done;
+}
+
+void solve_exactly(std::vector<Group>& groups, bool as_plan) {
+  const std::vector<char> done = solve_on_device(groups, as_plan);
+  std::vector<TransportPlan> plans(groups.size());
+  std::vector<Tensor> costs(groups.size());
+  for (std::size_t k = 0; k < groups.size(); ++k) {
+    if (done[k] == 0) costs[k] = groups[k].cost.to(Device::cpu);
+  }
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t k = 0; k < groups.size(); ++k) {
+    if (done[k] == 0) plans[k] = solve_on_host(costs[k]);
+  }
+  for (std::size_t k = 0; k < groups.size(); ++k) {
+    if (done[k] == 0) take_exact(groups[k], plans[k], as_plan);
+  }
 }
 
 void solve(std::vector<Group>& groups, const PairingOptions& options) {
   const bool exact = options.plan == PairingPlan::exact;
-  if (exact || options.compare_exact) {
-    std::vector<TransportPlan> plans(groups.size());
-#pragma omp parallel for schedule(dynamic)
-    for (std::size_t k = 0; k < groups.size(); ++k) plans[k] = solve_exactly(groups[k]);
-    for (std::size_t k = 0; k < groups.size(); ++k) take_exact(groups[k], plans[k], exact);
-  }
+  if (exact || options.compare_exact) solve_exactly(groups, exact);
   if (exact) return;
   SinkhornOptions sinkhorn_options = options.sinkhorn;
   sinkhorn_options.plan = true;
   std::vector<SinkhornProblem> problems;
   problems.reserve(groups.size());
-  for (const Group& group : groups) problems.push_back({.cost = group.placed_cost});
+  for (const Group& group : groups) problems.push_back({.cost = group.cost});
   const std::vector<SinkhornResult> results = sinkhorn(problems, sinkhorn_options);
   for (std::size_t k = 0; k < groups.size(); ++k) {
     Group& group = groups[k];
-    group.plan = results[k].plan.to(Device::cpu);
+    group.plan = results[k].plan;
     group.marginal_error = results[k].marginal_error;
     group.primal = results[k].primal;
     group.dual = results[k].dual;
@@ -136,147 +129,116 @@ void solve(std::vector<Group>& groups, const PairingOptions& options) {
   }
 }
 
-/// The row's element at which the running sum passes `share` of the row's sum.
-template <class T>
-std::int64_t at_share(std::span<const T> row, double share) {
-  const double wanted = share * std::accumulate(row.begin(), row.end(), 0.0);
-  double sum = 0;
-  std::int64_t last = 0;
-  for (std::size_t j = 0; j < row.size(); ++j) {
-    if (!(row[j] > 0)) continue;
-    last = static_cast<std::int64_t>(j);
-    sum += static_cast<double>(row[j]);
-    if (sum > wanted) break;
-  }
-  return last;
+/// A permutation's element of mass 1, in the plan's type.
+double permutation_mass(const Group& group) {
+  const double mass = 1.0 / static_cast<double>(group.rows());
+  return group.cost.dtype() == DType::f64 ? mass : static_cast<double>(static_cast<float>(mass));
 }
 
-/// The permutation that collects most of the plan's mass.
-std::vector<std::int64_t> heaviest_permutation(const Group& group) {
-  std::vector<double> cost(static_cast<std::size_t>(group.plan.count()));
-  with_float(group.plan.dtype(), [&]<class T>() {
-    // In units of a uniform element, so that no cost is lost beside the others.
-    const double unit = static_cast<double>(group.plan.count());
-    std::transform(group.plan.as<T>(), group.plan.as<T>() + cost.size(), cost.begin(),
-                   [=](T mass) { return -unit * static_cast<double>(mass); });
-  });
-  return assign(cost, group.rows()).partner;
+/// Chooses the partners and sums up the rows where the plans lie, and brings both to the host.
+Rows choose(const std::vector<Group>& groups, const std::vector<Sides>& batches,
+            const PairingOptions& options, std::uint64_t first_draw) {
+  if (groups.empty()) return {};
+  const std::int64_t count = groups.back().first_row + groups.back().rows();
+  const Device device = groups.front().cost.device();
+  const Stream stream = groups.front().cost.stream();
+  const Buffer<std::int32_t> partner(count, device);
+  const Buffer<double> cost(count, device);
+  const Buffer<double> mass(count, device);
+  const Buffer<double> entropy(count, device);
+  for (const Group& group : groups) {
+    const DType dtype = group.cost.dtype();
+    std::int32_t* const chosen = partner.data() + group.first_row;
+    if (group.permutation.empty()) {
+      const Buffer<std::int32_t>& order = batches[group.batch].source.order;
+      // By the sample's place in its batch: with or without labels it sees the same number.
+      const std::int32_t* const places = order.defined() ? order.data() + group.first_source : nullptr;
+      choose_partners(group.plan, options.rule, {options.seed, Purpose::pairing, first_draw + group.batch},
+                      places, chosen);
+      kernels::plan_rows(stream, dtype, group.extent(), group.plan.data(), mass.data() + group.first_row,
+                         entropy.data() + group.first_row);
+    } else {
+      kernels::copy_bytes(stream, chosen, group.permutation.data(),
+                          group.permutation.size() * sizeof(std::int32_t));
+    }
+    kernels::pair_costs(stream, dtype, group.extent(), group.cost.data(), chosen,
+                        cost.data() + group.first_row);
+  }
+  Rows rows{partner.to_host(), cost.to_host(), mass.to_host(), entropy.to_host()};
+  for (const Group& group : groups) {
+    if (group.permutation.empty()) continue;
+    const double p = permutation_mass(group);
+    std::fill_n(rows.mass.begin() + group.first_row, group.rows(), p);
+    std::fill_n(rows.entropy.begin() + group.first_row, group.rows(), -p * std::log(p));
+  }
+  return rows;
 }
 
-std::vector<std::int64_t> choose(const Group& group, const PairingOptions& options, std::uint64_t draw) {
-  if (options.rule == PartnerRule::permutation) {
-    VOXOT_CHECK(group.rows() == group.columns(),
-                "pair: a permutation pairs sets of equal size, got {} source and {} target samples",
-                group.rows(), group.columns());
-    return group.permutation.empty() ? heaviest_permutation(group) : group.permutation;
-  }
-  std::vector<std::int64_t> partner(group.sources.size());
-  with_float(group.plan.dtype(), [&]<class T>() {
+/// Puts a group's part into the batch's plan; its share of the mass is what its sources are of the batch.
+void keep_plan(const Group& group, const Sides& sides, double share, const Tensor& all) {
+  const Tensor here = group.plan.defined() ? group.plan.to(Device::cpu) : Tensor();
+  with_float(all.dtype(), [&]<class T>() {
     for (std::int64_t i = 0; i < group.rows(); ++i) {
-      const std::span<const T> row(group.plan.as<T>() + i * group.columns(), group.targets.size());
-      std::int64_t& chosen = partner[static_cast<std::size_t>(i)];
-      if (options.rule == PartnerRule::maximum) {
-        chosen = std::max_element(row.begin(), row.end()) - row.begin();
-      } else {
-        // By the sample's place in its batch: with or without labels it sees the same number.
-        const auto place = static_cast<std::uint64_t>(group.sources[static_cast<std::size_t>(i)]);
-        chosen = at_share(row, Random(options.seed, Purpose::pairing, (draw << 20) + place).uniform());
+      T* const row = all.as<T>() + sides.source.sample(group.first_source + i) * all.extent(1);
+      const auto put = [&](std::int64_t j, double mass) {
+        row[sides.target.sample(group.first_target + j)] = static_cast<T>(share * mass);
+      };
+      if (!here.defined()) {
+        put(group.permutation[static_cast<std::size_t>(i)], permutation_mass(group));
+        continue;
       }
+      for (std::int64_t j = 0; j < group.columns(); ++j)
+        put(j, static_cast<double>(here.as<T>()[i * group.columns() + j]));
     }
   });
-  return partner;
 }
 
-/// Sums over a batch's plan; a group has the share of the mass that its sources are of the batch.
-struct PlanSums {
-  double entropy = 0;
-  double effective_partners = 0;
-};
-
-PlanSums measure(const Group& group, double share) {
-  PlanSums sums;
-  with_float(group.plan.dtype(), [&]<class T>() {
-    for (std::int64_t i = 0; i < group.rows(); ++i) {
-      const std::span<const T> row(group.plan.as<T>() + i * group.columns(), group.targets.size());
-      const double mass = std::accumulate(row.begin(), row.end(), 0.0);
-      double of_row = 0;
-      for (const T element : row) {
-        if (!(element > 0)) continue;
-        const double p = static_cast<double>(element);
-        of_row -= p / mass * std::log(p / mass);
-        sums.entropy -= share * p * std::log(share * p);
-      }
-      sums.effective_partners += std::exp(of_row);
-    }
-  });
-  return sums;
-}
-
-void add_group(const Group& group, const PairingOptions& options, std::uint64_t draw, Pairing& pairing,
+void add_group(const Group& group, const Sides& sides, const Rows& rows, Pairing& pairing,
                std::vector<std::int64_t>& uses) {
   const auto n = static_cast<double>(pairing.partner.size());
   const double share = static_cast<double>(group.rows()) / n;
-  const std::vector<std::int64_t> partner = choose(group, options, draw);
   PairingDiagnostics& d = pairing.diagnostics;
-  with_float(group.cost.dtype(), [&]<class T>() {
-    for (std::size_t i = 0; i < partner.size(); ++i) {
-      const auto row = static_cast<std::size_t>(group.sources[i]);
-      const std::int64_t target = group.targets[static_cast<std::size_t>(partner[i])];
-      pairing.partner[row] = target;
-      pairing.cost[row] = static_cast<double>(
-          group.cost.as<T>()[static_cast<std::int64_t>(i) * group.columns() + partner[i]]);
-      d.cost += pairing.cost[row] / n;
-      d.most_reused = std::max(d.most_reused, ++uses[static_cast<std::size_t>(target)]);
-    }
-    if (!pairing.plan.defined()) return;
-    for (std::int64_t i = 0; i < group.rows(); ++i) {
-      T* row = pairing.plan.as<T>() + group.sources[static_cast<std::size_t>(i)] * pairing.plan.extent(1);
-      for (std::int64_t j = 0; j < group.columns(); ++j) {
-        row[group.targets[static_cast<std::size_t>(j)]] =
-            static_cast<T>(share * static_cast<double>(group.plan.as<T>()[i * group.columns() + j]));
-      }
-    }
-  });
-  const PlanSums sums = measure(group, share);
-  d.plan_entropy += sums.entropy;
-  d.effective_partners += sums.effective_partners / n;
+  for (std::int64_t i = 0; i < group.rows(); ++i) {
+    const auto at = static_cast<std::size_t>(group.first_row + i);
+    const auto source = static_cast<std::size_t>(sides.source.sample(group.first_source + i));
+    const std::int64_t target = sides.target.sample(group.first_target + rows.partner[at]);
+    pairing.partner[source] = target;
+    pairing.cost[source] = rows.cost[at];
+    d.cost += rows.cost[at] / n;
+    d.most_reused = std::max(d.most_reused, ++uses[static_cast<std::size_t>(target)]);
+    // −Σ q·log q of q = share·p, and of q = p/mass.
+    d.plan_entropy += share * (rows.entropy[at] - std::log(share) * rows.mass[at]);
+    d.effective_partners += std::exp(rows.entropy[at] / rows.mass[at] + std::log(rows.mass[at])) / n;
+  }
+  if (pairing.plan.defined()) keep_plan(group, sides, share, pairing.plan);
   d.exact_cost += share * group.exact_cost;
   pairing.marginal_error = std::max(pairing.marginal_error, group.marginal_error);
   pairing.iterations = std::max(pairing.iterations, group.iterations);
   pairing.converged = pairing.converged && group.converged;
 }
 
-/// The batches' groups with their costs.
-std::vector<Group> prepare(std::span<const PairingBatch> batches, const PairingOptions& options,
-                           std::vector<Pairing>& pairings, std::vector<std::vector<std::int64_t>>& uses) {
-  std::vector<Group> groups;
-  for (std::size_t b = 0; b < batches.size(); ++b) {
-    const Tensor source = flat(batches[b].source, "source");
-    const Tensor target = flat(batches[b].target, "target");
-    VOXOT_CHECK(source.extent(1) == target.extent(1) && source.dtype() == target.dtype() &&
-                    source.device() == target.device(),
-                "pair: source features {} {} on {}, target features {} {} on {}; expected the same device, "
-                "type and extents after the first",
-                batches[b].source.shape().text(), name_of(source.dtype()), name_of(source.device()),
-                batches[b].target.shape().text(), name_of(target.dtype()), name_of(target.device()));
-    const std::int64_t n = source.extent(0);
-    const std::int64_t m = target.extent(0);
-    VOXOT_CHECK(n <= (std::int64_t{1} << 20), "pair: {} samples in a batch; at most 2^20", n);
-    for (Group& group : groups_of(batches[b], b, n, m)) {
-      const bool all = group.rows() == n && group.columns() == m;
-      group.placed_cost =
-          all ? pairwise_cost(source, target, options.cost)
-              : pairwise_cost(rows_of(source, group.sources).to(source.device()),
-                              rows_of(target, group.targets).to(source.device()), options.cost);
-      group.cost = group.placed_cost.to(Device::cpu);
-      groups.push_back(std::move(group));
-    }
-    pairings[b].partner.resize(static_cast<std::size_t>(n));
-    pairings[b].cost.resize(static_cast<std::size_t>(n));
-    uses[b].resize(static_cast<std::size_t>(m));
-    if (options.keep_plan) pairings[b].plan = Tensor::full({n, m}, 0.0, source.dtype());
+/// What the batch's groups say together.
+Pairing gathered(std::span<const Group> groups, const Sides& sides, const Rows& rows, bool with_plan) {
+  Pairing pairing;
+  const std::int64_t n = sides.source.features.extent(0);
+  const std::int64_t m = sides.target.features.extent(0);
+  pairing.partner.resize(static_cast<std::size_t>(n));
+  pairing.cost.resize(static_cast<std::size_t>(n));
+  if (with_plan) pairing.plan = Tensor::full({n, m}, 0.0, sides.source.features.dtype());
+  std::vector<std::int64_t> uses(static_cast<std::size_t>(m));
+  double primal = 0;
+  double dual = 0;
+  for (const Group& group : groups) {
+    add_group(group, sides, rows, pairing, uses);
+    primal += static_cast<double>(group.rows()) * group.primal;
+    dual += static_cast<double>(group.rows()) * group.dual;
   }
-  return groups;
+  std::int64_t repeated = 0;
+  for (const std::int64_t count : uses) repeated += std::max<std::int64_t>(0, count - 1);
+  pairing.diagnostics.reused = static_cast<double>(repeated) / static_cast<double>(n);
+  const double excess = std::max(0.0, primal - dual);
+  pairing.duality_gap = excess == 0 ? 0 : excess / std::abs(primal);
+  return pairing;
 }
 
 }  // namespace
@@ -288,27 +250,26 @@ double PairingDiagnostics::gap() const {
 
 std::vector<Pairing> pair(std::span<const PairingBatch> batches, const PairingOptions& options,
                           std::uint64_t first_draw) {
-  VOXOT_CHECK(options.sinkhorn.hard(), "pair: expected hard marginals (infinite rho), got {} and {}",
-              options.sinkhorn.rho_a, options.sinkhorn.rho_b);
-  std::vector<Pairing> pairings(batches.size());
-  std::vector<std::vector<std::int64_t>> uses(batches.size());
-  std::vector<Group> groups = prepare(batches, options, pairings, uses);
-  solve(groups, options);
-  std::vector<double> primal(batches.size());
-  std::vector<double> dual(batches.size());
+  check_pairing(options);
+  std::vector<Sides> sides;
+  sides.reserve(batches.size());
+  for (const PairingBatch& batch : batches) sides.push_back(sides_of(batch));
+  std::vector<Group> groups = groups_of(sides, options.cost);
   for (const Group& group : groups) {
-    const std::size_t b = group.batch;
-    add_group(group, options, first_draw + b, pairings[b], uses[b]);
-    primal[b] += static_cast<double>(group.rows()) * group.primal;
-    dual[b] += static_cast<double>(group.rows()) * group.dual;
+    VOXOT_CHECK(options.rule != PartnerRule::permutation || group.rows() == group.columns(),
+                "pair: a permutation pairs sets of equal size, got {} source and {} target samples",
+                group.rows(), group.columns());
+    VOXOT_CHECK(group.cost.device() == groups.front().cost.device(), "pair: batches on {} and {}",
+                name_of(groups.front().cost.device()), name_of(group.cost.device()));
   }
+  solve(groups, options);
+  const Rows rows = choose(groups, sides, options, first_draw);
+  std::vector<Pairing> pairings;
+  auto first = groups.begin();
   for (std::size_t b = 0; b < batches.size(); ++b) {
-    std::int64_t repeated = 0;
-    for (const std::int64_t count : uses[b]) repeated += std::max<std::int64_t>(0, count - 1);
-    pairings[b].diagnostics.reused =
-        static_cast<double>(repeated) / static_cast<double>(pairings[b].partner.size());
-    const double excess = std::max(0.0, primal[b] - dual[b]);
-    pairings[b].duality_gap = excess == 0 ? 0 : excess / std::abs(primal[b]);
+    const auto last = std::find_if(first, groups.end(), [b](const Group& g) { return g.batch != b; });
+    pairings.push_back(gathered(std::span(first, last), sides[b], rows, options.keep_plan));
+    first = last;
   }
   return pairings;
 }

@@ -2,18 +2,12 @@
 // Minibatch pairing: each sample of a source batch gets a partner in a target batch, through a transport plan
 // between the two: cost → plan → partner. What conditional models are trained on (Tong et al., TMLR 2024,
 // arXiv 2302.00482; Pooladian et al., ICML 2023, arXiv 2304.14772).
+#include "solvers/partners.h"
 #include "solvers/sinkhorn.h"
 
 namespace voxot {
 
 enum class PairingPlan : std::uint8_t { sinkhorn, exact };
-
-/// How a row of the plan becomes one partner.
-enum class PartnerRule : std::uint8_t {
-  sample,       // drawn from the row, normalised
-  maximum,      // the row's largest element, the first of equals
-  permutation,  // every target once: the exact assignment; of a Sinkhorn plan, that with most of its mass
-};
 
 struct PairingOptions {
   PairingPlan plan = PairingPlan::sinkhorn;
@@ -32,9 +26,10 @@ struct PairingOptions {
 struct PairingBatch {
   Tensor source;
   Tensor target;
-  /// One label for each sample, or none at all: pairs are formed within equal labels only.
-  std::span<const std::int64_t> source_labels{};
-  std::span<const std::int64_t> target_labels{};
+  /// One label for each sample, on the features' device, or none at all: pairs are formed within equal labels
+  /// only.
+  Buffer<std::int64_t> source_labels{};
+  Buffer<std::int64_t> target_labels{};
 };
 
 struct PairingDiagnostics {
@@ -64,13 +59,31 @@ struct Pairing {
 };
 
 /// Pairs every batch by itself; all their problems, of whatever size, are solved side by side. The partners
-/// of batch b depend on its samples, the seed and the number first_draw + b alone. Costs and Sinkhorn plans
-/// are made on the features' device; the plans then come to the host, where exact ones are made. Throws Error
+/// of batch b depend on its samples, the seed and the number first_draw + b alone. Everything is done on the
+/// features' device; partners, pair costs and sums of the plans' rows come to the host, and there also exact
+/// problems that are not square or have more than kMostAssignedOnCuda points, which it solves. Throws Error
 /// for empty batches, features that do not match or are not finite, labels of which one side has none, and a
 /// permutation between sets that differ in size.
 std::vector<Pairing> pair(std::span<const PairingBatch> batches, const PairingOptions& options,
                           std::uint64_t first_draw = 0);
 Pairing pair(const Tensor& source, const Tensor& target, const PairingOptions& options,
              std::uint64_t draw = 0);
+
+/// A pairing that stays where the features lie.
+struct QueuedPairing {
+  Buffer<std::int32_t> partner;   // the target's row for each source: gather_rows(target, partner)
+  Tensor cost;                    // n×m
+  Tensor plan;                    // n×m of mass 1; none of an exact plan, which the partners are
+  Buffer<SinkhornStatus> status;  // of the one problem; none of an exact plan
+};
+
+/// Pairs one batch without labels as pair() does, bit for bit, for static steps: it queues all of it and
+/// waits for nothing, so that partners can be drawn, gathered and trained on within a recorded iteration.
+/// *draw is the draw's number, in the memory of the features' device. On a GPU up to kMostQueuedOnCuda
+/// samples a side, and features that are not finite make a status whose marginal error is NaN; that and
+/// `converged` are for the caller to look at, every so many steps. compare_exact and keep_plan count for
+/// nothing. Throws Error as pair() does, and for an exact plan between sets that differ in size.
+QueuedPairing queue_pairing(const Tensor& source, const Tensor& target, const PairingOptions& options,
+                            const std::uint64_t* draw);
 
 }  // namespace voxot

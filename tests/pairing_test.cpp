@@ -5,11 +5,17 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/graph.h"
 #include "kernels/features.h"
 #include "solvers/exact_ot.h"
+#include "tests/op_case.h"
 
 namespace voxot {
 namespace {
+
+Buffer<std::int64_t> labels(const std::vector<std::int64_t>& values, Device device = Device::cpu) {
+  return Buffer<std::int64_t>::from(values, device);
+}
 
 Tensor points(std::int64_t n, std::int64_t dimension, std::uint64_t step, DType dtype = DType::f32) {
   return Tensor::normal({n, dimension}, {11, Purpose::test, step}, 0, 1, dtype);
@@ -131,7 +137,7 @@ TEST_CASE("pairing: within labels only, and the plan has the batch's marginals",
   }
   for (const auto plan : {PairingPlan::exact, PairingPlan::sinkhorn}) {
     for (const auto rule : {PartnerRule::sample, PartnerRule::maximum}) {
-      const PairingBatch batch{x, y, source, target};
+      const PairingBatch batch{x, y, labels(source), labels(target)};
       const Pairing p = pair(std::span(&batch, 1), options(plan, rule)).front();
       for (std::size_t i = 0; i < source.size(); ++i)
         CHECK(source[i] == target[static_cast<std::size_t>(p.partner[i])]);
@@ -149,7 +155,7 @@ TEST_CASE("pairing: within labels only, and the plan has the batch's marginals",
       CHECK(total == Approx(1).epsilon(1e-5));
     }
   }
-  const PairingBatch batch{x, y, source, target};
+  const PairingBatch batch{x, y, labels(source), labels(target)};
   CHECK_THROWS_WITH(pair(std::span(&batch, 1), options(PairingPlan::exact, PartnerRule::permutation)),
                     Catch::Contains("a permutation pairs sets of equal size"));
 }
@@ -185,13 +191,139 @@ TEST_CASE("pairing: on a GPU the partners are the host's", "[pairing][cuda]") {
   }
   const Tensor x = points(18, 7, 15);
   const Tensor y = points(18, 7, 16);
-  for (const auto rule : {PartnerRule::sample, PartnerRule::permutation}) {
-    const auto o = options(PairingPlan::sinkhorn, rule);
-    const Pairing there = pair(x.to(Device::cuda), y.to(Device::cuda), o);
-    const Pairing here = pair(x, y, o);
-    CHECK(there.partner == here.partner);
-    CHECK(there.diagnostics.plan_entropy == Approx(here.diagnostics.plan_entropy).epsilon(1e-4));
+  std::vector<std::int64_t> groups;
+  for (std::int64_t i = 0; i < 18; ++i) groups.push_back(i % 4 == 0 ? -2 : i % 3);
+  for (const auto plan : {PairingPlan::sinkhorn, PairingPlan::exact}) {
+    for (const auto rule : {PartnerRule::sample, PartnerRule::maximum, PartnerRule::permutation}) {
+      for (const bool labelled : {false, true}) {
+        CAPTURE(static_cast<int>(plan), static_cast<int>(rule), labelled);
+        const auto o = options(plan, rule);
+        const auto on = [&](Device device) {
+          PairingBatch batch{x.to(device), y.to(device)};
+          if (labelled) {
+            batch.source_labels = labels(groups, device);
+            batch.target_labels = labels(groups, device);
+          }
+          return pair(std::span(&batch, 1), o, 3).front();
+        };
+        const Pairing there = on(Device::cuda);
+        const Pairing here = on(Device::cpu);
+        CHECK(there.partner == here.partner);
+        // The devices' plans differ by the tolerance of Sinkhorn's iterations and by fp32 costs.
+        CHECK(there.diagnostics.plan_entropy == Approx(here.diagnostics.plan_entropy).epsilon(1e-4));
+        CHECK(there.diagnostics.effective_partners ==
+              Approx(here.diagnostics.effective_partners).epsilon(1e-4));
+        CHECK(there.diagnostics.exact_cost == Approx(here.diagnostics.exact_cost).epsilon(1e-5));
+        CHECK(there.diagnostics.cost == Approx(here.diagnostics.cost).epsilon(1e-5));
+        CHECK(there.diagnostics.reused == here.diagnostics.reused);
+        CHECK(there.marginal_error <= std::max(1e-12, o.sinkhorn.tolerance));
+        CHECK(there.duality_gap == Approx(here.duality_gap).margin(1e-5));
+        CHECK(test::distance(there.plan, here.plan) < 1e-4);
+      }
+    }
   }
+}
+
+TEST_CASE("pairing: on a GPU exact plans between sets that differ in size, and features that are no numbers",
+          "[pairing][cuda]") {
+  if (kernels::cuda_devices() == 0) {
+    WARN("skipped: no CUDA device, real or emulated");
+    return;
+  }
+  const Tensor x = points(9, 3, 31, DType::f64);
+  const Tensor y = points(14, 3, 32, DType::f64);
+  const auto o = options(PairingPlan::exact, PartnerRule::sample);
+  const Pairing there = pair(x.to(Device::cuda), y.to(Device::cuda), o, 5);
+  const Pairing here = pair(x, y, o, 5);
+  CHECK(there.partner == here.partner);
+  CHECK(there.duality_gap < 1e-12);
+  Tensor bad = points(6, 3, 33);
+  bad.as<float>()[4] = std::nanf("");
+  const Tensor good = points(6, 3, 34);
+  for (const auto plan : {PairingPlan::sinkhorn, PairingPlan::exact}) {
+    CHECK_THROWS_WITH(pair(bad.to(Device::cuda), good.to(Device::cuda), options(plan, PartnerRule::sample)),
+                      Catch::Contains("costs that are not finite"));
+  }
+}
+
+TEST_CASE("pairing: queued it chooses what pair() chooses, eagerly and recorded", "[pairing][static_step]") {
+  constexpr std::uint64_t kDraws = 5;
+  for (const Device device : test::devices()) {
+    for (const auto plan : {PairingPlan::sinkhorn, PairingPlan::exact}) {
+      for (const auto rule : {PartnerRule::sample, PartnerRule::maximum, PartnerRule::permutation}) {
+        CAPTURE(name_of(device), static_cast<int>(plan), static_cast<int>(rule));
+        auto o = options(plan, rule);
+        o.seed = 9;
+        const std::int64_t n = 21;
+        const bool square = plan == PairingPlan::exact || rule == PartnerRule::permutation;
+        const std::int64_t m = square ? n : 34;
+        const Tensor x = Tensor::empty({n, 2, 3}, DType::f32, device);
+        const Tensor y = Tensor::empty({m, 2, 3}, DType::f32, device);
+        const Buffer<std::uint64_t> number(1, device);
+        StepGraph graph(device, true);
+        Buffer<std::int32_t> partner;
+        Buffer<SinkhornStatus> status;
+        Tensor gathered;
+        for (std::uint64_t draw = 0; draw < kDraws; ++draw) {
+          x.copy_from(points(n, 6, 40 + draw));
+          y.copy_from(points(m, 6, 60 + draw));
+          kernels::copy_bytes(number.stream(), number.data(), &draw, sizeof draw);
+          graph.run([&] {
+            // A recorded run finds the blocks of the eager one free, as a step that ends does.
+            partner = {};
+            status = {};
+            gathered = {};
+            const QueuedPairing queued = queue_pairing(x, y, o, number.data());
+            partner = queued.partner;
+            status = queued.status;
+            gathered = gather_rows(y, partner);
+          });
+          const Pairing host = pair(x, y, o, draw);
+          const std::vector<std::int32_t> found = partner.to_host();
+          CHECK(std::equal(found.begin(), found.end(), host.partner.begin(), host.partner.end()));
+          const Tensor targets = y.to(Device::cpu);
+          for (std::int64_t i = 0; i < n; ++i) {
+            REQUIRE(gathered.window(6 * i, {6}).to_floats() ==
+                    targets.window(6 * host.partner[static_cast<std::size_t>(i)], {6}).to_floats());
+          }
+          if (plan == PairingPlan::exact) continue;
+          const SinkhornStatus s = status.to_host().front();
+          CHECK(s.converged);
+          CHECK(s.iterations == host.iterations);
+          CHECK(s.marginal_error == host.marginal_error);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("pairing: queued with features that are no numbers it names targets that exist, and says so",
+          "[pairing][cuda]") {
+  if (kernels::cuda_devices() == 0) {
+    WARN("skipped: no CUDA device, real or emulated");
+    return;
+  }
+  Tensor bad = points(7, 3, 71);
+  bad.as<float>()[5] = std::nanf("");
+  const Tensor x = bad.to(Device::cuda);
+  const Tensor y = points(7, 3, 72).to(Device::cuda);
+  const auto draw = Buffer<std::uint64_t>::from(std::vector<std::uint64_t>{0}, Device::cuda);
+  for (const auto plan : {PairingPlan::sinkhorn, PairingPlan::exact}) {
+    for (const auto rule : {PartnerRule::sample, PartnerRule::maximum, PartnerRule::permutation}) {
+      auto o = options(plan, rule);
+      o.sinkhorn.max_iterations = 20;
+      const QueuedPairing queued = queue_pairing(x, y, o, draw.data());
+      for (const std::int32_t j : queued.partner.to_host()) CHECK((j >= 0 && j < 7));
+      if (plan == PairingPlan::sinkhorn) {
+        CHECK(std::isnan(queued.status.to_host().front().marginal_error));
+        CHECK_FALSE(queued.status.to_host().front().converged);
+      }
+    }
+  }
+  const auto o = options(PairingPlan::sinkhorn, PartnerRule::sample);
+  CHECK_THROWS_WITH(
+      queue_pairing(points(257, 2, 73).to(Device::cuda), points(4, 2, 74).to(Device::cuda), o, draw.data()),
+      "pair: 257 and 4 samples to pair without the host; cuda takes up to 256");
 }
 
 TEST_CASE("pairing: what it refuses", "[pairing]") {
@@ -209,10 +341,10 @@ TEST_CASE("pairing: what it refuses", "[pairing]") {
   const std::vector<std::int64_t> three{0, 0, 0};
   const std::vector<std::int64_t> zeros{0, 0, 0, 0};
   const std::vector<std::int64_t> other{0, 0, 0, 5};
-  const PairingBatch few{x, x, three, zeros};
+  const PairingBatch few{x, x, labels(three), labels(zeros)};
   CHECK_THROWS_WITH(pair(std::span(&few, 1), o),
                     "pair: 3 source labels for 4 samples, 4 target labels for 4");
-  const PairingBatch lonely{x, x, zeros, other};
+  const PairingBatch lonely{x, x, labels(zeros), labels(other)};
   CHECK_THROWS_WITH(pair(std::span(&lonely, 1), o),
                     "pair: label 5 has 0 source samples and 1 target samples; both need one");
   auto relaxed = o;
