@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "apps/commands.h"
+#include "apps/device.h"
 #include "apps/volumes.h"
 #include "engine/npy.h"
 #include "engine/progress.h"
@@ -36,6 +37,7 @@ struct Options {
   std::string cost = "half_mean_square";
   std::string rule = "sample";
   std::string precision = "fp32";
+  std::string device = "auto";
   double epsilon = 0.05;
   bool relative = false;
   double tolerance = 1e-4;
@@ -115,12 +117,14 @@ struct Inputs {
   Tensor source, target;  // features
   std::vector<std::int64_t> source_labels, target_labels;
   std::int64_t batch = 0;
+  Device device = Device::cpu;  // where batches are paired
 
   [[nodiscard]] std::int64_t batches() const { return (source.extent(0) + batch - 1) / batch; }
 };
 
 Inputs read_inputs(const Options& options) {
   Inputs in;
+  in.device = choose_device(options.device);
   in.source_arrays = read_arrays(options.source);
   in.target_arrays = read_arrays(options.target);
   const auto features = [&](const Arrays& arrays, const std::string& file, const std::string& other) {
@@ -166,14 +170,14 @@ PairingOptions pairing_options(const Options& options) {
 PairingBatch batch_of(const Inputs& in, std::int64_t first) {
   const auto rows = [&](const Tensor& all) {
     const std::int64_t count = std::min(in.batch, all.extent(0) - first);
-    return all.window(first * all.extent(1), {count, all.extent(1)});
+    return all.window(first * all.extent(1), {count, all.extent(1)}).to(in.device);
   };
   PairingBatch batch{rows(in.source), rows(in.target)};
   if (!in.source_labels.empty()) {
     const auto labels = [&](const std::vector<std::int64_t>& all, const Tensor& samples) {
-      return Buffer<std::int64_t>::from(std::span(all).subspan(static_cast<std::size_t>(first),
-                                                               static_cast<std::size_t>(samples.extent(0))),
-                                        Device::cpu);
+      const auto count = static_cast<std::size_t>(samples.extent(0));
+      return Buffer<std::int64_t>::from(std::span(all).subspan(static_cast<std::size_t>(first), count),
+                                        in.device);
     };
     batch.source_labels = labels(in.source_labels, batch.source);
     batch.target_labels = labels(in.target_labels, batch.target);
@@ -394,6 +398,7 @@ void add_pair(CLI::App& app) {
   command->add_option("--scaling", o.scaling, "sinkhorn: lower epsilon by this factor from the largest cost")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  add_device_option(*command, o.device);
   command->add_option("--precision", o.precision, "of the costs")
       ->check(CLI::IsMember({"fp32", "fp64"}))
       ->capture_default_str();

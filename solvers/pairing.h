@@ -81,8 +81,10 @@ struct QueuedPairing {
 /// waits for nothing, so that partners can be drawn, gathered and trained on within a recorded iteration.
 /// *draw is the draw's number, in the memory of the features' device. On a GPU up to kMostQueuedOnCuda
 /// samples a side, and features that are not finite make a status whose marginal error is NaN; that and
-/// `converged` are for the caller to look at, every so many steps. compare_exact and keep_plan count for
-/// nothing. Throws Error as pair() does, and for an exact plan between sets that differ in size.
+/// `converged` are for the caller to look at, every so many steps. An exact plan has no certificate here, so
+/// costs of very unlike size, which pair() would solve a second time by it, are solved once. compare_exact
+/// and keep_plan count for nothing. Throws Error as pair() does, and for an exact plan between sets that
+/// differ in size.
 QueuedPairing queue_pairing(const Tensor& source, const Tensor& target, const PairingOptions& options,
                             const std::uint64_t* draw);
 
