@@ -23,7 +23,8 @@ struct PlanExtent {
 namespace kernels {
 
 /// partner[i] ← the column at which the running sum of row i passes its u-th share, u being the first number
-/// of sample_random(state, places[i]) in volume_sample.h (dtype, extent, state, places, plan, partner). places null: i.
+/// of sample_random(state, places[i]) in volume_sample.h (dtype, extent, state, places, plan, partner).
+/// places null: i.
 inline constinit Kernel<void(DType, const PlanExtent&, const RandomState&, const std::int32_t*, const void*,
                              std::int32_t*)>
     draw_partners{"draw_partners"};
