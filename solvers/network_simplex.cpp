@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
-#include <utility>
 
 #include "kernels/check.h"
 
@@ -82,21 +80,27 @@ struct WholeCosts {
 /// The arcs that LEMON sees: for each row its columns, in order.
 using Arcs = std::vector<std::vector<std::uint32_t>>;
 
-void insert(std::vector<std::uint32_t>& columns, std::span<const std::uint32_t> more) {
-  columns.insert(columns.end(), more.begin(), more.end());
-  std::sort(columns.begin(), columns.end());
-  columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
-}
-
-/// The first `count` of the order that `less` makes.
-template <class Less>
-std::span<const std::uint32_t> first_of(std::vector<std::uint32_t>& candidates, std::size_t count,
-                                        Less less) {
-  if (candidates.size() > count) {
-    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count) - 1,
-                     candidates.end(), less);
+/// Calls take(index) for the `count` least of the values, the first of equals, in order of index. `scratch`
+/// is overwritten.
+template <class V, class Take>
+void each_least(std::span<const V> values, std::size_t count, std::vector<V>& scratch, const Take& take) {
+  if (values.size() <= count) {
+    for (std::size_t k = 0; k < values.size(); ++k) take(k);
+    return;
   }
-  return {candidates.data(), std::min(count, candidates.size())};
+  scratch.assign(values.begin(), values.end());
+  const auto last = scratch.begin() + static_cast<std::ptrdiff_t>(count) - 1;
+  std::nth_element(scratch.begin(), last, scratch.end());
+  const V limit = *last;
+  auto equals = static_cast<std::size_t>(std::count(scratch.begin(), last + 1, limit));
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    if (values[k] < limit) {
+      take(k);
+    } else if (values[k] == limit && equals > 0) {
+      take(k);
+      --equals;
+    }
+  }
 }
 
 /// The cheapest arcs of each row and column, and those of the north-west corner's plan, which has a flow for
@@ -105,24 +109,27 @@ template <class T>
 Arcs first_arcs(const ReducedCosts<T>& cost, const std::vector<std::int64_t>& supply,
                 const std::vector<std::int64_t>& demand) {
   Arcs arcs(cost.rows);
-  std::vector<std::uint32_t> candidates;
   const bool all = cost.rows * cost.columns <= kAllArcs;
+  std::vector<double> scratch;
+  std::vector<double> row(cost.columns);
   for (std::size_t i = 0; i < cost.rows; ++i) {
-    candidates.resize(cost.columns);
-    std::iota(candidates.begin(), candidates.end(), 0U);
-    insert(arcs[i],
-           first_of(candidates, all ? cost.columns : kFirstArcs, [&](std::uint32_t j, std::uint32_t k) {
-             return std::pair(cost.at(i, j), j) < std::pair(cost.at(i, k), k);
-           }));
+    for (std::size_t j = 0; j < cost.columns; ++j) row[j] = cost.at(i, j);
+    each_least(std::span<const double>(row), all ? cost.columns : kFirstArcs, scratch,
+               [&](std::size_t j) { arcs[i].push_back(static_cast<std::uint32_t>(j)); });
   }
   if (all) return arcs;
-  for (std::uint32_t j = 0; j < cost.columns; ++j) {
-    candidates.resize(cost.rows);
-    std::iota(candidates.begin(), candidates.end(), 0U);
-    for (const std::uint32_t i : first_of(candidates, kFirstArcs, [&](std::uint32_t h, std::uint32_t k) {
-           return std::pair(cost.at(h, j), h) < std::pair(cost.at(k, j), k);
-         }))
-      arcs[i].push_back(j);
+  // Several columns at a time: costs lie along rows.
+  constexpr std::size_t kTogether = 16;
+  std::vector<double> block(kTogether * cost.rows);
+  for (std::size_t first = 0; first < cost.columns; first += kTogether) {
+    const std::size_t width = std::min(kTogether, cost.columns - first);
+    for (std::size_t i = 0; i < cost.rows; ++i) {
+      for (std::size_t k = 0; k < width; ++k) block[k * cost.rows + i] = cost.at(i, first + k);
+    }
+    for (std::size_t k = 0; k < width; ++k) {
+      each_least(std::span<const double>(block).subspan(k * cost.rows, cost.rows), kFirstArcs, scratch,
+                 [&](std::size_t i) { arcs[i].push_back(static_cast<std::uint32_t>(first + k)); });
+    }
   }
   std::int64_t rows_to = supply[0];
   std::int64_t columns_to = demand[0];
@@ -134,7 +141,10 @@ Arcs first_arcs(const ReducedCosts<T>& cost, const std::vector<std::int64_t>& su
       if (++j < cost.columns) columns_to += demand[j];
     }
   }
-  for (auto& columns : arcs) insert(columns, {});
+  for (auto& columns : arcs) {
+    std::sort(columns.begin(), columns.end());
+    columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
+  }
   return arcs;
 }
 
@@ -194,20 +204,24 @@ Flow run_lemon(const Arcs& arcs, const WholeCosts<T>& cost, const std::vector<st
 template <class T>
 bool add_violated(Arcs& arcs, const Flow& flow, const WholeCosts<T>& cost) {
   bool any = false;
-  std::vector<std::uint32_t> violated;
+  const std::size_t columns = flow.potential.size() - arcs.size();
+  std::vector<std::int64_t> slack(columns);
+  std::vector<std::int64_t> scratch;
   for (std::size_t i = 0; i < arcs.size(); ++i) {
-    violated.clear();
-    const auto slack = [&](std::uint32_t j) {
-      return cost(i, j) + (flow.potential[i] - flow.potential[arcs.size() + j]);
-    };
-    for (std::uint32_t j = 0; j < flow.potential.size() - arcs.size(); ++j) {
-      if (slack(j) < 0) violated.push_back(j);
+    std::int64_t least = 0;
+    for (std::size_t j = 0; j < columns; ++j) {
+      // An arc that LEMON has is never overcharged, so none comes twice.
+      slack[j] =
+          std::min<std::int64_t>(cost(i, j) + (flow.potential[i] - flow.potential[arcs.size() + j]), 0);
+      least = std::min(least, slack[j]);
     }
-    if (violated.empty()) continue;
+    if (least == 0) continue;
     any = true;
-    insert(arcs[i], first_of(violated, kMoreArcs, [&](std::uint32_t j, std::uint32_t k) {
-             return std::pair(slack(j), j) < std::pair(slack(k), k);
-           }));
+    std::vector<std::uint32_t>& row = arcs[i];
+    each_least(std::span<const std::int64_t>(slack), kMoreArcs, scratch, [&](std::size_t j) {
+      if (slack[j] < 0) row.push_back(static_cast<std::uint32_t>(j));
+    });
+    std::sort(row.begin(), row.end());
   }
   return any;
 }

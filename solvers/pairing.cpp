@@ -19,6 +19,7 @@ struct Group {
   Tensor placed_cost;  // sources × targets, where the features lie
   Tensor cost;         // the same on the host
   Tensor plan;         // the same, of mass 1
+  std::vector<double> f, g;
   double marginal_error = 0;
   double primal = 0;  // of mass 1, as the dual
   double dual = 0;
@@ -96,6 +97,8 @@ TransportPlan solve_exactly(const Group& group) {
 void take_exact(Group& group, const TransportPlan& exact, bool as_plan) {
   group.exact_cost = exact.certificate.primal;
   if (!as_plan) return;
+  group.f = exact.row_potential;
+  group.g = exact.column_potential;
   group.primal = exact.certificate.primal;
   group.dual = exact.certificate.dual;
   group.marginal_error = exact.certificate.marginal_error;
@@ -124,10 +127,12 @@ void solve(std::vector<Group>& groups, const PairingOptions& options) {
   std::vector<SinkhornProblem> problems;
   problems.reserve(groups.size());
   for (const Group& group : groups) problems.push_back({.cost = group.placed_cost});
-  const std::vector<SinkhornResult> results = sinkhorn(problems, sinkhorn_options);
+  std::vector<SinkhornResult> results = sinkhorn(problems, sinkhorn_options);
   for (std::size_t k = 0; k < groups.size(); ++k) {
     Group& group = groups[k];
     group.plan = results[k].plan.to(Device::cpu);
+    group.f = std::move(results[k].f);
+    group.g = std::move(results[k].g);
     group.marginal_error = results[k].marginal_error;
     group.primal = results[k].primal;
     group.dual = results[k].dual;
@@ -237,6 +242,12 @@ void add_group(const Group& group, const PairingOptions& options, std::uint64_t 
       }
     }
   });
+  const auto place = [](const std::vector<double>& from, const std::vector<std::int64_t>& at,
+                        std::vector<double>& to) {
+    for (std::size_t k = 0; k < at.size(); ++k) to[static_cast<std::size_t>(at[k])] = from[k];
+  };
+  place(group.f, group.sources, pairing.f);
+  place(group.g, group.targets, pairing.g);
   const PlanSums sums = measure(group, share);
   d.plan_entropy += sums.entropy;
   d.effective_partners += sums.effective_partners / n;
@@ -273,6 +284,8 @@ std::vector<Group> prepare(std::span<const PairingBatch> batches, const PairingO
     }
     pairings[b].partner.resize(static_cast<std::size_t>(n));
     pairings[b].cost.resize(static_cast<std::size_t>(n));
+    pairings[b].f.resize(static_cast<std::size_t>(n));
+    pairings[b].g.resize(static_cast<std::size_t>(m));
     uses[b].resize(static_cast<std::size_t>(m));
     if (options.keep_plan) pairings[b].plan = Tensor::full({n, m}, 0.0, source.dtype());
   }
