@@ -5,8 +5,10 @@
 #include <lemon/smart_graph.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "kernels/check.h"
 
@@ -17,10 +19,12 @@ constexpr int kMassBits = 60;
 constexpr double kCostSteps = 0x1p60;  // shared by the nodes of the longest path
 constexpr double kGap = 1e-9;          // proved to this, a plan needs no finer steps
 constexpr int kRounds = 6;
-constexpr std::size_t kAllArcs = 4096;  // costs up to which LEMON gets them all
-constexpr std::size_t kFirstArcs = 16;  // of each row and each column
-constexpr std::size_t kMoreArcs = 16;   // of each row, each time
-constexpr double kCapMargin = 16;       // a better plan may use somewhat dearer arcs than the last
+constexpr std::size_t kAllArcs = 16384;  // costs up to which LEMON gets them all
+/// Arcs of each row and each column at first, of each row each time. Up to kMiddle costs twice as many: they
+/// spare LEMON most second runs, which cost as much as the first.
+constexpr std::size_t kArcs = 16;
+constexpr std::size_t kMiddle = std::size_t{1} << 17;
+constexpr double kCapMargin = 16;  // a better plan may use somewhat dearer arcs than the last
 
 /// Multiples of 2⁻⁶⁰ of the sum, which add up exactly: each is the difference of two rounded running sums.
 std::vector<std::int64_t> whole_masses(std::span<const double> masses) {
@@ -80,44 +84,56 @@ struct WholeCosts {
 /// The arcs that LEMON sees: for each row its columns, in order.
 using Arcs = std::vector<std::vector<std::uint32_t>>;
 
-/// Calls take(index) for the `count` least of the values, the first of equals, in order of index. `scratch`
-/// is overwritten.
-template <class V, class Take>
-void each_least(std::span<const V> values, std::size_t count, std::vector<V>& scratch, const Take& take) {
-  if (values.size() <= count) {
-    for (std::size_t k = 0; k < values.size(); ++k) take(k);
-    return;
-  }
-  scratch.assign(values.begin(), values.end());
-  const auto last = scratch.begin() + static_cast<std::ptrdiff_t>(count) - 1;
-  std::nth_element(scratch.begin(), last, scratch.end());
-  const V limit = *last;
-  auto equals = static_cast<std::size_t>(std::count(scratch.begin(), last + 1, limit));
-  for (std::size_t k = 0; k < values.size(); ++k) {
-    if (values[k] < limit) {
-      take(k);
-    } else if (values[k] == limit && equals > 0) {
-      take(k);
-      --equals;
+/// The indices of the `Count` least of some values, the first of equals.
+template <std::size_t Count, class V>
+class Least {
+ public:
+  /// Valid until the next call; in no order.
+  std::span<const std::uint32_t> operator()(std::span<const V> values) {
+    // Each of Count interleaved parts has its own least; the largest of these bounds what is looked for.
+    std::array<V, Count> least;
+    least.fill(std::numeric_limits<V>::max());
+    const std::size_t whole = values.size() / Count * Count;
+    for (std::size_t k = 0; k < whole; k += Count) {
+      for (std::size_t part = 0; part < Count; ++part) least[part] = std::min(least[part], values[k + part]);
     }
+    const V bound = *std::max_element(least.begin(), least.end());
+    indices_.resize(values.size());
+    std::size_t found = 0;
+    for (std::size_t k = 0; k < values.size(); ++k) {
+      indices_[found] = static_cast<std::uint32_t>(k);
+      found += values[k] <= bound ? 1 : 0;
+    }
+    const auto end = indices_.begin() + static_cast<std::ptrdiff_t>(found);
+    if (found > Count) {
+      std::nth_element(indices_.begin(), indices_.begin() + Count - 1, end,
+                       [&](std::uint32_t j, std::uint32_t k) {
+                         return values[j] < values[k] || (values[j] == values[k] && j < k);
+                       });
+    }
+    return {indices_.data(), std::min(found, Count)};
   }
+
+ private:
+  std::vector<std::uint32_t> indices_;
+};
+
+void sort_unique(std::vector<std::uint32_t>& columns) {
+  std::sort(columns.begin(), columns.end());
+  columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
 }
 
-/// The cheapest arcs of each row and column, and those of the north-west corner's plan, which has a flow for
-/// any masses; all arcs of small problems.
-template <class T>
-Arcs first_arcs(const ReducedCosts<T>& cost, const std::vector<std::int64_t>& supply,
-                const std::vector<std::int64_t>& demand) {
+/// The `Count` cheapest arcs of each row and column.
+template <std::size_t Count, class T>
+Arcs cheapest_arcs(const ReducedCosts<T>& cost) {
   Arcs arcs(cost.rows);
-  const bool all = cost.rows * cost.columns <= kAllArcs;
-  std::vector<double> scratch;
+  Least<Count, double> least;
   std::vector<double> row(cost.columns);
   for (std::size_t i = 0; i < cost.rows; ++i) {
     for (std::size_t j = 0; j < cost.columns; ++j) row[j] = cost.at(i, j);
-    each_least(std::span<const double>(row), all ? cost.columns : kFirstArcs, scratch,
-               [&](std::size_t j) { arcs[i].push_back(static_cast<std::uint32_t>(j)); });
+    const auto cheapest = least(row);
+    arcs[i].assign(cheapest.begin(), cheapest.end());
   }
-  if (all) return arcs;
   // Several columns at a time: costs lie along rows.
   constexpr std::size_t kTogether = 16;
   std::vector<double> block(kTogether * cost.rows);
@@ -127,10 +143,25 @@ Arcs first_arcs(const ReducedCosts<T>& cost, const std::vector<std::int64_t>& su
       for (std::size_t k = 0; k < width; ++k) block[k * cost.rows + i] = cost.at(i, first + k);
     }
     for (std::size_t k = 0; k < width; ++k) {
-      each_least(std::span<const double>(block).subspan(k * cost.rows, cost.rows), kFirstArcs, scratch,
-                 [&](std::size_t i) { arcs[i].push_back(static_cast<std::uint32_t>(first + k)); });
+      for (const std::uint32_t i : least(std::span<const double>(block).subspan(k * cost.rows, cost.rows)))
+        arcs[i].push_back(static_cast<std::uint32_t>(first + k));
     }
   }
+  return arcs;
+}
+
+/// The cheapest arcs, and those of the north-west corner's plan, which has a flow for any masses; all arcs of
+/// small problems.
+template <class T>
+Arcs first_arcs(const ReducedCosts<T>& cost, const std::vector<std::int64_t>& supply,
+                const std::vector<std::int64_t>& demand) {
+  if (cost.rows * cost.columns <= kAllArcs) {
+    Arcs arcs(cost.rows, std::vector<std::uint32_t>(cost.columns));
+    for (auto& columns : arcs) std::iota(columns.begin(), columns.end(), 0U);
+    return arcs;
+  }
+  Arcs arcs =
+      cost.rows * cost.columns <= kMiddle ? cheapest_arcs<2 * kArcs>(cost) : cheapest_arcs<kArcs>(cost);
   std::int64_t rows_to = supply[0];
   std::int64_t columns_to = demand[0];
   for (std::size_t i = 0, j = 0; i < cost.rows && j < cost.columns;) {
@@ -141,10 +172,7 @@ Arcs first_arcs(const ReducedCosts<T>& cost, const std::vector<std::int64_t>& su
       if (++j < cost.columns) columns_to += demand[j];
     }
   }
-  for (auto& columns : arcs) {
-    std::sort(columns.begin(), columns.end());
-    columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
-  }
+  for (auto& columns : arcs) sort_unique(columns);
   return arcs;
 }
 
@@ -203,25 +231,19 @@ Flow run_lemon(const Arcs& arcs, const WholeCosts<T>& cost, const std::vector<st
 /// Adds to each row the arcs that its potentials overcharge most; whether there was one.
 template <class T>
 bool add_violated(Arcs& arcs, const Flow& flow, const WholeCosts<T>& cost) {
-  bool any = false;
   const std::size_t columns = flow.potential.size() - arcs.size();
   std::vector<std::int64_t> slack(columns);
-  std::vector<std::int64_t> scratch;
+  Least<kArcs, std::int64_t> least;
+  bool any = false;
   for (std::size_t i = 0; i < arcs.size(); ++i) {
-    std::int64_t least = 0;
-    for (std::size_t j = 0; j < columns; ++j) {
-      // An arc that LEMON has is never overcharged, so none comes twice.
-      slack[j] =
-          std::min<std::int64_t>(cost(i, j) + (flow.potential[i] - flow.potential[arcs.size() + j]), 0);
-      least = std::min(least, slack[j]);
-    }
-    if (least == 0) continue;
+    for (std::size_t j = 0; j < columns; ++j)
+      slack[j] = cost(i, j) + (flow.potential[i] - flow.potential[arcs.size() + j]);
+    if (*std::min_element(slack.begin(), slack.end()) >= 0) continue;
     any = true;
-    std::vector<std::uint32_t>& row = arcs[i];
-    each_least(std::span<const std::int64_t>(slack), kMoreArcs, scratch, [&](std::size_t j) {
-      if (slack[j] < 0) row.push_back(static_cast<std::uint32_t>(j));
-    });
-    std::sort(row.begin(), row.end());
+    for (const std::uint32_t j : least(slack)) {
+      if (slack[j] < 0) arcs[i].push_back(j);  // so it was not there
+    }
+    sort_unique(arcs[i]);
   }
   return any;
 }
