@@ -217,12 +217,16 @@ void write_plan(const Options& options, const Inputs& in, const std::vector<Pair
                 const std::vector<std::int64_t>& partners) {
   const auto count = static_cast<std::int64_t>(pairings.size());
   std::vector<float> cost;
+  std::vector<double> f;
+  std::vector<double> g;
   std::vector<float> marginal_error;
   std::vector<float> duality_gap;
   std::vector<std::int64_t> converged;
   std::vector<std::int64_t> iterations;
   for (const Pairing& pairing : pairings) {
     cost.insert(cost.end(), pairing.cost.begin(), pairing.cost.end());
+    f.insert(f.end(), pairing.f.begin(), pairing.f.end());
+    g.insert(g.end(), pairing.g.begin(), pairing.g.end());
     marginal_error.push_back(static_cast<float>(pairing.marginal_error));
     duality_gap.push_back(static_cast<float>(pairing.duality_gap));
     converged.push_back(pairing.converged ? 1 : 0);
@@ -232,6 +236,8 @@ void write_plan(const Options& options, const Inputs& in, const std::vector<Pair
   Arrays arrays;
   arrays["partner"] = HostArray::from_int64({n}, partners);
   arrays["cost"] = HostArray::from_floats({n}, cost);
+  arrays["f"] = HostArray::from_doubles({n}, f);
+  arrays["g"] = HostArray::from_doubles({in.target.extent(0)}, g);
   arrays["marginal_error"] = HostArray::from_floats({count}, marginal_error);
   arrays["duality_gap"] = HostArray::from_floats({count}, duality_gap);
   arrays["converged"] = HostArray::from_int64({count}, converged);
@@ -364,7 +370,12 @@ void add_pair(CLI::App& app) {
                          "64 --output pairs.npz");
   command->add_option("--source", o.source, ".npy, or .npz with an array called data")->required();
   command->add_option("--target", o.target, "the same")->required();
-  command->add_option("--output", o.output, "the .npz file to write: partner, cost, plan, certificates")
+  command
+      ->add_option(
+          "--output", o.output,
+          "the .npz file to write: partner and cost of each source; f and g, the plan's potentials of "
+          "each source and target (duals with exact); plan, and of each batch marginal_error, "
+          "duality_gap, converged, iterations")
       ->required();
   command->add_option("--method", o.method, "the plan")
       ->check(CLI::IsMember({"sinkhorn", "exact"}))

@@ -23,8 +23,9 @@ Timing summarise(std::vector<double> seconds);
 
 class Stopwatch {
  public:
-  /// `small`: one run, no flush, for tests, where times mean nothing.
-  Stopwatch(Device device, bool small);
+  /// `small`: one run, no flush, for tests, where times mean nothing. `processor_time`: on the CPU the
+  /// seconds that this process's threads worked, all together, whatever else the machine does.
+  Stopwatch(Device device, bool small, bool processor_time = false);
   ~Stopwatch();
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
@@ -38,6 +39,7 @@ class Stopwatch {
 
   Device device_;
   bool small_;
+  bool processor_time_;
   Tensor flushed_;
   void* start_ = nullptr;
   void* stop_ = nullptr;

@@ -180,6 +180,10 @@ HostArray HostArray::from_floats(std::vector<std::int64_t> shape, const std::vec
   return from_values(FileType::f32, std::move(shape), values);
 }
 
+HostArray HostArray::from_doubles(std::vector<std::int64_t> shape, const std::vector<double>& values) {
+  return from_values(FileType::f64, std::move(shape), values);
+}
+
 HostArray HostArray::from_int64(std::vector<std::int64_t> shape, const std::vector<std::int64_t>& values) {
   return from_values(FileType::i64, std::move(shape), values);
 }

@@ -40,6 +40,7 @@ struct HostArray {
   [[nodiscard]] std::vector<float> to_floats() const;
   /// Throws Error when values.size() is not the product of the shape.
   static HostArray from_floats(std::vector<std::int64_t> shape, const std::vector<float>& values);
+  static HostArray from_doubles(std::vector<std::int64_t> shape, const std::vector<double>& values);
   static HostArray from_int64(std::vector<std::int64_t> shape, const std::vector<std::int64_t>& values);
 };
 

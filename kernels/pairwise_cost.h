@@ -35,8 +35,9 @@ namespace kernels {
 
 /// cost [batch, rows, columns] ← costs, clamped at 0, of x [batch, rows, D] and y [batch, columns, D]
 /// (dtype, params, x, y, cost); fp32 or f64. Squared distances are taken as ‖x‖² + ‖y‖² − 2x·y of vectors
-/// from which the mean of the problem's points is subtracted; where that would leave fewer than about four
-/// digits in fp32 (near duplicates) the difference itself is squared.
+/// from which an origin amid the problem's points is subtracted; where that would leave fewer than about four
+/// digits in fp32 (near duplicates) the difference itself is squared. The costs of a set with itself, x and y
+/// being the same memory, are symmetric to the bit.
 inline constinit Kernel<void(DType, const PairwiseCostParams&, const void*, const void*, void*)>
     pairwise_cost{"pairwise_cost"};
 

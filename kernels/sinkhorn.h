@@ -38,6 +38,12 @@ struct SinkhornParams {
   double over_relaxation = 1;
   double rho_a = std::numeric_limits<double>::infinity();
   double rho_b = std::numeric_limits<double>::infinity();
+  /// Both sides are one set: as many rows as columns, symmetric costs, equal weights and ρ. Then f ← ½(f +
+  /// f_new) and g = f, which halves the error in every iteration, however small ε is, where exp(−C/ε) is
+  /// positive definite, as it is for every GroundCost (Knight, Ruiz, Uçar, SIAM J. Matrix Anal. 2014; Feydy
+  /// et al., AISTATS 2019). Costs that turn out not to be symmetric are finished by the alternating update.
+  /// `scaling` and `over_relaxation` are for that one alone.
+  bool symmetric = false;
 
   [[nodiscard]] bool hard() const { return std::isinf(rho_a) && std::isinf(rho_b); }
   /// Throws Error for what is out of range.

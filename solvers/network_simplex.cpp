@@ -5,10 +5,10 @@
 #include <lemon/smart_graph.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <utility>
 
 #include "kernels/check.h"
 
@@ -19,10 +19,12 @@ constexpr int kMassBits = 60;
 constexpr double kCostSteps = 0x1p60;  // shared by the nodes of the longest path
 constexpr double kGap = 1e-9;          // proved to this, a plan needs no finer steps
 constexpr int kRounds = 6;
-constexpr std::size_t kAllArcs = 4096;  // costs up to which LEMON gets them all
-constexpr std::size_t kFirstArcs = 16;  // of each row and each column
-constexpr std::size_t kMoreArcs = 16;   // of each row, each time
-constexpr double kCapMargin = 16;       // a better plan may use somewhat dearer arcs than the last
+constexpr std::size_t kAllArcs = 16384;  // costs up to which LEMON gets them all
+/// Arcs of each row and each column at first, of each row each time. Up to kMiddle costs twice as many: they
+/// spare LEMON most second runs, which cost as much as the first.
+constexpr std::size_t kArcs = 16;
+constexpr std::size_t kMiddle = std::size_t{1} << 17;
+constexpr double kCapMargin = 16;  // a better plan may use somewhat dearer arcs than the last
 
 /// Multiples of 2⁻⁶⁰ of the sum, which add up exactly: each is the difference of two rounded running sums.
 std::vector<std::int64_t> whole_masses(std::span<const double> masses) {
@@ -82,48 +84,84 @@ struct WholeCosts {
 /// The arcs that LEMON sees: for each row its columns, in order.
 using Arcs = std::vector<std::vector<std::uint32_t>>;
 
-void insert(std::vector<std::uint32_t>& columns, std::span<const std::uint32_t> more) {
-  columns.insert(columns.end(), more.begin(), more.end());
+/// The indices of the `Count` least of some values, the first of equals.
+template <std::size_t Count, class V>
+class Least {
+ public:
+  /// Valid until the next call; in no order.
+  std::span<const std::uint32_t> operator()(std::span<const V> values) {
+    // Each of Count interleaved parts has its own least; the largest of these bounds what is looked for.
+    std::array<V, Count> least;
+    least.fill(std::numeric_limits<V>::max());
+    const std::size_t whole = values.size() / Count * Count;
+    for (std::size_t k = 0; k < whole; k += Count) {
+      for (std::size_t part = 0; part < Count; ++part) least[part] = std::min(least[part], values[k + part]);
+    }
+    const V bound = *std::max_element(least.begin(), least.end());
+    indices_.resize(values.size());
+    std::size_t found = 0;
+    for (std::size_t k = 0; k < values.size(); ++k) {
+      indices_[found] = static_cast<std::uint32_t>(k);
+      found += values[k] <= bound ? 1 : 0;
+    }
+    const auto end = indices_.begin() + static_cast<std::ptrdiff_t>(found);
+    if (found > Count) {
+      std::nth_element(indices_.begin(), indices_.begin() + Count - 1, end,
+                       [&](std::uint32_t j, std::uint32_t k) {
+                         return values[j] < values[k] || (values[j] == values[k] && j < k);
+                       });
+    }
+    return {indices_.data(), std::min(found, Count)};
+  }
+
+ private:
+  std::vector<std::uint32_t> indices_;
+};
+
+void sort_unique(std::vector<std::uint32_t>& columns) {
   std::sort(columns.begin(), columns.end());
   columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
 }
 
-/// The first `count` of the order that `less` makes.
-template <class Less>
-std::span<const std::uint32_t> first_of(std::vector<std::uint32_t>& candidates, std::size_t count,
-                                        Less less) {
-  if (candidates.size() > count) {
-    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count) - 1,
-                     candidates.end(), less);
+/// The `Count` cheapest arcs of each row and column.
+template <std::size_t Count, class T>
+Arcs cheapest_arcs(const ReducedCosts<T>& cost) {
+  Arcs arcs(cost.rows);
+  Least<Count, double> least;
+  std::vector<double> row(cost.columns);
+  for (std::size_t i = 0; i < cost.rows; ++i) {
+    for (std::size_t j = 0; j < cost.columns; ++j) row[j] = cost.at(i, j);
+    const auto cheapest = least(row);
+    arcs[i].assign(cheapest.begin(), cheapest.end());
   }
-  return {candidates.data(), std::min(count, candidates.size())};
+  // Several columns at a time: costs lie along rows.
+  constexpr std::size_t kTogether = 16;
+  std::vector<double> block(kTogether * cost.rows);
+  for (std::size_t first = 0; first < cost.columns; first += kTogether) {
+    const std::size_t width = std::min(kTogether, cost.columns - first);
+    for (std::size_t i = 0; i < cost.rows; ++i) {
+      for (std::size_t k = 0; k < width; ++k) block[k * cost.rows + i] = cost.at(i, first + k);
+    }
+    for (std::size_t k = 0; k < width; ++k) {
+      for (const std::uint32_t i : least(std::span<const double>(block).subspan(k * cost.rows, cost.rows)))
+        arcs[i].push_back(static_cast<std::uint32_t>(first + k));
+    }
+  }
+  return arcs;
 }
 
-/// The cheapest arcs of each row and column, and those of the north-west corner's plan, which has a flow for
-/// any masses; all arcs of small problems.
+/// The cheapest arcs, and those of the north-west corner's plan, which has a flow for any masses; all arcs of
+/// small problems.
 template <class T>
 Arcs first_arcs(const ReducedCosts<T>& cost, const std::vector<std::int64_t>& supply,
                 const std::vector<std::int64_t>& demand) {
-  Arcs arcs(cost.rows);
-  std::vector<std::uint32_t> candidates;
-  const bool all = cost.rows * cost.columns <= kAllArcs;
-  for (std::size_t i = 0; i < cost.rows; ++i) {
-    candidates.resize(cost.columns);
-    std::iota(candidates.begin(), candidates.end(), 0U);
-    insert(arcs[i],
-           first_of(candidates, all ? cost.columns : kFirstArcs, [&](std::uint32_t j, std::uint32_t k) {
-             return std::pair(cost.at(i, j), j) < std::pair(cost.at(i, k), k);
-           }));
+  if (cost.rows * cost.columns <= kAllArcs) {
+    Arcs arcs(cost.rows, std::vector<std::uint32_t>(cost.columns));
+    for (auto& columns : arcs) std::iota(columns.begin(), columns.end(), 0U);
+    return arcs;
   }
-  if (all) return arcs;
-  for (std::uint32_t j = 0; j < cost.columns; ++j) {
-    candidates.resize(cost.rows);
-    std::iota(candidates.begin(), candidates.end(), 0U);
-    for (const std::uint32_t i : first_of(candidates, kFirstArcs, [&](std::uint32_t h, std::uint32_t k) {
-           return std::pair(cost.at(h, j), h) < std::pair(cost.at(k, j), k);
-         }))
-      arcs[i].push_back(j);
-  }
+  Arcs arcs =
+      cost.rows * cost.columns <= kMiddle ? cheapest_arcs<2 * kArcs>(cost) : cheapest_arcs<kArcs>(cost);
   std::int64_t rows_to = supply[0];
   std::int64_t columns_to = demand[0];
   for (std::size_t i = 0, j = 0; i < cost.rows && j < cost.columns;) {
@@ -134,7 +172,7 @@ Arcs first_arcs(const ReducedCosts<T>& cost, const std::vector<std::int64_t>& su
       if (++j < cost.columns) columns_to += demand[j];
     }
   }
-  for (auto& columns : arcs) insert(columns, {});
+  for (auto& columns : arcs) sort_unique(columns);
   return arcs;
 }
 
@@ -193,21 +231,19 @@ Flow run_lemon(const Arcs& arcs, const WholeCosts<T>& cost, const std::vector<st
 /// Adds to each row the arcs that its potentials overcharge most; whether there was one.
 template <class T>
 bool add_violated(Arcs& arcs, const Flow& flow, const WholeCosts<T>& cost) {
+  const std::size_t columns = flow.potential.size() - arcs.size();
+  std::vector<std::int64_t> slack(columns);
+  Least<kArcs, std::int64_t> least;
   bool any = false;
-  std::vector<std::uint32_t> violated;
   for (std::size_t i = 0; i < arcs.size(); ++i) {
-    violated.clear();
-    const auto slack = [&](std::uint32_t j) {
-      return cost(i, j) + (flow.potential[i] - flow.potential[arcs.size() + j]);
-    };
-    for (std::uint32_t j = 0; j < flow.potential.size() - arcs.size(); ++j) {
-      if (slack(j) < 0) violated.push_back(j);
-    }
-    if (violated.empty()) continue;
+    for (std::size_t j = 0; j < columns; ++j)
+      slack[j] = cost(i, j) + (flow.potential[i] - flow.potential[arcs.size() + j]);
+    if (*std::min_element(slack.begin(), slack.end()) >= 0) continue;
     any = true;
-    insert(arcs[i], first_of(violated, kMoreArcs, [&](std::uint32_t j, std::uint32_t k) {
-             return std::pair(slack(j), j) < std::pair(slack(k), k);
-           }));
+    for (const std::uint32_t j : least(slack)) {
+      if (slack[j] < 0) arcs[i].push_back(j);  // so it was not there
+    }
+    sort_unique(arcs[i]);
   }
   return any;
 }

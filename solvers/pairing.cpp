@@ -49,6 +49,8 @@ void take_certificate(Group& group, const Certificate& certificate, double share
 void take_exact(Group& group, const TransportPlan& exact, bool as_plan) {
   take_certificate(group, exact.certificate, 1, as_plan);
   if (!as_plan) return;
+  group.f = exact.row_potential;
+  group.g = exact.column_potential;
   if (group.rows() == group.columns()) {
     group.permutation.resize(static_cast<std::size_t>(group.rows()));
     for (const PlanEntry& entry : exact.entries)
@@ -86,7 +88,10 @@ std::vector<char> solve_on_device(std::vector<Group>& groups, bool as_plan) {
     for (std::size_t k = 0; k < members.size(); ++k) {
       Group& group = groups[members[k]];
       take_certificate(group, assignments[k].certificate, 1 / static_cast<double>(n), as_plan);
-      if (as_plan) group.permutation.assign(assignments[k].partner.begin(), assignments[k].partner.end());
+      if (!as_plan) continue;
+      group.f = assignments[k].row_potential;
+      group.g = assignments[k].column_potential;
+      group.permutation.assign(assignments[k].partner.begin(), assignments[k].partner.end());
     }
   }
   return done;
@@ -117,10 +122,12 @@ void solve(std::vector<Group>& groups, const PairingOptions& options) {
   std::vector<SinkhornProblem> problems;
   problems.reserve(groups.size());
   for (const Group& group : groups) problems.push_back({.cost = group.cost});
-  const std::vector<SinkhornResult> results = sinkhorn(problems, sinkhorn_options);
+  std::vector<SinkhornResult> results = sinkhorn(problems, sinkhorn_options);
   for (std::size_t k = 0; k < groups.size(); ++k) {
     Group& group = groups[k];
     group.plan = results[k].plan;
+    group.f = std::move(results[k].f);
+    group.g = std::move(results[k].g);
     group.marginal_error = results[k].marginal_error;
     group.primal = results[k].primal;
     group.dual = results[k].dual;
@@ -203,12 +210,17 @@ void add_group(const Group& group, const Sides& sides, const Rows& rows, Pairing
     const auto source = static_cast<std::size_t>(sides.source.sample(group.first_source + i));
     const std::int64_t target = sides.target.sample(group.first_target + rows.partner[at]);
     pairing.partner[source] = target;
+    pairing.f[source] = group.f[static_cast<std::size_t>(i)];
     pairing.cost[source] = rows.cost[at];
     d.cost += rows.cost[at] / n;
     d.most_reused = std::max(d.most_reused, ++uses[static_cast<std::size_t>(target)]);
     // −Σ q·log q of q = share·p, and of q = p/mass.
     d.plan_entropy += share * (rows.entropy[at] - std::log(share) * rows.mass[at]);
     d.effective_partners += std::exp(rows.entropy[at] / rows.mass[at] + std::log(rows.mass[at])) / n;
+  }
+  for (std::int64_t j = 0; j < group.columns(); ++j) {
+    const std::int64_t target = sides.target.sample(group.first_target + j);
+    pairing.g[static_cast<std::size_t>(target)] = group.g[static_cast<std::size_t>(j)];
   }
   if (pairing.plan.defined()) keep_plan(group, sides, share, pairing.plan);
   d.exact_cost += share * group.exact_cost;
@@ -224,6 +236,8 @@ Pairing gathered(std::span<const Group> groups, const Sides& sides, const Rows& 
   const std::int64_t m = sides.target.features.extent(0);
   pairing.partner.resize(static_cast<std::size_t>(n));
   pairing.cost.resize(static_cast<std::size_t>(n));
+  pairing.f.resize(static_cast<std::size_t>(n));
+  pairing.g.resize(static_cast<std::size_t>(m));
   if (with_plan) pairing.plan = Tensor::full({n, m}, 0.0, sides.source.features.dtype());
   std::vector<std::int64_t> uses(static_cast<std::size_t>(m));
   double primal = 0;

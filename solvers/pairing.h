@@ -55,6 +55,10 @@ struct Pairing {
   double duality_gap = 0;
   std::int64_t iterations = 0;  // of the slowest
   bool converged = true;
+  /// The plan's potentials, f of the sources and g of the targets, in units of cost; g starts sinkhorn again. Of
+  /// a Sinkhorn plan those of kernels/sinkhorn.h, of an exact one duals: f_i + g_j is at most the cost and is the
+  /// cost where the plan has mass. With labels they hold within each: f_i + g_j says nothing of two.
+  std::vector<double> f, g;
   Tensor plan;  // n×m of mass 1 in the features' type, on the CPU, when asked for
 };
 

@@ -47,6 +47,7 @@ struct Group {
   Tensor cost;                 // sources × targets
   Tensor plan;                 // the same, of mass 1; none where it is a permutation
   std::vector<std::int32_t> permutation;
+  std::vector<double> f, g;  // the plan's potentials
   double marginal_error = 0;
   double primal = 0;  // of mass 1, as the dual
   double dual = 0;

@@ -52,6 +52,11 @@ void Batch::add(std::int64_t rows, std::int64_t columns, std::int64_t cost, cons
                             static_cast<std::int64_t>(b.size())};
   append_weights(a, weights.source, rows, "source");
   append_weights(b, weights.target, columns, "target");
+  VOXOT_CHECK(
+      !options.symmetric || std::equal(a.begin() + shape.source, a.end(), b.begin() + shape.target, b.end()),
+      "sinkhorn: symmetric, with {} source and {} target points; expected one set and its weights on both "
+      "sides",
+      rows, columns);
   if (options.hard()) {
     const double mass_a = sum_of(std::span(a).subspan(static_cast<std::size_t>(shape.source)));
     const double mass_b = sum_of(std::span(b).subspan(static_cast<std::size_t>(shape.target)));
@@ -86,11 +91,16 @@ std::int64_t first_not_finite(const T* values, std::int64_t count) {
   return std::find_if_not(values, values + count, [](T v) { return std::isfinite(v); }) - values;
 }
 
-/// On a GPU nothing is looked at here: what is not finite shows in the answer (check_answer).
+/// −1 where there is none. On a GPU nothing is looked at: what is not finite shows in the answer
+/// (check_answer).
+std::int64_t first_not_finite(const Tensor& t) {
+  if (t.device() != Device::cpu) return -1;
+  return t.dtype() == DType::f64 ? first_not_finite(t.as<double>(), t.count())
+                                 : first_not_finite(t.as<float>(), t.count());
+}
+
 void check_finite(const Tensor& t, const char* op, const char* what) {
-  if (t.device() != Device::cpu) return;
-  const std::int64_t at = t.dtype() == DType::f64 ? first_not_finite(t.as<double>(), t.count())
-                                                  : first_not_finite(t.as<float>(), t.count());
+  const std::int64_t at = first_not_finite(t);
   if (at < 0) return;
   const double value = t.dtype() == DType::f64 ? t.as<double>()[at] : static_cast<double>(t.as<float>()[at]);
   fail("{}: value {} of the {} {} is {}; expected finite numbers", op, at, what, t.shape().text(), value);
@@ -218,11 +228,17 @@ SinkhornResult sinkhorn(const SinkhornProblem& problem, const SinkhornOptions& o
 }
 
 Tensor pairwise_cost(const Tensor& x, const Tensor& y, GroundCost cost) {
-  check_features(x, "source");
-  check_features(y, "target");
+  check_type(x, "pairwise_cost", "source");
+  check_type(y, "pairwise_cost", "target");
   Tape tape;
   const NoRecord quiet(tape);
-  return ops::pairwise_cost(tape, x, y, cost);
+  Tensor costs = ops::pairwise_cost(tape, x, y, cost);
+  // Features that are not finite give costs that are not, and these are fewer to look through.
+  if (first_not_finite(costs) >= 0) {
+    check_features(x, "source");
+    check_features(y, "target");
+  }
+  return costs;
 }
 
 std::vector<SinkhornResult> sinkhorn(const Tensor& x, const Tensor& y, GroundCost cost,

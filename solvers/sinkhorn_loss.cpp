@@ -157,6 +157,7 @@ Tensor sinkhorn_divergence(Tape& tape, const Tensor& x, const Tensor& y, GroundC
   const Tensor between_cost = ops::pairwise_cost(tape, x, y, cost);
   const Tensor between = value(tape, between_cost, o, weights, &o.epsilon);
   o.unit = EpsilonUnit::absolute;
+  o.symmetric = true;
   const auto self = [&](const Tensor& points, const Tensor& w) {
     return value(tape, ops::pairwise_cost(tape, points, points, cost), o, {w, w}, nullptr);
   };

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cmath>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -311,6 +313,35 @@ TEST_CASE("command: pair writes partners and its certificate, converged or not",
   std::vector<float> partners = plan.at("partner").to_floats();
   std::sort(partners.begin(), partners.end());  // exact plans of batches of 8, 8 and 6: every target once
   for (std::size_t i = 0; i < partners.size(); ++i) CHECK(partners[i] == static_cast<float>(i));
+  // Duals meet the cost of every pair of an exact plan; Sinkhorn's potentials make its plan.
+  const auto doubles_of = [&](const char* name) {
+    const HostArray& array = plan.at(name);
+    REQUIRE(array.type == FileType::f64);
+    std::vector<double> values(static_cast<std::size_t>(array.count()));
+    std::memcpy(values.data(), array.bytes.data(), array.bytes.size());
+    return values;
+  };
+  for (const std::string method : {"exact", "sinkhorn"}) {
+    REQUIRE(Command(folder, pair({"--method", method, "--epsilon", "0.02", "--seed", "4"})).wait() == 0);
+    plan = read_npz(folder / "plan.npz");
+    const std::vector<double> f = doubles_of("f");
+    const std::vector<double> g = doubles_of("g");
+    REQUIRE(f.size() == 22);
+    REQUIRE(g.size() == 22);
+    const std::vector<float> chosen = plan.at("partner").to_floats();
+    const std::vector<float> cost = plan.at("cost").to_floats();
+    const std::vector<float> mass = plan.at("plan").to_floats();
+    for (std::size_t i = 0; i < 22; ++i) {
+      const auto j = static_cast<std::size_t>(chosen[i]);
+      const double slack = f[i] + g[j] - static_cast<double>(cost[i]);
+      // Costs are fp32, up to 0.5: 6e-8 of them, over ε in the exponent.
+      if (method == "exact") {
+        CHECK(std::abs(slack) < 1e-6);
+      } else {
+        CHECK(static_cast<double>(mass[i * 22 + j]) == Approx(std::exp(slack / 0.02) / 484).epsilon(1e-5));
+      }
+    }
+  }
   // The same seed, the same partners.
   REQUIRE(Command(folder, pair({"--relative", "--epsilon", "0.5", "--seed", "3"})).wait() == 0);
   const auto once = read_npz(folder / "plan.npz").at("partner").bytes;

@@ -124,6 +124,61 @@ TEST_CASE("pairwise cost: duplicates, neighbours, zero vectors", "[pairwise_cost
   }
 }
 
+TEST_CASE("pairwise cost: dimensions in which one set agrees", "[pairwise_cost]") {
+  // Empty borders: alone in x, alone in y, in both to the same value and to two, over whole blocks of lanes
+  // and within one; sizes of several tiles, odd ones, and one point.
+  for (const auto& [n, m] : {std::pair<std::int64_t, std::int64_t>{21, 13}, {150, 270}, {1, 40}, {40, 1}}) {
+    const std::int64_t d = 300;
+    std::vector<double> x = test_values(n * d, Values::normal, 7);
+    std::vector<double> y = test_values(m * d, Values::normal, 8);
+    const auto still = [&](std::vector<double>& points, std::int64_t from, std::int64_t to, double value) {
+      for (std::size_t i = 0; i < points.size(); ++i) {
+        const auto k = static_cast<std::int64_t>(i) % d;
+        if (k >= from && k < to) points[i] = value;
+      }
+    };
+    still(x, 0, 70, -1);
+    still(y, 33, 100, -1);
+    still(x, 140, 150, 2);
+    still(y, 145, 149, -3);
+    std::vector<double> expected;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+      for (std::size_t j = 0; j < static_cast<std::size_t>(m); ++j) {
+        expected.push_back(plain_cost(std::span(x).subspan(i * 300, 300), std::span(y).subspan(j * 300, 300),
+                                      GroundCost::squared_euclidean));
+      }
+    }
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      const Tensor cost =
+          cost_of(Tensor::from({n, d}, std::span<const double>(x), dtype),
+                  Tensor::from({m, d}, std::span<const double>(y), dtype), GroundCost::squared_euclidean);
+      INFO(n << " by " << m << " in " << name_of(dtype));
+      CHECK(distance(doubles(cost), expected) < (dtype == DType::f64 ? 1e-14 : 1e-6));
+    }
+  }
+}
+
+TEST_CASE("pairwise cost: a set with itself is symmetric to the bit", "[pairwise_cost]") {
+  for (const Device device : devices()) {
+    for (const std::int64_t d : {3, 40}) {
+      const std::int64_t n = device == Device::cpu ? 300 : 70;  // several tiles
+      const Tensor x = Tensor::normal({n, d}, {4, Purpose::test, 0}, 1, 1, DType::f32, device);
+      for (const auto& [name, kind] : kKinds) {
+        const std::vector<double> cost = doubles(cost_of(x, x, kind));
+        bool symmetric = true;
+        for (std::int64_t i = 0; i < n; ++i) {
+          for (std::int64_t j = 0; j < i; ++j) {
+            symmetric = symmetric && cost[static_cast<std::size_t>(i * n + j)] ==
+                                         cost[static_cast<std::size_t>(j * n + i)];
+          }
+        }
+        INFO(name << ", dimension " << d << " on " << name_of(device));
+        CHECK(symmetric);
+      }
+    }
+  }
+}
+
 TEST_CASE("pairwise cost: a batch is its problems, bit for bit", "[pairwise_cost]") {
   const Tensor x = Tensor::normal({5, 40, 70}, {1, Purpose::test, 0}, 0, 1);
   const Tensor y = Tensor::normal({5, 33, 70}, {1, Purpose::test, 1}, 0, 1);

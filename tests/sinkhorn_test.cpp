@@ -54,6 +54,35 @@ TEST_CASE("goldens: sinkhorn", "[goldens][sinkhorn]") {
   }
 }
 
+TEST_CASE("goldens: sinkhorn at 1e-4 of the mean cost", "[goldens][sinkhorn]") {
+  const Golden g("sinkhorn");
+  for (const Device device : devices()) {
+    for (const std::string name : {"tiny_epsilon", "tiny_epsilon_wide"}) {
+      for (const double scaling : {0.0, 0.25}) {
+        for (const double omega : {1.0, 1.7}) {
+          const std::vector<double> a = normalised(g.values(name + ".a"));
+          const std::vector<double> b = normalised(g.values(name + ".b"));
+          SinkhornOptions o = options_of(g.number(name + ".epsilon"), 1e-6);
+          o.max_iterations = 2000000;
+          o.scaling = scaling;
+          o.over_relaxation = omega;
+          const SinkhornResult r = sinkhorn({g.plain(name + ".cost", DType::f32).to(device), a, b, {}}, o);
+          INFO(name << " on " << name_of(device) << ", scaling " << scaling << ", over-relaxation " << omega
+                    << ": " << r.iterations << " iterations");
+          CHECK(r.converged);
+          check_certificate(r);
+          // Twenty tolerances, as above; values and potentials, stored in fp32, are within the tolerance.
+          CHECK(l1(r.plan, g.values(name + ".plan")) < 2e-5);
+          CHECK(r.primal == Approx(g.number(name + ".value")).epsilon(1e-6));
+          CHECK(r.dual == Approx(g.number(name + ".value")).epsilon(1e-6));
+          CHECK(r.transport_cost == Approx(g.number(name + ".transport_cost")).epsilon(1e-6));
+          check_potentials(r, a, b, g.values(name + ".f"), g.values(name + ".g"), 1e-6);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("goldens: unbalanced sinkhorn", "[goldens][sinkhorn]") {
   const Golden g("sinkhorn");
   for (const DType dtype : {DType::f64, DType::f32}) {
@@ -159,6 +188,61 @@ TEST_CASE("sinkhorn: from features, batched and streamed", "[sinkhorn]") {
   }
 }
 
+TEST_CASE("sinkhorn: the symmetric update finds what alternating finds, in few iterations", "[sinkhorn]") {
+  for (const Device device : devices()) {
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      for (const bool relaxed : {false, true}) {
+        for (const double epsilon : {0.3, 0.03, 3e-3}) {
+          const std::int64_t n = device == Device::cpu ? 150 : 40;
+          const Tensor x = Tensor::normal({n, 2}, {3, Purpose::test, 0}, 0, 1, dtype).to(device);
+          const Tensor cost = pairwise_cost(x, x, GroundCost::squared_euclidean);
+          std::vector<double> weights = test_values(n, Values::positive, 9);
+          weights[4] = 0;
+          weights = normalised(weights);
+          const double tolerance = dtype == DType::f64 ? 1e-8 : 1e-5;
+          SinkhornOptions o = options_of(epsilon, tolerance, false);
+          o.unit = EpsilonUnit::mean_cost;
+          if (relaxed) o.rho_a = o.rho_b = 3;
+          o.max_iterations = 3000;
+          const SinkhornResult plain = sinkhorn({cost, weights, weights, {}}, o);
+          o.symmetric = true;
+          const SinkhornResult r = sinkhorn({cost, weights, weights, {}}, o);
+          INFO(name_of(dtype) << " on " << name_of(device) << ", epsilon " << epsilon << ", relaxed "
+                              << relaxed << ": " << r.iterations << " iterations, " << plain.iterations
+                              << " alternating");
+          CHECK(r.converged);
+          check_certificate(r);
+          // A half of the error is left by each: 27 halvings are 1e-8, and some for the start.
+          CHECK(r.iterations <= 40);
+          for (std::size_t i = 0; i < weights.size(); ++i) {
+            if (weights[i] > 0) CHECK(r.f[i] == r.g[i]);
+          }
+          CHECK(r.dual <= plain.primal);
+          CHECK(plain.dual <= r.primal);
+          if (plain.converged) CHECK(r.dual == Approx(plain.dual).margin(100 * tolerance));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("sinkhorn: costs that are not symmetric are solved all the same", "[sinkhorn]") {
+  for (const Device device : devices()) {
+    const Tensor x = Tensor::normal({20, 4}, {8, Purpose::test, 0}, 0, 1);
+    const Tensor y = Tensor::normal({20, 4}, {8, Purpose::test, 1}, 0, 1);
+    const Tensor cost = pairwise_cost(x, y, GroundCost::squared_euclidean).to(device);
+    SinkhornOptions o = options_of(0.2, 1e-5);
+    o.unit = EpsilonUnit::mean_cost;
+    const SinkhornResult plain = sinkhorn({cost, {}, {}, {}}, o);
+    o.symmetric = true;
+    const SinkhornResult r = sinkhorn({cost, {}, {}, {}}, o);
+    CHECK(r.converged);
+    check_certificate(r);
+    CHECK(r.iterations > plain.iterations);
+    CHECK(l1(r.plan, doubles(plain.plan)) < 1e-3);
+  }
+}
+
 TEST_CASE("sinkhorn: starts, limits, relative epsilon", "[sinkhorn]") {
   const Tensor x = Tensor::normal({80, 6}, {8, Purpose::test, 0}, 0, 1);
   const Tensor y = Tensor::normal({80, 6}, {8, Purpose::test, 1}, 1, 1);
@@ -243,6 +327,12 @@ TEST_CASE("sinkhorn: refuses what makes no sense", "[sinkhorn]") {
   refuses("scaling by 1", [](SinkhornOptions& o) { o.scaling = 1; });
   refuses("over-relaxation by 2", [](SinkhornOptions& o) { o.over_relaxation = 2; });
   refuses("rho is 0", [](SinkhornOptions& o) { o.rho_a = 0; });
+  refuses("symmetric, with rho 1 and 2", [](SinkhornOptions& o) {
+    o.symmetric = true;
+    o.rho_a = 1;
+    o.rho_b = 2;
+  });
+  refuses("symmetric, with 2 source and 3 target", [](SinkhornOptions& o) { o.symmetric = true; });
   refuses("relaxed marginal", [](SinkhornOptions& o) {
     o.rho_a = 1;
     o.over_relaxation = 1.5;

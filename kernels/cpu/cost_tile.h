@@ -21,8 +21,9 @@ class CostTiles {
 
  private:
   void squared(std::int64_t first, std::int64_t count, T* out) const;
-  /// From −2x·y to costs, in place.
-  void finish(std::int64_t i, T square, const T* others, T* row) const;
+  /// `count` costs of row i from column j on, from the norms and products about an origin.
+  void finish(std::int64_t i, std::int64_t j, std::int64_t count, T square, const T* others,
+              const T* products, T* out) const;
   void cosine(std::int64_t first, std::int64_t count, T* out) const;
   void direct(std::int64_t first, std::int64_t count, T* out) const;
   [[nodiscard]] T difference(const T* a, T a_scale, const T* b, T b_scale) const;

@@ -1,73 +1,37 @@
-// Costs by matrix products over panels of at most kPanel dimensions: a panel of centred features stays in the
-// second cache between the subtraction and the product, so the features are read from memory once.
+// Squared distances by products about an origin amid the points (centred_products.h), a tile of rows by a
+// block of columns at a time.
 #include "kernels/pairwise_cost.h"
 
 #include <omp.h>
 
 #include <algorithm>
-#include <array>
 
 #include "kernels/cpu/aligned.h"
+#include "kernels/cpu/centred_products.h"
 #include "kernels/cpu/cost_tile.h"
-#include "kernels/cpu/dot_tile.h"
 
 namespace voxot {
 namespace cpu {
 namespace {
 
-constexpr std::int64_t kPanel = 512;    // dimensions
-constexpr std::int64_t kColumns = 256;  // points of y that are centred at a time
-constexpr std::int64_t kFold = 256;     // dimensions from which products are folded vectors
+constexpr std::int64_t kColumns = 256;  // points of y in a block: their sums stay in the second cache
 constexpr std::int64_t kFew = 8;  // dimensions for which the difference itself is cheaper than a product
+constexpr std::int64_t kSquareRun = 512;  // dimensions whose squares are added before double takes over
 /// Below this share of ‖x‖² + ‖y‖² the fp32 product, whose error is some 1e-7 of it, leaves too few digits.
 constexpr double kCancelled = 1e-3;
-
-template <class T>
-T* scratch(std::size_t which, std::int64_t count) {
-  static thread_local std::array<AlignedScratch<T>, 4> buffers;
-  return buffers[which].get(count);
-}
 
 /// ‖v‖²
 template <class T>
 double square_sum(const T* v, std::int64_t count) {
   double total = 0;
-  for (std::int64_t first = 0; first < count; first += kPanel) {
-    const std::int64_t last = std::min(first + kPanel, count);
+  for (std::int64_t first = 0; first < count; first += kSquareRun) {
+    const std::int64_t last = std::min(first + kSquareRun, count);
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t k = first; k < last; ++k) sum += v[k] * v[k];
     total += static_cast<double>(sum);
   }
   return total;
-}
-
-/// mean += share·Σ rows
-template <class T>
-void add_rows(const T* from, std::int64_t stride, std::int64_t count, std::int64_t panel, T share, T* mean) {
-  for (std::int64_t i = 0; i < count; ++i) {
-#pragma omp simd
-    for (std::int64_t k = 0; k < panel; ++k) mean[k] += share * from[i * stride + k];
-  }
-}
-
-/// to [count, width] ← rows of `from` less the mean, 0 beyond the panel; squares[i] += ‖·‖².
-template <class T>
-void centre(const T* from, std::int64_t stride, std::int64_t count, std::int64_t panel, const T* mean, T* to,
-            std::int64_t width, T* squares) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    const T* row = from + i * stride;
-    T* out = to + i * width;
-    T sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t k = 0; k < panel; ++k) {
-      const T d = row[k] - mean[k];
-      out[k] = d;
-      sum += d * d;
-    }
-    std::fill(out + panel, out + width, T{0});
-    squares[i] += sum;
-  }
 }
 
 }  // namespace
@@ -98,7 +62,8 @@ void CostTiles<T>::direct(std::int64_t first, std::int64_t count, T* out) const 
   const T scale = static_cast<T>(p_.scale());
   const std::int64_t d = p_.dimension;
   // One dimension after another, so that the columns fill the vectors.
-  T* const packed = scratch<T>(0, d * p_.columns);
+  static thread_local AlignedScratch<T> buffer;
+  T* const packed = buffer.get(d * p_.columns);
   for (std::int64_t j = 0; j < p_.columns; ++j) {
     for (std::int64_t k = 0; k < d; ++k) packed[k * p_.columns + j] = y_[j * d + k];
   }
@@ -118,59 +83,36 @@ void CostTiles<T>::direct(std::int64_t first, std::int64_t count, T* out) const 
 template <class T>
 void CostTiles<T>::squared(std::int64_t first, std::int64_t count, T* out) const {
   const std::int64_t d = p_.dimension;
-  const std::int64_t m = p_.columns;
-  const std::int64_t most = std::min(kPanel, (d + kLanes<T> - 1) / kLanes<T> * kLanes<T>);
-  // All of y at once would be as large as y: a block of columns at a time.
-  const std::int64_t block = std::min<std::int64_t>(m, kColumns);
-  T* const left = scratch<T>(0, count * most);
-  T* const right = scratch<T>(1, block * most);
-  T* const squares = scratch<T>(2, count + m);
-  T* const mean = scratch<T>(3, most);
-  std::fill_n(squares, count + m, T{0});
-  std::fill_n(out, count * m, T{0});
-  for (std::int64_t k = 0; k < d; k += kPanel) {
-    const std::int64_t panel = std::min(kPanel, d - k);
-    const std::int64_t width = (panel + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-    // Any origin gives the same distances; one amid the points loses the fewest digits.
-    const T share = static_cast<T>(1.0 / static_cast<double>(count + block));
-    std::fill_n(mean, panel, T{0});
-    add_rows(x_ + first * d + k, d, count, panel, share, mean);
-    add_rows(y_ + k, d, block, panel, share, mean);
-    centre(x_ + first * d + k, d, count, panel, mean, left, width, squares);
-    for (std::int64_t j = 0; j < m; j += block) {
-      const std::int64_t columns = std::min(block, m - j);
-      centre(y_ + j * d + k, d, columns, panel, mean, right, width, squares + count + j);
-      if (panel >= kFold) {
-        dot_tile(count, columns, width, left, right, T{-2}, out + j, m);
-      } else {
-        gemm_tile(count, columns, width, T{-2}, {left, width}, false, {right, width}, true, T{1},
-                  {out + j, m});
-      }
+  for (std::int64_t j = 0; j < p_.columns; j += kColumns) {
+    const std::int64_t columns = std::min(kColumns, p_.columns - j);
+    const CentredProducts<T> sums = centred_products<T>({x_ + first * d, count}, {y_ + j * d, columns}, d);
+    for (std::int64_t i = 0; i < count; ++i) {
+      finish(first + i, j, columns, sums.x_squares[i], sums.y_squares, sums.products + i * sums.pitch,
+             out + i * p_.columns + j);
     }
   }
-  for (std::int64_t i = 0; i < count; ++i) finish(first + i, squares[i], squares + count, out + i * m);
 }
 
 template <class T>
-void CostTiles<T>::finish(std::int64_t i, T square, const T* others, T* row) const {
-  const std::int64_t m = p_.columns;
+void CostTiles<T>::finish(std::int64_t i, std::int64_t j, std::int64_t count, T square, const T* others,
+                          const T* products, T* out) const {
   const T scale = static_cast<T>(p_.scale());
   T worst = 1;  // the least that is left above the cancelled share
 #pragma omp simd reduction(min : worst)
-  for (std::int64_t j = 0; j < m; ++j) {
-    const T norms = square + others[j];
-    const T c = norms + row[j];
+  for (std::int64_t k = 0; k < count; ++k) {
+    const T norms = square + others[k];
+    const T c = norms - 2 * products[k];
     worst = std::min(worst, c - static_cast<T>(kCancelled) * norms);
-    row[j] = c;
+    out[k] = c;
   }
   if (worst <= 0) {
-    for (std::int64_t j = 0; j < m; ++j) {
-      if (row[j] > static_cast<T>(kCancelled) * (square + others[j])) continue;
-      row[j] = difference(x_ + i * p_.dimension, T{1}, y_ + j * p_.dimension, T{1});
+    for (std::int64_t k = 0; k < count; ++k) {
+      if (out[k] > static_cast<T>(kCancelled) * (square + others[k])) continue;
+      out[k] = difference(x_ + i * p_.dimension, T{1}, y_ + (j + k) * p_.dimension, T{1});
     }
   }
 #pragma omp simd
-  for (std::int64_t j = 0; j < m; ++j) row[j] *= scale;
+  for (std::int64_t k = 0; k < count; ++k) out[k] *= scale;
 }
 
 template <class T>
@@ -211,9 +153,18 @@ namespace {
 
 constexpr std::int64_t kTile = 128;  // rows; fixed, so that neither batch nor threads change a bit
 
+/// Below the diagonal what is above it: both are the same distance, each with a rounding of its own.
+template <class T>
+void mirror(std::int64_t n, T* cost) {
+  for (std::int64_t i = 1; i < n; ++i) {
+    for (std::int64_t j = 0; j < i; ++j) cost[i * n + j] = cost[j * n + i];
+  }
+}
+
 template <class T>
 void costs(const PairwiseCostParams& p, const T* x, const T* y, T* cost) {
   const std::int64_t tiles = (p.rows + kTile - 1) / kTile;
+  const bool own = x == y && p.rows == p.columns;
   const auto tile = [&](const cpu::CostTiles<T>& problem, std::int64_t b, std::int64_t t) {
     const std::int64_t first = t * kTile;
     problem.rows(first, std::min(kTile, p.rows - first), cost + (b * p.rows + first) * p.columns);
@@ -226,6 +177,7 @@ void costs(const PairwiseCostParams& p, const T* x, const T* y, T* cost) {
     for (std::int64_t b = 0; b < p.batch; ++b) {
       const cpu::CostTiles<T> problem = problem_of(b);
       for (std::int64_t t = 0; t < tiles; ++t) tile(problem, b, t);
+      if (own) mirror(p.rows, cost + b * p.rows * p.rows);
     }
     return;
   }
@@ -233,6 +185,7 @@ void costs(const PairwiseCostParams& p, const T* x, const T* y, T* cost) {
     const cpu::CostTiles<T> problem = problem_of(b);
 #pragma omp parallel for schedule(dynamic)
     for (std::int64_t t = 0; t < tiles; ++t) tile(problem, b, t);
+    if (own) mirror(p.rows, cost + b * p.rows * p.rows);
   }
 }
 

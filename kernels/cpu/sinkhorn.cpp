@@ -20,6 +20,8 @@ void SinkhornParams::validate() const {
               rho_a, rho_b);
   VOXOT_CHECK(hard() || over_relaxation == 1,
               "sinkhorn: over-relaxation by {} with a relaxed marginal; expected 1", over_relaxation);
+  VOXOT_CHECK(!symmetric || rho_a == rho_b, "sinkhorn: symmetric, with rho {} and {}; expected one value",
+              rho_a, rho_b);
 }
 
 namespace cpu::sinkhorn {
@@ -50,11 +52,24 @@ void iterate(Problem& p, const Source& source, double tolerance, std::int64_t li
     double error = INFINITY;
     bool relaxed = false;  // over-relaxation needs the f that goes with g
     while (iterations < limit && error > tolerance * std::max(p.mass_a, p.mass_b)) {
-      error = log_pass(p, source, Update::all, relaxed);
+      error = iterate_once(p, source, relaxed);
       relaxed = true;
       ++iterations;
     }
   }
+}
+
+/// The stages of ε before the last; p.epsilon is the last one's afterwards.
+template <class Source>
+void lower_epsilon(Problem& p, const Source& source, double largest, std::int64_t& iterations) {
+  const double last = p.epsilon;
+  const std::int64_t limit = p.params.max_iterations;
+  for (double epsilon = largest; epsilon * p.params.scaling > last && iterations < limit;) {
+    p.epsilon = epsilon;
+    iterate(p, source, kStageError, std::min(limit, iterations + kStageIterations), iterations);
+    epsilon *= p.params.scaling;
+  }
+  p.epsilon = last;
 }
 
 template <class Source>
@@ -66,14 +81,7 @@ void solve(Problem& p, const Source& source, SinkhornStatus& status) {
   const std::int64_t limit = p.params.max_iterations;
   // From large to small ε a start would be forgotten.
   const bool started = std::any_of(p.g, p.g + p.columns, [](double v) { return v != 0; });
-  if (p.params.scaling > 0 && !started) {
-    for (double epsilon = largest; epsilon * p.params.scaling > status.epsilon && done < limit;) {
-      p.epsilon = epsilon;
-      iterate(p, source, kStageError, std::min(limit, done + kStageIterations), done);
-      epsilon *= p.params.scaling;
-    }
-    p.epsilon = status.epsilon;
-  }
+  if (p.params.scaling > 0 && !started && !p.symmetric) lower_epsilon(p, source, largest, done);
   // The error in passing is rounded as the costs are; the certificate's counts. Where the two disagree the
   // iterations go on to a smaller one.
   for (double target = 0.98 * p.params.tolerance;; target *= 0.7) {
@@ -82,6 +90,7 @@ void solve(Problem& p, const Source& source, SinkhornStatus& status) {
     certify(p, source, status);
     status.converged = status.marginal_error <= p.params.tolerance && std::isfinite(status.primal);
     if (status.converged || done >= limit) break;
+    p.symmetric = false;  // the costs are not, after all
   }
   status.iterations = done;
 }
@@ -97,6 +106,7 @@ Problem::Problem(std::int64_t n, std::int64_t m, const SinkhornParams& p, const 
       f(potential_f),
       g(potential_g),
       params(p),
+      symmetric(p.symmetric),
       least_weight(std::numeric_limits<double>::infinity()) {
   log_a = logs(a, n, &mass_a, &least_weight);
   log_b = logs(b, m, &mass_b, &least_weight);

@@ -131,6 +131,30 @@ double log_pass(Problem& p, const Source& source, Update update, bool relaxed) {
 }
 
 template <class Source>
+double symmetric_pass(Problem& p, const Source& source) {
+  using T = typename Source::Value;
+  const std::vector<double> h = plus_log_weights(p.g, p.log_b, p.epsilon);
+  std::vector<double> errors(static_cast<std::size_t>(p.chunks()), 0.0);
+  for_blocks(p, source, [&](std::int64_t first, std::int64_t count, const T* cost, std::int64_t chunk) {
+    for (std::int64_t r = 0; r < count; ++r) {
+      const std::int64_t i = first + r;
+      const double old = p.g[i];
+      const double hard = -soft_maximum(cost + r * p.columns, h.data(), p.columns, p.epsilon);
+      const double fresh = p.lambda_a() * hard;
+      p.f[i] = p.a[i] > 0 ? 0.5 * (old + fresh) : fresh;
+      p.g[i] = p.f[i];
+      if (p.a[i] == 0) continue;
+      // Of the row, and as much of its column.
+      errors[static_cast<std::size_t>(chunk)] +=
+          2 * p.a[i] * std::abs(std::exp((old - hard) / p.epsilon) - Problem::wanted(old, p.params.rho_a));
+    }
+  });
+  double error = 0;
+  for (const double e : errors) error += e;
+  return error;
+}
+
+template <class Source>
 double resolve_epsilon(const Problem& p, const Source& source, double* largest) {
   using T = typename Source::Value;
   std::vector<double> sums(static_cast<std::size_t>(p.chunks()), 0.0);
@@ -161,6 +185,7 @@ double resolve_epsilon(const Problem& p, const Source& source, double* largest) 
 
 #define VOXOT_INSTANTIATE(Source)                                  \
   template double log_pass(Problem&, const Source&, Update, bool); \
+  template double symmetric_pass(Problem&, const Source&);         \
   template double resolve_epsilon(const Problem&, const Source&, double*);
 VOXOT_INSTANTIATE(MatrixRows<float>)
 VOXOT_INSTANTIATE(MatrixRows<double>)

@@ -51,6 +51,7 @@ struct Problem {
   double* f = nullptr;
   double* g = nullptr;
   SinkhornParams params;
+  bool symmetric = false;  // the symmetric update
   double epsilon = 0;
   double mass_a = 0;
   double mass_b = 0;
@@ -109,6 +110,17 @@ enum class Update : std::uint8_t {
 /// error of the marginals under the new f and the old g.
 template <class Source>
 double log_pass(Problem& p, const Source& source, Update update, bool relaxed);
+
+/// f ← ½(f + f_new) in the log domain, from the g of before; g = f. Returns the L1 error of the marginals
+/// that g had.
+template <class Source>
+double symmetric_pass(Problem& p, const Source& source);
+
+/// The iteration that the problem asks for.
+template <class Source>
+double iterate_once(Problem& p, const Source& source, bool relaxed) {
+  return p.symmetric ? symmetric_pass(p, source) : log_pass(p, source, Update::all, relaxed);
+}
 
 /// ε of the costs: resolves a relative one.
 template <class Source>

@@ -12,7 +12,7 @@
 #include <memory>
 
 #include "kernels/cpu/aligned.h"
-#include "kernels/cpu/dot_tile.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/sinkhorn_problem.h"
 #include "kernels/cpu/vector_math.h"
 
@@ -68,6 +68,7 @@ struct Side {
   double rho = 0;
   double lambda = 1;
   double omega = 1;
+  bool averaged = false;  // f ← ½(f + f_new), the symmetric update; error counts for both sides
 };
 
 struct Range {
@@ -83,7 +84,7 @@ struct Range {
 
 /// fresh ← scales from the sums, out ← weight·fresh; returns Σ weight·|share before − share wanted|. Points
 /// without weight keep the scale 1.
-template <Rule R, class T>
+template <Rule R, bool Averaged, class T>
 double update(const Side& side, std::int64_t count, const double* sums, const double* weights,
               const double* anchors, const double* old, double* fresh, T* out, Range& range) {
   double error = 0;
@@ -112,13 +113,14 @@ double update(const Side& side, std::int64_t count, const double* sums, const do
       x = old[i] * (gain >= 0.5 * side.omega * (2 - side.omega) * plain ? step : 1 / share);
       error += w * std::abs(share - 1);
     }
+    if constexpr (Averaged) x = std::sqrt(old[i] * x);
     fresh[i] = x;
     out[i] = static_cast<T>(w * x);
     least = std::min(least, x);
     most = std::max(most, x);
   }
   range.join({least, most});
-  return error;
+  return Averaged ? 2 * error : error;
 }
 
 template <class T>
@@ -126,11 +128,15 @@ double update(const Side& side, std::int64_t count, const double* sums, const do
               const double* anchors, const double* old, double* fresh, T* out, Range& range) {
   switch (side.rule) {
     case Rule::plain:
-      return update<Rule::plain>(side, count, sums, weights, anchors, old, fresh, out, range);
+      return side.averaged
+                 ? update<Rule::plain, true>(side, count, sums, weights, anchors, old, fresh, out, range)
+                 : update<Rule::plain, false>(side, count, sums, weights, anchors, old, fresh, out, range);
     case Rule::soft:
-      return update<Rule::soft>(side, count, sums, weights, anchors, old, fresh, out, range);
+      return side.averaged
+                 ? update<Rule::soft, true>(side, count, sums, weights, anchors, old, fresh, out, range)
+                 : update<Rule::soft, false>(side, count, sums, weights, anchors, old, fresh, out, range);
     case Rule::relaxed:
-      return update<Rule::relaxed>(side, count, sums, weights, anchors, old, fresh, out, range);
+      return update<Rule::relaxed, false>(side, count, sums, weights, anchors, old, fresh, out, range);
   }
   return 0;
 }
@@ -165,11 +171,15 @@ class Scaling {
 
  private:
   [[nodiscard]] Side side(double rho, double lambda) const {
-    const double omega = p_.params.over_relaxation;
+    const double omega = p_.symmetric ? 1 : p_.params.over_relaxation;
     return {!std::isinf(rho) ? Rule::soft
             : omega > 1      ? Rule::relaxed
                              : Rule::plain,
-            p_.epsilon, rho, lambda, omega};
+            p_.epsilon,
+            rho,
+            lambda,
+            omega,
+            p_.symmetric};
   }
   /// The best shift of relaxed potentials, as factors of the scales.
   void translate();
@@ -218,6 +228,7 @@ double Scaling<T>::rows_of_chunk(std::int64_t chunk, const Side& rule, Range& ra
     for (; r + kGroup <= count; r += kGroup) dots<T, kGroup>(k + r * stride_, stride_, v_.get(), sums + r);
     for (; r < count; ++r) dots<T, 1>(k + r * stride_, stride_, v_.get(), sums + r);
     error += update(rule, count, sums, p_.a + i, p_.f + i, x_.data() + i, fresh_x_.data() + i, u, range);
+    if (p_.symmetric) continue;  // column sums are the rows'
     for (r = 0; r + kGroup <= count; r += kGroup) {
       accumulate<T, kGroup>(k + r * stride_, stride_, u + r, columns);
     }
@@ -249,9 +260,17 @@ Step Scaling<T>::step(double* error) {
     }
     range.join(ranges[static_cast<std::size_t>(c)]);
     // A plain update meets its marginal, so what it was off by before is of the past.
-    if (rows.rule == Rule::relaxed) total += errors[static_cast<std::size_t>(c)];
+    if (rows.rule == Rule::relaxed || rows.averaged) total += errors[static_cast<std::size_t>(c)];
   }
   if (!range.within(kMostScale)) return Step::refused;
+  if (p_.symmetric) {
+    x_.swap(fresh_x_);
+    y_ = x_;
+    for (std::int64_t j = 0; j < p_.columns; ++j)
+      v_[j] = static_cast<T>(p_.b[j] * y_[static_cast<std::size_t>(j)]);
+    *error = total;
+    return range.within(kFarScale) ? Step::taken : Step::far;
+  }
   const Side columns = side(p_.params.rho_b, p_.lambda_b());
   total += update(columns, p_.columns, column_sums_.data(), p_.b, p_.g, y_.data(), fresh_y_.data(), v_.get(),
                   range);
@@ -312,7 +331,7 @@ void scaling_iterations(Problem& p, const MatrixRows<T>& source, double toleranc
   for (std::int64_t passes = 1; iterations < limit && error > goal;) {
     for (std::int64_t k = 0; (k < passes || !usable) && iterations < limit && error > goal;
          ++k, ++iterations) {
-      error = log_pass(p, source, Update::all, relaxed);
+      error = iterate_once(p, source, relaxed);
       relaxed = true;
     }
     if (iterations >= limit || error <= goal) break;

@@ -46,11 +46,15 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
     while (!now.done) {
       column_keys(p, now.epsilon, t, kThreads);
       simt::sync_block();
-      rows(p, now.epsilon, params.rho_a, false, now.omega, team);
-      simt::sync_block();
-      columns(p, now.epsilon, team);
-      simt::sync_block();
-      columns_done(p, now.epsilon, params.rho_b, now.omega, t, kThreads);
+      if (now.symmetric) {
+        symmetric_rows(p, now.epsilon, params.rho_a, team);
+      } else {
+        rows(p, now.epsilon, params.rho_a, false, now.omega, team);
+        simt::sync_block();
+        columns(p, now.epsilon, team);
+        simt::sync_block();
+        columns_done(p, now.epsilon, params.rho_b, now.omega, t, kThreads);
+      }
       simt::sync_block();
       advance(now, params, totals, passing_error(p, team.lane));
     }

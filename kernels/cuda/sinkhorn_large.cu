@@ -34,15 +34,19 @@ VOXOT_KERNEL void large_begin(Large<T> l) {
 template <class T>
 VOXOT_KERNEL void large_rows(Large<T> l, bool empty) {
   if (l.state->now.done != empty) return;
+  if (!empty && l.state->now.symmetric) {
+    symmetric_rows(l.p, l.state->now.epsilon, l.params.rho_a, team_of_grid());
+    return;
+  }
   rows(l.p, l.state->now.epsilon, l.params.rho_a, empty, empty ? 1 : l.state->now.omega, team_of_grid());
 }
 template <class T>
 VOXOT_KERNEL void large_columns(Large<T> l) {
-  if (!l.state->now.done) columns(l.p, l.state->now.epsilon, team_of_grid());
+  if (!l.state->now.done && !l.state->now.symmetric) columns(l.p, l.state->now.epsilon, team_of_grid());
 }
 template <class T>
 VOXOT_KERNEL void large_columns_done(Large<T> l) {
-  if (l.state->now.done) return;
+  if (l.state->now.done || l.state->now.symmetric) return;
   columns_done(l.p, l.state->now.epsilon, l.params.rho_b, l.state->now.omega,
                static_cast<int>(simt::global_thread()), static_cast<int>(simt::global_threads()));
 }

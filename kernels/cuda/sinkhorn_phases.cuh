@@ -4,7 +4,7 @@
 // takes a launch for each. Work is dealt out in warps.
 //
 //   iteration:    rows (f, by log-sum-exp) → columns (partial log-sum-exp of chunks of rows) → columns_done
-//                 (g, and the error in passing) → the sum of that error
+//                 (g, and the error in passing) → the sum of that error; or symmetric_rows → that sum
 //   certificate:  plan_rows → plan_columns → plan_columns_done → plan_values → totals, all in double
 //
 // With fp32 costs a difference h_j − C_ij − top is taken with h in two floats and the rounding of each step
@@ -37,6 +37,7 @@ template <class T>
 struct Problem {
   int rows = 0;
   int columns = 0;
+  int first = 0;   // of a panel: its first row in the whole problem
   int chunks = 1;  // of rows, in the columns' phases
   const T* cost = nullptr;
   const double* a = nullptr;
@@ -176,27 +177,33 @@ VOXOT_DEVICE void column_keys(const Problem<T>& p, double epsilon, int thread, i
   for (int j = thread; j < p.columns; j += threads) p.column_keys[j] = key_of<T>(p.g[j], p.b[j], epsilon);
 }
 
+/// ε·log Σ_j exp((key_j − C_j)/ε) of a row, in lane 0.
+template <class T>
+VOXOT_DEVICE double soft_maximum(const Problem<T>& p, const T* cost, double epsilon, int lane) {
+  const T inverse = static_cast<T>(1 / epsilon);
+  T top = 2 * never<T>();
+  for (int j = lane; j < p.columns; j += 32) {
+    const T value = p.column_keys[j].high - cost[j];
+    top = top < value ? value : top;
+  }
+  top = simt::warp_max(top);
+  T sum = 0;
+  for (int j = lane; j < p.columns; j += 32) {
+    sum += exponential(exponent(p.column_keys[j], cost[j], top, inverse));
+  }
+  sum = simt::warp_sum(sum);
+  return lane == 0 ? static_cast<double>(top) + epsilon * log(static_cast<double>(sum)) : 0;
+}
+
 /// `empty`: only rows without weight. `omega`: over-relaxation, 1 where f does not go with g.
 template <class T>
 VOXOT_DEVICE void rows(const Problem<T>& p, double epsilon, double rho, bool empty, double omega, Team t) {
   const double factor = lambda(rho, epsilon);
-  const T inverse = static_cast<T>(1 / epsilon);
   for (int i = t.warp; i < p.rows; i += t.warps) {
     if (empty && p.a[i] > 0) continue;
-    const T* const c = p.cost + static_cast<std::int64_t>(i) * p.columns;
-    T top = 2 * never<T>();
-    for (int j = t.lane; j < p.columns; j += 32) {
-      const T value = p.column_keys[j].high - c[j];
-      top = top < value ? value : top;
-    }
-    top = simt::warp_max(top);
-    T sum = 0;
-    for (int j = t.lane; j < p.columns; j += 32) {
-      sum += exponential(exponent(p.column_keys[j], c[j], top, inverse));
-    }
-    sum = simt::warp_sum(sum);
+    const double most = soft_maximum(p, p.cost + static_cast<std::int64_t>(i) * p.columns, epsilon, t.lane);
     if (t.lane != 0) continue;
-    double f = -factor * (static_cast<double>(top) + epsilon * log(static_cast<double>(sum)));
+    double f = -factor * most;
     double error = 0;  // a plain update leaves the row none
     if (omega > 1 && p.a[i] > 0) {
       error = p.a[i] * fabs(expm1((p.f[i] - f) / epsilon));
@@ -205,6 +212,22 @@ VOXOT_DEVICE void rows(const Problem<T>& p, double epsilon, double rho, bool emp
     p.row_value(kRowError)[i] = error;
     p.f[i] = f;
     p.row_keys[i] = key_of<T>(f, p.a[i], epsilon);
+  }
+}
+
+/// f ← ½(f + f_new) from the g of before, g = f; of each row and its column the error that g had.
+template <class T>
+VOXOT_DEVICE void symmetric_rows(const Problem<T>& p, double epsilon, double rho, Team t) {
+  const double factor = lambda(rho, epsilon);
+  for (int i = t.warp; i < p.rows; i += t.warps) {
+    const double hard = -soft_maximum(p, p.cost + static_cast<std::int64_t>(i) * p.columns, epsilon, t.lane);
+    if (t.lane != 0) continue;
+    double& g = p.g[p.first + i];
+    const double error = p.a[i] > 0 ? p.a[i] * fabs(exp((g - hard) / epsilon) - wanted(g, rho)) : 0;
+    p.row_value(kRowError)[i] = error;
+    p.column_value(kError)[p.first + i] = error;
+    g = p.a[i] > 0 ? 0.5 * (g + factor * hard) : factor * hard;
+    p.f[i] = g;
   }
 }
 
@@ -299,6 +322,7 @@ struct Progress {
   std::int64_t iterations = 0;
   std::int64_t stage_end = 0;
   bool in_stage = false;
+  bool symmetric = false;
   bool done = false;
   double omega = 1;  // of the next iteration: the first of a stage is a plain one
 };
@@ -314,7 +338,9 @@ VOXOT_DEVICE Progress begin(const SinkhornParams& params, const Totals& totals, 
   Progress now;
   now.final_epsilon = final_epsilon(params, totals);
   now.target = kPassingMargin * params.tolerance;
-  now.in_stage = params.scaling > 0 && !started && totals.largest_cost * params.scaling > now.final_epsilon;
+  now.symmetric = params.symmetric;
+  now.in_stage = !params.symmetric && params.scaling > 0 && !started &&
+                 totals.largest_cost * params.scaling > now.final_epsilon;
   now.epsilon = now.in_stage ? totals.largest_cost : now.final_epsilon;
   now.stage_end = kStageIterations;
   return now;
@@ -334,12 +360,13 @@ VOXOT_DEVICE void advance(Progress& now, const SinkhornParams& params, const Tot
   if (!now.in_stage) now.epsilon = now.final_epsilon;
 }
 
-/// After a certificate: goes on to a smaller error where the two disagree.
+/// After a certificate: goes on to a smaller error where the two disagree, by the alternating update.
 VOXOT_DEVICE void settle(Progress& now, const SinkhornParams& params, SinkhornStatus& status) {
   status.iterations = now.iterations;
   now.done = status.converged || now.iterations >= params.max_iterations;
   now.target *= kTighter;
   now.omega = 1;
+  now.symmetric = false;
 }
 
 }  // namespace voxot::cuda::sinkhorn

@@ -60,6 +60,7 @@ void solve(const Stream& stream, DType dtype, const SinkhornParams& params,
   std::int64_t chunk = 0;
   for (std::int64_t first = 0; first < n; first += panel_rows) {
     Problem<T> p = whole;
+    p.first = static_cast<int>(first);
     p.rows = static_cast<int>(std::min(panel_rows, n - first));
     p.chunks = static_cast<int>(chunks_of(p.rows));
     p.a += first;
