@@ -153,18 +153,20 @@ class Linear : public Module {
 
 enum class NormKind : std::uint8_t { none, batch, group, instance };
 
-/// Normalisation with a fused activation. `group` takes min(8, channels) groups.
+/// The normalisation that follows a convolution. `group` takes min(8, channels) groups.
 class Norm : public Module {
  public:
   Norm(NormKind kind, std::int64_t channels);
-  Tensor operator()(Tape& tape, const Tensor& x, Activation activation);
-  [[nodiscard]] NormKind kind() const { return kind_; }
+  /// act(norm(conv(x))): the convolution takes the statistics that are needed as it writes, and has the
+  /// activation where there is no normalisation.
+  Tensor operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation);
 
  protected:
   void reset(Initialiser&) override;
 
  private:
   NormKind kind_;
+  std::int64_t groups_;
   Tensor weight_, bias_, running_mean_, running_variance_;
   std::int64_t batches_ = 0;
 };

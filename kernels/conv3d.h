@@ -12,6 +12,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/kernel.h"
+#include "kernels/normalisation.h"
 
 namespace voxot {
 
@@ -47,12 +48,32 @@ struct Conv3dParams {
   void validate() const;
 };
 
+/// Mean and biased variance [outer, groups] of y as it is stored, for the normalisation that follows
+/// (kernels/normalisation.h), in fp32, for f64 in f64.
+struct Conv3dStatistics {
+  std::int64_t outer = 1;  // 1: over the batch; the batch: of each sample
+  std::int64_t groups = 1;
+  void* mean = nullptr;  // null: none are wanted
+  void* variance = nullptr;
+
+  /// The normalisation whose statistics they are.
+  [[nodiscard]] NormalisationParams of(const Conv3dParams& p) const {
+    NormalisationParams n;
+    n.outer = outer;
+    n.rows = p.batch * p.out_voxels() / outer;
+    n.channels = p.out_channels;
+    n.groups = groups;
+    return n;
+  }
+};
+
 /// What follows the sum: y = act(residual + scale·(sum + bias)). Pointers may be null.
 struct Conv3dEpilogue {
   const void* bias = nullptr;
   const void* residual = nullptr;  // shaped as y
   float scale = 1;
   Activation activation{};  // none, relu or leaky_relu
+  Conv3dStatistics statistics{};
 };
 
 namespace kernels {

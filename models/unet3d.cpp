@@ -29,18 +29,12 @@ class DoubleConv : public Module {
     add(norm_1_, "double_conv.4");
   }
   Tensor operator()(Tape& tape, const Tensor& x) {
-    return unit(tape, unit(tape, x, conv_0_, norm_0_), conv_1_, norm_1_);
+    return norm_1_(tape, conv_1_, norm_0_(tape, conv_0_, x, kRelu), kRelu);
   }
 
  private:
   static ops::Conv3dGeometry same(const UNet3DOptions& o) {
     return {{1, 1, 1}, axes(o.flat, 1, 0), {1, 1, 1}};
-  }
-  static Tensor unit(Tape& tape, const Tensor& x, const Conv3d& conv, Norm& norm) {
-    if (norm.kind() != NormKind::none) return norm(tape, conv(tape, x), kRelu);
-    ops::Conv3dFused fused;
-    fused.activation = kRelu;
-    return conv(tape, x, fused);
   }
   Conv3d conv_0_;
   Norm norm_0_;

@@ -126,7 +126,14 @@ Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
                 "conv3d: residual {} {} for output {} {}", fused.residual.shape().text(),
                 name_of(fused.residual.dtype()), y.shape().text(), name_of(y.dtype()));
   }
-  const Conv3dEpilogue epilogue{data_or_null(bias), data_or_null(fused.residual), fused.scale, act};
+  Conv3dEpilogue epilogue{data_or_null(bias), data_or_null(fused.residual), fused.scale, act, {}};
+  if (fused.moments != nullptr) {
+    Moments& m = *fused.moments;
+    VOXOT_CHECK(m.groups >= 1 && params.out_channels % m.groups == 0,
+                "conv3d: {} output channels do not fall into {} groups", params.out_channels, m.groups);
+    m.make_room(y);
+    epilogue.statistics = {m.each_sample ? params.batch : 1, m.groups, m.mean.data(), m.variance.data()};
+  }
   kernels::conv3d_forward(x.stream(), x.dtype(), params, x.data(), weight.data(), epilogue, y.data());
   if (tape.records(x, weight, bias, fused.residual)) {
     Conv3dNode node;
@@ -250,7 +257,7 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
   p.validate();
   Tensor y = Tensor::empty({x.extent(0), p.out_channels}, x.dtype(), x.device());
   const bool fuses = activation.kind == ActivationKind::relu || activation.kind == ActivationKind::leaky_relu;
-  const Conv3dEpilogue epilogue{data_or_null(bias), nullptr, 1, fuses ? activation : Activation{}};
+  const Conv3dEpilogue epilogue{data_or_null(bias), nullptr, 1, fuses ? activation : Activation{}, {}};
   kernels::conv3d_forward(x.stream(), x.dtype(), p, x.data(), weight.data(), epilogue, y.data());
   if (!fuses && activation.kind != ActivationKind::none) {
     kernels::activation_forward(y.stream(), y.dtype(), activation, y.count(), y.data(), y.data());

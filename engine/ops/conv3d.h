@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 
+#include "engine/ops/normalisation.h"
 #include "engine/tape.h"
 #include "kernels/conv3d.h"
 
@@ -20,6 +21,7 @@ struct Conv3dFused {
   Tensor residual;
   float scale = 1;
   Activation activation{};
+  Moments* moments = nullptr;  // where y's are wanted: says of what, and receives them
 };
 Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
               const Conv3dGeometry& geometry, const Conv3dFused& fused = {});

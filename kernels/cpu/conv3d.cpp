@@ -212,8 +212,8 @@ bool padding_swallows_window(const Conv3dParams& p) {
   return false;
 }
 
-void forward(const Stream&, DType dtype, const Conv3dParams& p, const void* x, const void* w,
-             const Conv3dEpilogue& e, void* y) {
+void convolve(DType dtype, const Conv3dParams& p, const void* x, const void* w, const Conv3dEpilogue& e,
+              void* y) {
   if (dtype == DType::f64) {
     return conv3d_forward_naive(p, static_cast<const double*>(x), static_cast<const double*>(w), e,
                                 static_cast<double*>(y));
@@ -240,6 +240,13 @@ void forward(const Stream&, DType dtype, const Conv3dParams& p, const void* x, c
   if (key.bias) plan.run.point(3, scaled(e.bias, e.scale, plan.bias));
   if (key.residual) plan.run.point(key.bias ? 4 : 3, e.residual);
   plan.run.run();
+}
+
+void forward(const Stream& stream, DType dtype, const Conv3dParams& p, const void* x, const void* w,
+             const Conv3dEpilogue& e, void* y) {
+  convolve(dtype, p, x, w, e, y);
+  const Conv3dStatistics& s = e.statistics;
+  if (s.mean != nullptr) normalisation_statistics(stream, dtype, s.of(p), y, s.mean, s.variance);
 }
 
 /// w'[c, K − 1 − k, q] = scale·w[q, k, c]

@@ -139,9 +139,11 @@ std::string describe(const ConvCall& c) {
   };
   const Conv3dParams& p = c.params;
   const char* type = c.dtype == DType::f32 && c.math == ConvMath::tf32 ? "tf32" : name_of(c.dtype);
-  return fmt::format("{} {} N{} {} C{}-{} k{} s{} p{} d{}", name_of(c.pass), type, p.batch,
-                     triple(p.in_extent), p.in_channels, p.out_channels, triple(p.kernel), triple(p.stride),
-                     triple(p.padding), triple(p.dilation));
+  std::string text = fmt::format("{} {} N{} {} C{}-{} k{} s{} p{} d{}", name_of(c.pass), type, p.batch,
+                                 triple(p.in_extent), p.in_channels, p.out_channels, triple(p.kernel),
+                                 triple(p.stride), triple(p.padding), triple(p.dilation));
+  if (c.epilogue.statistics.mean != nullptr) text += " statistics";
+  return text;
 }
 
 const ConvVariant& rule_of_thumb(const ConvCall& c) {

@@ -331,8 +331,10 @@ const Plan* plan_of(const ConvCall& c) {
   static std::mutex mutex;
   static auto& plans = *new std::map<std::string, std::unique_ptr<Plan>>;
   const std::lock_guard lock(mutex);
+  ConvCall plain = c;
+  plain.epilogue.statistics = {};  // they change nothing about the convolution
   const std::string key =
-      fmt::format("{} {} {}", describe(c), c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale,
+      fmt::format("{} {} {}", describe(plain), c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale,
                   static_cast<int>(c.write));
   auto found = plans.find(key);
   if (found == plans.end()) found = plans.emplace(key, search(c)).first;
@@ -363,7 +365,9 @@ void conv3d_cudnn(const Stream& stream, const ConvCall& c) {
   } catch (const Refused&) {
     fail("conv3d: cuDNN failed in {}", describe(c));
   }
-  if (c.pass == ConvPass::forward) conv3d_epilogue(stream, c);
+  if (c.pass != ConvPass::forward) return;
+  conv3d_epilogue(stream, c);
+  conv3d_statistics(stream, c);
 }
 
 }  // namespace voxot::cuda

@@ -195,10 +195,10 @@ GatherEpilogue<T> gather_epilogue(const ConvCall& c) {
 bool gather_fits(const Conv3dParams& p);
 /// Whether the channels of all that is gathered fill 16-byte chunks, aligned ones.
 bool takes_whole_chunks(const ConvCall& c);
-/// The weight as [columns, taps, channels] of the product in the storage type, in scratch memory unless it
-/// lies so already.
+/// The weight as [columns, taps, channels] of the product in the storage type: in `scratch`, unless it lies
+/// so already.
 template <class T>
-const T* gather_weight(const Stream& stream, const ConvCall& call);
+const T* gather_weight(const Stream& stream, const ConvCall& call, void* scratch);
 
 /// Calls launch(plan, classes) for every group of classes that fits a plan.
 template <class Launch>

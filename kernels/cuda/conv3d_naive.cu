@@ -211,7 +211,10 @@ void run_gradient(const Stream& stream, const ConvCall& c) {
 
 void conv3d_naive(const Stream& stream, const ConvCall& call) {
   with_type(call.dtype, [&]<class T>() {
-    if (call.pass == ConvPass::forward) return run_forward<T>(stream, call);
+    if (call.pass == ConvPass::forward) {
+      run_forward<T>(stream, call);
+      return conv3d_statistics(stream, call);
+    }
     with_write(call.write, [&]<Write W>() { run_gradient<T, W>(stream, call); });
   });
 }

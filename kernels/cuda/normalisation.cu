@@ -10,6 +10,53 @@
 #include "kernels/cuda/row_chunks.cuh"
 #include "kernels/cuda/simt_runtime.h"
 
+namespace voxot::cuda {
+namespace {
+
+/// Mean and variance of every (outer, group): the mean of the chunks' means, then the moments about it.
+template <class F, int Team>
+VOXOT_KERNEL void moments_kernel(MomentChunks l, std::int64_t results, const Pair<F>* partials, F* mean,
+                                 F* variance) {
+  const Joiner<Team> j;
+  if (j.result >= results) return;
+  const int count = l.members * l.chunks;
+  const Pair<F>* from = partials + j.result * count;
+  const auto last = static_cast<double>(l.rows - (l.chunks - 1) * l.chunk);
+  const auto rows_of = [&](int i) {
+    return i % l.chunks == l.chunks - 1 ? last : static_cast<double>(l.chunk);
+  };
+  const double share = 1.0 / (static_cast<double>(l.rows) * l.members);
+  double first = 0;
+  for (int i = j.member; i < count; i += Team) first += rows_of(i) * static_cast<double>(from[i].first);
+  const double average = j.sum(first) * share;
+  double second = 0;
+  for (int i = j.member; i < count; i += Team) {
+    const double d = static_cast<double>(from[i].first) - average;
+    second += static_cast<double>(from[i].second) + rows_of(i) * (d * d);
+  }
+  second = j.sum(second);
+  if (j.member != 0) return;
+  mean[j.result] = static_cast<F>(average);
+  variance[j.result] = static_cast<F>(second * share);
+}
+
+}  // namespace
+
+template <class F>
+void join_moments(const Stream& stream, const MomentChunks& c, std::int64_t results, const Pair<F>* partials,
+                  F* mean, F* variance) {
+  with_team("normalisation_join_moments", stream, results, static_cast<std::int64_t>(c.members) * c.chunks,
+            [&]<int Team>(const simt::Launch& launch) {
+              simt::launch(launch, moments_kernel<F, Team>, c, results, partials, mean, variance);
+            });
+}
+template void join_moments(const Stream&, const MomentChunks&, std::int64_t, const Pair<float>*, float*,
+                           float*);
+template void join_moments(const Stream&, const MomentChunks&, std::int64_t, const Pair<double>*, double*,
+                           double*);
+
+}  // namespace voxot::cuda
+
 namespace voxot::kernels {
 namespace {
 
@@ -115,33 +162,6 @@ VOXOT_KERNEL void chunk_gradients(Layout l, Act act, Compute<T> epsilon, Gradien
     }
   }
   leave_partials<F, V>(l, p, JoinSums{}, pairs, F{1}, partials);
-}
-
-/// Mean and variance of every (outer, group): the mean of the chunks' means, then the moments about it.
-template <class F, int Team>
-VOXOT_KERNEL void join_moments(Layout l, std::int64_t results, const Pair<F>* partials, F* mean,
-                               F* variance) {
-  const Joiner<Team> j;
-  if (j.result >= results) return;
-  const int count = l.members * l.chunks;
-  const Pair<F>* from = partials + j.result * count;
-  const auto last = static_cast<double>(l.rows - (l.chunks - 1) * l.chunk);
-  const auto rows_of = [&](int i) {
-    return i % l.chunks == l.chunks - 1 ? last : static_cast<double>(l.chunk);
-  };
-  const double share = 1.0 / (static_cast<double>(l.rows) * l.members);
-  double first = 0;
-  for (int i = j.member; i < count; i += Team) first += rows_of(i) * static_cast<double>(from[i].first);
-  const double average = j.sum(first) * share;
-  double second = 0;
-  for (int i = j.member; i < count; i += Team) {
-    const double d = static_cast<double>(from[i].first) - average;
-    second += static_cast<double>(from[i].second) + rows_of(i) * (d * d);
-  }
-  second = j.sum(second);
-  if (j.member != 0) return;
-  mean[j.result] = static_cast<F>(average);
-  variance[j.result] = static_cast<F>(second * share);
 }
 
 /// A and B of every (outer, group): grad_x = a·g − A − (x − mean)·B, the means of γ·g and of γ·g·x̂ over the
@@ -261,12 +281,8 @@ void statistics(const Stream& stream, DType dtype, const NormalisationParams& p,
           simt::scratch(static_cast<std::size_t>(p.outer * p.channels * l.chunks) * sizeof(Pair<F>)));
       simt::launch(l.launch("normalisation_moments", p.outer, stream), chunk_moments<T, V>, l,
                    static_cast<const T*>(x), partials);
-      const std::int64_t results = p.outer * p.groups;
-      with_team("normalisation_join_moments", stream, results,
-                static_cast<std::int64_t>(l.members) * l.chunks, [&]<int Team>(const simt::Launch& launch) {
-                  simt::launch(launch, join_moments<F, Team>, l, results, partials, static_cast<F*>(mean),
-                               static_cast<F*>(variance));
-                });
+      join_moments<F>(stream, {l.rows, l.chunk, l.chunks, l.members}, p.outer * p.groups, partials,
+                      static_cast<F*>(mean), static_cast<F*>(variance));
     });
   });
 }

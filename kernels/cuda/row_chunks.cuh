@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/channels.cuh"
+#include "kernels/cuda/moments.cuh"
 #include "kernels/normalisation.h"
 
 namespace voxot::cuda {
@@ -78,11 +79,6 @@ VOXOT_DEVICE Place place(const Layout& l) {
   return p;
 }
 
-/// Two sums, or a mean and a centred second moment, of one channel over some rows.
-template <class F>
-struct alignas(2 * sizeof(F)) Pair {
-  F first, second;
-};
 struct JoinSums {
   template <class F>
   VOXOT_DEVICE Pair<F> operator()(Pair<F> a, F, Pair<F> b, F) const {
