@@ -139,14 +139,17 @@ void Norm::reset(Initialiser&) {
   batches_ = 0;
 }
 
-Tensor Norm::operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation) {
+Tensor Norm::operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation,
+                        const Tensor& into) {
   ops::Conv3dFused fused;
   if (kind_ == NormKind::none) {
     fused.activation = activation;
+    fused.into = into;
     return conv(tape, x, fused);
   }
   ops::BatchNormOptions options;
   options.activation = activation;
+  options.into = into;
   options.training = training();
   options.moments.each_sample = kind_ != NormKind::batch;
   options.moments.groups = groups_;

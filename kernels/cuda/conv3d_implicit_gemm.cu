@@ -58,7 +58,7 @@ struct Loader {
     for (int e = 0; e < kChunk<T>; ++e) {
       const int voxel = at.inside(g) ? gathered_voxel(g, row, at) : -1;
       chunk.values[e] =
-          voxel < 0 ? stored<T>(0.0F) : input[static_cast<std::int64_t>(voxel) * plan.channels + at.channel];
+          voxel < 0 ? stored<T>(0.0F) : input[static_cast<std::int64_t>(voxel) * plan.pitch + at.channel];
       ++at.channel;
       at.settle(g, plan.channels);
     }
@@ -91,7 +91,7 @@ struct Loader {
       if constexpr (Chunked) {
         const int voxel = inside ? gathered_voxel(g, rows[i], place) : -1;
         const T* from =
-            input + (voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * plan.channels + place.channel);
+            input + (voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * plan.pitch + place.channel);
         simt::copy_async<kChunkBytes>(to, from, voxel >= 0);
       } else {
         *reinterpret_cast<Chunk<T>*>(to) = gather(rows[i], place);
@@ -119,15 +119,16 @@ struct Loader {
 /// Writes one lane's part of the result, and leaves it in `acc` as it is stored: of each 16×8 fragment rows
 /// l/4 and l/4 + 8, columns 2(l mod 4) and the next.
 template <class T, int WarpRows, int WarpColumns>
-VOXOT_DEVICE void write_result(float (&acc)[WarpRows / 16][WarpColumns / 8][4], const GatherClass& g,
-                               int columns, int first_row, int first_column,
+VOXOT_DEVICE void write_result(float (&acc)[WarpRows / 16][WarpColumns / 8][4], const GatherPlan& plan,
+                               const GatherClass& g, int first_row, int first_column,
                                const GatherEpilogue<T>& epilogue, T* output) {
+  const int columns = plan.columns;
   const int lane = static_cast<int>(simt::lane());
   VOXOT_UNROLL
   for (int i = 0; i < WarpRows / 8; ++i) {
     const int row = first_row + 8 * i + lane / 4;
     if (row >= g.rows) continue;
-    const std::int64_t at = result_row(g, row) * columns;
+    const std::int64_t at = result_row(g, row) * plan.result_pitch;
     VOXOT_UNROLL
     for (int j = 0; j < WarpColumns / 8; ++j) {
       const int column = first_column + 8 * j + 2 * (lane % 4);
@@ -136,7 +137,7 @@ VOXOT_DEVICE void write_result(float (&acc)[WarpRows / 16][WarpColumns / 8][4], 
       simt::Vector<T, 2> pair{};
       if (column < columns) pair.values[0] = epilogue(low, column, at + column);
       if (column + 1 < columns) pair.values[1] = epilogue(high, column + 1, at + column + 1);
-      if (column + 1 < columns && columns % 2 == 0) {
+      if (column + 1 < columns && plan.pairs) {
         *reinterpret_cast<simt::Vector<T, 2>*>(output + at + column) = pair;
       } else {
         if (column < columns) output[at + column] = pair.values[0];
@@ -207,8 +208,8 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS((Tile<T, Rows, Columns, WarpRows, WarpColu
     const std::byte* stage = stages + step % kStages * L::kStageBytes;
     multiply_rows<T, WarpRows, WarpColumns>(acc, stage, warp_row, stage + L::kABytes, warp_column);
   }
-  write_result<T, WarpRows, WarpColumns>(acc, g, plan.columns, first_row + warp_row,
-                                         first_column + warp_column, epilogue, output);
+  write_result<T, WarpRows, WarpColumns>(acc, plan, g, first_row + warp_row, first_column + warp_column,
+                                         epilogue, output);
   if (to.partials == nullptr) return;
   const int rows = g.rows - first_row < Rows ? g.rows - first_row : Rows;
   const int group = warp_row / WarpRows * 8 + static_cast<int>(simt::lane()) / 4;
@@ -306,8 +307,11 @@ bool takes_implicit_gemm(const ConvCall& c) {
 bool takes_whole_chunks(const ConvCall& c) {
   const std::int64_t chunk = c.dtype == DType::bf16 ? kChunk<Bf16> : kChunk<float>;
   const bool weight_gradient = c.pass == ConvPass::grad_weight;
-  const bool in = c.params.in_channels % chunk == 0 || c.pass == ConvPass::grad_input;
-  const bool out = c.params.out_channels % chunk == 0 || c.pass == ConvPass::forward;
+  const auto whole = [&](std::int64_t channels, std::int64_t row) {
+    return channels % chunk == 0 && row % chunk == 0;
+  };
+  const bool in = whole(c.params.in_channels, c.params.in_row()) || c.pass == ConvPass::grad_input;
+  const bool out = whole(c.params.out_channels, c.params.out_row()) || c.pass == ConvPass::forward;
   return in && out && chunk_aligned(c.input) && (!weight_gradient || chunk_aligned(c.other));
 }
 bool takes_large_implicit_gemm(const ConvCall& c) { return takes_implicit_gemm(c) && takes_whole_chunks(c); }
