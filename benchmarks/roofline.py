@@ -2,7 +2,8 @@
 """The least time that each convolution of the two networks can take, and an outer iteration of strong NOT as a whole.
 
 The time of a pass is at least its operations over the rate of the unit that does them, and its bytes, each tensor read
-or written once, over the memory's. Standard output is the table of benchmarks/README.md.
+or written once, over the memory's. What the convolutions save the ops beside them is counted in bytes. Standard output
+is the tables of benchmarks/README.md.
 
     python3 benchmarks/roofline.py [--batch 64] [--base 32] [--nf 64] [--inner 10]
 """
@@ -84,6 +85,15 @@ def passes(u: list[Layer], r: list[Layer], inner: int):
         yield layer, "grad_weight", 2
 
 
+def unmoved(b: int, extent: int, batch: int, inner: int) -> dict[str, int]:
+    """Elements that an outer iteration does not move: of statistics that a convolution takes as it writes, one reading of
+    its result; of skip connections that are written in their place, a copy forward and one of the gradient."""
+    forward, backward = inner + 1, inner
+    results = sum(batch * layer.extent**3 * layer.outputs for layer in unet(b, extent) if layer.kernel == 3)
+    skips = sum(batch * (extent >> i) ** 3 * (b << i) for i in range(3))
+    return {"statistics": forward * results, "skip connections": 2 * (forward + backward) * skips}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=64)
@@ -117,6 +127,13 @@ def main() -> None:
             for p in ("bf16", "fp32")
         ]
         print(f"| {name} | {1e3 * floors[0]:.1f} | {1e3 * floors[1]:.0f} |")
+    print("\nWhat UNet3D's convolutions and normalisations spare the memory in it:\n")
+    print("| | GB bf16 | GB fp32 | " + " | ".join(f"{d} {p} ms" for d, p in columns) + " |")
+    print("|---|" + "---|" * (2 + len(columns)))
+    for name, elements in unmoved(args.base, args.extent, args.batch, args.inner).items():
+        cells = [f"{elements * SIZE[p] / 1e9:.2f}" for p in ("bf16", "fp32")]
+        cells += [f"{1e3 * elements * SIZE[p] / DEVICES[d]['bytes']:.2f}" for d, p in columns]
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/ops/activation.h"
-#include "engine/ops/normalisation.h"
 #include "kernels/elementwise.h"
 
 namespace voxot {
@@ -118,7 +116,8 @@ void Linear::reset(Initialiser& initialiser) {
   initialiser.weights(weight, bias, weight.extent(1), weight.extent(0));
 }
 
-Norm::Norm(NormKind kind, std::int64_t channels) : kind_(kind) {
+Norm::Norm(NormKind kind, std::int64_t channels)
+    : kind_(kind), groups_(kind == NormKind::group ? std::min<std::int64_t>(8, channels) : channels) {
   if (kind == NormKind::none) return;
   add(weight_, "weight", {channels});
   add(bias_, "bias", {channels});
@@ -140,20 +139,25 @@ void Norm::reset(Initialiser&) {
   batches_ = 0;
 }
 
-Tensor Norm::operator()(Tape& tape, const Tensor& x, Activation activation) {
+Tensor Norm::operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation,
+                        const Tensor& into) {
+  ops::Conv3dFused fused;
   if (kind_ == NormKind::none) {
-    return activation.kind == ActivationKind::none ? x : ops::activation(tape, x, activation);
+    fused.activation = activation;
+    fused.into = into;
+    return conv(tape, x, fused);
   }
-  if (kind_ == NormKind::batch) {
-    ops::BatchNormOptions options;
-    options.training = training();
-    options.activation = activation;
-    if (training()) ++batches_;
-    return ops::batch_norm(tape, x, weight_, bias_, running_mean_, running_variance_, options);
-  }
-  const std::int64_t channels = x.shape().back();
-  std::int64_t groups = kind_ == NormKind::instance ? channels : std::min<std::int64_t>(8, channels);
-  return ops::group_norm(tape, x, groups, weight_, bias_, 1e-5, activation);
+  ops::BatchNormOptions options;
+  options.activation = activation;
+  options.into = into;
+  options.training = training();
+  options.moments.each_sample = kind_ != NormKind::batch;
+  options.moments.groups = groups_;
+  if (options.moments.each_sample || training()) fused.moments = &options.moments;
+  const Tensor y = conv(tape, x, fused);
+  if (kind_ != NormKind::batch) return ops::group_norm(tape, y, groups_, weight_, bias_, options);
+  if (training()) ++batches_;
+  return ops::batch_norm(tape, y, weight_, bias_, running_mean_, running_variance_, options);
 }
 
 }  // namespace voxot

@@ -125,8 +125,8 @@ class ConvTranspose3d : public Module {
                   const ops::Conv3dGeometry& geometry);
   ConvTranspose3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry)
       : ConvTranspose3d(in, out, {kernel, kernel, kernel}, geometry) {}
-  Tensor operator()(Tape& tape, const Tensor& x) const {
-    return ops::conv_transpose3d(tape, x, weight, bias, geometry_);
+  Tensor operator()(Tape& tape, const Tensor& x, const Tensor& into = {}) const {
+    return ops::conv_transpose3d(tape, x, weight, bias, geometry_, {0, 0, 0}, into);
   }
   Tensor weight, bias;
 
@@ -153,18 +153,22 @@ class Linear : public Module {
 
 enum class NormKind : std::uint8_t { none, batch, group, instance };
 
-/// Normalisation with a fused activation. `group` takes min(8, channels) groups.
+/// The normalisation that follows a convolution. `group` takes min(8, channels) groups.
 class Norm : public Module {
  public:
   Norm(NormKind kind, std::int64_t channels);
-  Tensor operator()(Tape& tape, const Tensor& x, Activation activation);
-  [[nodiscard]] NormKind kind() const { return kind_; }
+  /// act(norm(conv(x))): the convolution takes the statistics that are needed as it writes, and has the
+  /// activation where there is no normalisation. The result goes `into` that tensor, perhaps a slice, where
+  /// it is defined.
+  Tensor operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation,
+                    const Tensor& into = {});
 
  protected:
   void reset(Initialiser&) override;
 
  private:
   NormKind kind_;
+  std::int64_t groups_;
   Tensor weight_, bias_, running_mean_, running_variance_;
   std::int64_t batches_ = 0;
 };

@@ -2,8 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "kernels/cpu/conv3d_naive.h"
-#include "kernels/cuda/conv3d_variants.h"
-#include "tests/op_case.h"
+#include "tests/conv3d_cuda_helpers.h"
 
 using namespace voxot;
 using namespace voxot::test;
@@ -15,11 +14,11 @@ struct Geometry {
   Conv3dParams params;
 };
 
-Conv3dParams params(std::int64_t n, std::int64_t in, std::int64_t out, std::array<std::int64_t, 3> extent,
-                    std::array<std::int64_t, 3> kernel, std::array<std::int64_t, 3> stride = {1, 1, 1},
-                    std::array<std::int64_t, 3> padding = {0, 0, 0},
-                    std::array<std::int64_t, 3> dilation = {1, 1, 1}) {
-  return {n, in, out, extent, kernel, stride, padding, dilation};
+/// The same between slices of rows so wide.
+Conv3dParams in_slices(Conv3dParams p, std::int64_t in_pitch, std::int64_t out_pitch) {
+  p.in_pitch = in_pitch;
+  p.out_pitch = out_pitch;
+  return p;
 }
 
 constexpr std::array<std::int64_t, 3> kOne{1, 1, 1};
@@ -27,24 +26,28 @@ constexpr std::array<std::int64_t, 3> kTwo{2, 2, 2};
 constexpr std::array<std::int64_t, 3> kThree{3, 3, 3};
 
 const Geometry kGeometries[] = {
-    {"one voxel, one channel", params(1, 1, 1, kOne, kOne)},
-    {"3x3x3", params(2, 8, 16, {4, 5, 6}, kThree, kOne, kOne)},
-    {"three channels", params(2, 3, 24, {5, 4, 3}, kThree, kOne, kOne)},
-    {"to three channels", params(1, 16, 3, {5, 4, 3}, kThree, kOne, kOne)},
-    {"31 to 33 channels", params(1, 31, 33, {3, 5, 4}, kThree, kOne, kOne)},
-    {"32 to 40 channels", params(2, 32, 40, {3, 5, 4}, kThree, kOne, kOne)},
-    {"72 channels", params(1, 72, 72, {3, 3, 5}, kThree, kOne, kOne)},
-    {"1x1x1", params(3, 24, 40, {3, 5, 7}, kOne)},
-    {"1x1x1 to three channels", params(1, 64, 3, {5, 5, 5}, kOne)},
-    {"stride two", params(2, 16, 24, {7, 6, 5}, kThree, kTwo, kOne)},
-    {"stride two, kernel two", params(2, 16, 8, {6, 6, 4}, kTwo, kTwo)},
-    {"stride two, kernel four", params(1, 8, 8, {6, 7, 5}, {4, 4, 4}, kTwo, kOne)},
-    {"stride three over kernel two", params(1, 8, 8, {7, 8, 9}, kTwo, kThree)},
-    {"dilation two", params(1, 16, 16, {7, 6, 5}, kThree, kOne, kTwo, kTwo)},
-    {"dilation two, stride two", params(1, 8, 8, {9, 8, 7}, kThree, kTwo, kOne, kTwo)},
-    {"all axes different", params(2, 8, 5, {4, 7, 6}, {1, 3, 5}, {1, 2, 3}, {0, 1, 4}, {1, 2, 1})},
-    {"linear", params(1, 48, 20, {1, 1, 37}, kOne)},
-    {"many rows", params(3, 8, 8, {8, 9, 7}, kThree, kOne, kOne)},
+    {"one voxel, one channel", conv_params(1, 1, 1, kOne, kOne)},
+    {"3x3x3", conv_params(2, 8, 16, {4, 5, 6}, kThree, kOne, kOne)},
+    {"three channels", conv_params(2, 3, 24, {5, 4, 3}, kThree, kOne, kOne)},
+    {"to three channels", conv_params(1, 16, 3, {5, 4, 3}, kThree, kOne, kOne)},
+    {"31 to 33 channels", conv_params(1, 31, 33, {3, 5, 4}, kThree, kOne, kOne)},
+    {"32 to 40 channels", conv_params(2, 32, 40, {3, 5, 4}, kThree, kOne, kOne)},
+    {"72 channels", conv_params(1, 72, 72, {3, 3, 5}, kThree, kOne, kOne)},
+    {"1x1x1", conv_params(3, 24, 40, {3, 5, 7}, kOne)},
+    {"1x1x1 to three channels", conv_params(1, 64, 3, {5, 5, 5}, kOne)},
+    {"stride two", conv_params(2, 16, 24, {7, 6, 5}, kThree, kTwo, kOne)},
+    {"stride two, kernel two", conv_params(2, 16, 8, {6, 6, 4}, kTwo, kTwo)},
+    {"stride two, kernel four", conv_params(1, 8, 8, {6, 7, 5}, {4, 4, 4}, kTwo, kOne)},
+    {"stride three over kernel two", conv_params(1, 8, 8, {7, 8, 9}, kTwo, kThree)},
+    {"dilation two", conv_params(1, 16, 16, {7, 6, 5}, kThree, kOne, kTwo, kTwo)},
+    {"dilation two, stride two", conv_params(1, 8, 8, {9, 8, 7}, kThree, kTwo, kOne, kTwo)},
+    {"all axes different", conv_params(2, 8, 5, {4, 7, 6}, {1, 3, 5}, {1, 2, 3}, {0, 1, 4}, {1, 2, 1})},
+    {"linear", conv_params(1, 48, 20, {1, 1, 37}, kOne)},
+    {"many rows", conv_params(3, 8, 8, {8, 9, 7}, kThree, kOne, kOne)},
+    {"slices", in_slices(conv_params(2, 16, 24, {3, 5, 4}, kThree, kOne, kOne), 32, 40)},
+    {"slices off the chunk", in_slices(conv_params(2, 8, 16, {4, 3, 5}, kThree, kOne, kOne), 11, 21)},
+    {"slices of few channels", in_slices(conv_params(1, 3, 5, {4, 5, 3}, kThree, kOne, kOne), 4, 8)},
+    {"slices, stride two", in_slices(conv_params(2, 16, 8, {6, 6, 4}, kTwo, kTwo), 24, 16)},
 };
 
 struct Epilogue {
@@ -57,30 +60,6 @@ const Epilogue kEpilogues[] = {
     {"bias, residual, scale, leaky_relu", true, true, 0.1F, {ActivationKind::leaky_relu, 0.2F}},
     {"bias, relu", true, false, 1, {ActivationKind::relu, 0}},
     {"plain", false, false, 1, {}},
-};
-
-/// A device array between guards, with the values in double as its type stores them.
-struct Buffer {
-  Buffer(std::vector<double> values, DType dtype, double guard)
-      : all(Tensor::full({static_cast<std::int64_t>(values.size()) + 2 * kGuard}, guard, dtype)) {
-    all.window(kGuard, {static_cast<std::int64_t>(values.size())})
-        .copy_from(Tensor::from({static_cast<std::int64_t>(values.size())}, std::span<const double>(values)));
-    exact = doubles(all.window(kGuard, {static_cast<std::int64_t>(values.size())}));
-    all = all.to(Device::cuda);
-  }
-  Buffer(std::int64_t count, std::uint64_t seed, DType dtype)
-      : Buffer(test_values(count, Values::normal, seed), dtype, NAN) {}
-  [[nodiscard]] void* data() const { return all.as<std::byte>() + kGuard * size_of(all.dtype()); }
-  /// What lies between the guards; those must be whole.
-  [[nodiscard]] std::vector<double> result() const {
-    const std::vector<double> v = doubles(all);
-    const auto whole = [](double x) { return x == kSentinel; };
-    CHECK(std::all_of(v.begin(), v.begin() + kGuard, whole));
-    CHECK(std::all_of(v.end() - kGuard, v.end(), whole));
-    return {v.begin() + kGuard, v.end() - kGuard};
-  }
-  Tensor all;
-  std::vector<double> exact;
 };
 
 /// Relative L2 against double. fp32: some thousand products. tf32: 11 bits of each factor, errors of either
@@ -100,9 +79,9 @@ const char* text(Write write) { return write == Write::accumulate ? "accumulate"
 
 void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
   const Conv3dParams& p = call.params;
-  const DType parameter = call.dtype == DType::f64 ? DType::f64 : DType::f32;
-  const Buffer x(p.batch * p.in_voxels() * p.in_channels, 1, call.dtype);
-  const Buffer gy(p.batch * p.out_voxels() * p.out_channels, 2, call.dtype);
+  const DType parameter = parameter_of(call.dtype);
+  const Buffer x(p.batch * p.in_voxels() * p.in_row(), 1, call.dtype);
+  const Buffer gy(p.batch * p.out_voxels() * p.out_row(), 2, call.dtype);
   const Buffer w(p.weight_count(), 3, parameter);
   const Buffer bias(p.out_channels, 4, parameter);
   const Buffer residual(gy.exact.size(), 5, call.dtype);
@@ -113,14 +92,22 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
       if (p.out_channels > 16 && &e != kEpilogues) break;  // the first has it all; small cases try the others
       INFO(e.name);
       const Buffer y(std::vector<double>(gy.exact.size(), 1), call.dtype, kSentinel);
-      call.epilogue = {e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale,
-                       e.activation};
+      call.epilogue = {
+          e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale, e.activation, {}};
       call.output = y.data();
-      std::vector<double> expected(gy.exact.size());
+      std::vector<double> expected = y.exact;  // what lies between a slice's rows stays
       const Conv3dEpilogue exact{e.bias ? bias.exact.data() : nullptr,
-                                 e.residual ? residual.exact.data() : nullptr, e.scale, e.activation};
+                                 e.residual ? residual.exact.data() : nullptr,
+                                 e.scale,
+                                 e.activation,
+                                 {}};
       cpu::conv3d_forward_naive(p, x.exact.data(), w.exact.data(), exact, expected.data());
+      const StatisticsBuffers statistics(1, p.out_channels, parameter);
+      const bool taken = &e == kEpilogues && p.out_pitch == 0;
+      if (taken) call.epilogue.statistics = statistics.wanted;
       run_variant(variant, call, y, expected);
+      // Sums of up to 1512 values of either sign; the mean may be a hundredth of them.
+      if (taken) statistics.check(y.result(), p, 1e-5, 1e-5);
     }
     return;
   }
@@ -130,7 +117,7 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
   for (const auto& [scale, write] :
        {std::pair{1.0F, Write::overwrite}, std::pair{0.125F, Write::accumulate}}) {
     INFO("scale " << scale << ", " << text(write));
-    const std::int64_t count = of_input ? p.batch * p.in_voxels() * p.in_channels : p.weight_count();
+    const std::int64_t count = of_input ? p.batch * p.in_voxels() * p.in_row() : p.weight_count();
     const Buffer out(test_values(count, Values::normal, 6), of_input ? call.dtype : parameter, kSentinel);
     call.epilogue.scale = scale;
     call.write = write;
@@ -152,16 +139,11 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
 namespace {
 
 void check_variants(cuda::ConvPass pass) {
-  if (kernels::cuda_devices() == 0) {
-    WARN("skipped: no CUDA device");
-    return;
-  }
+  if (no_cuda()) return;
   for (const Geometry& geometry : kGeometries) {
     geometry.params.validate();
     for (const cuda::ConvVariant& variant : cuda::variants(pass)) {
-      for (const auto& [dtype, math] :
-           {std::pair{DType::f32, cuda::ConvMath::exact}, std::pair{DType::f32, cuda::ConvMath::tf32},
-            std::pair{DType::bf16, cuda::ConvMath::exact}, std::pair{DType::f64, cuda::ConvMath::exact}}) {
+      for (const auto& [dtype, math] : kConvTypes) {
         cuda::ConvCall call;
         call.pass = pass;
         call.dtype = dtype;
@@ -191,24 +173,21 @@ TEST_CASE("cuda convolution: every variant of grad_weight against double", "[con
 }
 
 TEST_CASE("cuda convolution: the epilogue over plain sums", "[conv3d][cuda]") {
-  if (kernels::cuda_devices() == 0) {
-    WARN("skipped: no CUDA device");
-    return;
-  }
+  if (no_cuda()) return;
   const Stream stream = kernels::stream_of(Device::cuda);
   for (const DType dtype : {DType::f32, DType::bf16}) {
     for (const Epilogue& e : kEpilogues) {
       INFO(name_of(dtype) << ", " << e.name);
       cuda::ConvCall call;
       call.dtype = dtype;
-      call.params = params(2, 3, 5, {3, 4, 5}, kOne);
+      call.params = conv_params(2, 3, 5, {3, 4, 5}, kOne);
       const std::int64_t count = 2 * 60 * 5;
       const Buffer sums(test_values(count, Values::away, 1), dtype, kSentinel);
       const Buffer bias(5, 2, DType::f32);
       const Buffer residual(count, 3, dtype);
       call.output = sums.data();
-      call.epilogue = {e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale,
-                       e.activation};
+      call.epilogue = {
+          e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale, e.activation, {}};
       std::vector<double> expected(sums.exact.size());
       for (std::size_t i = 0; i < expected.size(); ++i) {
         double v = sums.exact[i] + (e.bias ? bias.exact[i % 5] : 0);

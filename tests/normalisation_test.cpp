@@ -44,8 +44,10 @@ OpCase group_case(std::string name, const Shape& shape, std::int64_t groups, boo
     c.inputs.push_back({{shape.back()}, true});
   }
   c.op = [=](Tape& tape, const std::vector<Tensor>& in) {
-    return ops::group_norm(tape, in[0], groups, affine ? in[1] : Tensor{}, affine ? in[2] : Tensor{}, 1e-5,
-                           activation);
+    ops::NormOptions options;
+    options.activation = activation;
+    return ops::group_norm(tape, in[0], groups, affine ? in[1] : Tensor{}, affine ? in[2] : Tensor{},
+                           options);
   };
   return c;
 }

@@ -14,7 +14,8 @@ struct NormalisationNode : Node {
   void backward(Tensor grad) override {
     kernels::NormalisationGradients g{};
     g.x = x.data();
-    g.grad_y = grad.data();
+    g.grad_y = grad.rows();
+    params.y_pitch = grad.is_slice() ? grad.pitch() : 0;
     g.mean = mean.data();
     g.variance = variance.data();
     g.gamma = gamma.defined() ? gamma.data() : nullptr;
@@ -32,7 +33,8 @@ struct NormalisationNode : Node {
                   "normalisation: γ and β must gather gradients alike");
       g.parameter_write = to.write;
     }
-    const bool in_place = x_slot != nullptr && !x_slot->ready && !x_slot->persistent && grad.exclusive();
+    const bool in_place =
+        x_slot != nullptr && !x_slot->ready && !x_slot->persistent && grad.exclusive() && !grad.is_slice();
     if (in_place) {
       g.grad_x = grad.data();
     } else if (x_slot != nullptr) {
@@ -45,12 +47,14 @@ struct NormalisationNode : Node {
   }
 };
 
-Tensor normalise(Tape& tape, const Tensor& x, const NormalisationParams& p, const Tensor& mean,
-                 const Tensor& variance, const Tensor& gamma, const Tensor& beta, bool statistics_fixed) {
-  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+Tensor normalise(Tape& tape, const Tensor& x, NormalisationParams p, const Tensor& mean,
+                 const Tensor& variance, const Tensor& gamma, const Tensor& beta, bool statistics_fixed,
+                 const Tensor& into) {
+  Tensor y = room_for("normalisation", into, x.shape(), x);
+  p.y_pitch = y.is_slice() ? y.pitch() : 0;
   kernels::normalisation_forward(x.stream(), x.dtype(), p, x.data(), mean.data(), variance.data(),
                                  gamma.defined() ? gamma.data() : nullptr,
-                                 beta.defined() ? beta.data() : nullptr, y.data());
+                                 beta.defined() ? beta.data() : nullptr, y.rows());
   if (tape.records(x, gamma, beta)) {
     NormalisationNode node;
     node.params = p;
@@ -77,9 +81,29 @@ void check_channels(const char* op, const char* name, const Tensor& t, const Ten
               name_of(x.dtype()), name_of(wanted));
 }
 
-DType statistics_type(const Tensor& x) { return x.dtype() == DType::f64 ? DType::f64 : DType::f32; }
+/// The moments of x: those that are known, else taken now.
+Moments moments_of(const char* op, const Tensor& x, const NormalisationParams& p, bool each_sample,
+                   const Moments& known) {
+  Moments m{each_sample, p.groups, {}, {}};
+  m.make_room(x);
+  if (!known.mean.defined()) {
+    kernels::normalisation_statistics(x.stream(), x.dtype(), p, x.data(), m.mean.data(), m.variance.data());
+    return m;
+  }
+  VOXOT_CHECK(known.mean.shape() == m.mean.shape() && known.mean.dtype() == m.mean.dtype(),
+              "{}: moments {} {} for input {} {}", op, known.mean.shape().text(), name_of(known.mean.dtype()),
+              x.shape().text(), name_of(x.dtype()));
+  return known;
+}
 
 }  // namespace
+
+void Moments::make_room(const Tensor& x) {
+  const Shape shape = each_sample ? Shape{x.extent(0), groups} : Shape{groups};
+  const DType dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  mean = Tensor::empty(shape, dtype, x.device());
+  variance = Tensor::empty(shape, dtype, x.device());
+}
 
 Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor& beta,
                   const Tensor& running_mean, const Tensor& running_variance,
@@ -96,24 +120,24 @@ Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor
   p.epsilon = options.epsilon;
   p.activation = options.activation;
   if (!options.training)
-    return normalise(tape, x, p, running_mean.clone(), running_variance.clone(), gamma, beta, true);
+    return normalise(tape, x, p, running_mean.clone(), running_variance.clone(), gamma, beta, true,
+                     options.into);
   VOXOT_CHECK(p.rows > 1, "batch_norm: training needs more than one value per channel (input {})",
               x.shape().text());
-  const Tensor mean = Tensor::empty({p.channels}, statistics_type(x), x.device());
-  const Tensor variance = Tensor::empty({p.channels}, statistics_type(x), x.device());
-  kernels::normalisation_statistics(x.stream(), x.dtype(), p, x.data(), mean.data(), variance.data());
+  const Moments batch = moments_of("batch_norm", x, p, false, options.moments);
   if (running_mean.defined() && running_variance.defined()) {
     const double m = options.momentum;
     const double unbiased = static_cast<double>(p.rows) / static_cast<double>(p.rows - 1);
-    kernels::axpby(x.stream(), mean.dtype(), p.channels, m, mean.data(), 1 - m, running_mean.data());
-    kernels::axpby(x.stream(), mean.dtype(), p.channels, m * unbiased, variance.data(), 1 - m,
+    const DType type = batch.mean.dtype();
+    kernels::axpby(x.stream(), type, p.channels, m, batch.mean.data(), 1 - m, running_mean.data());
+    kernels::axpby(x.stream(), type, p.channels, m * unbiased, batch.variance.data(), 1 - m,
                    running_variance.data());
   }
-  return normalise(tape, x, p, mean, variance, gamma, beta, false);
+  return normalise(tape, x, p, batch.mean, batch.variance, gamma, beta, false, options.into);
 }
 
 Tensor group_norm(Tape& tape, const Tensor& x, std::int64_t groups, const Tensor& gamma, const Tensor& beta,
-                  double epsilon, Activation activation) {
+                  const NormOptions& options) {
   VOXOT_CHECK(x.shape().rank() >= 2, "group_norm: input {} has no channels axis", x.shape().text());
   NormalisationParams p;
   p.channels = x.shape().back();
@@ -124,12 +148,10 @@ Tensor group_norm(Tape& tape, const Tensor& x, std::int64_t groups, const Tensor
   p.outer = x.extent(0);
   p.rows = x.count() / p.outer / p.channels;
   p.groups = groups;
-  p.epsilon = epsilon;
-  p.activation = activation;
-  const Tensor mean = Tensor::empty({p.outer, groups}, statistics_type(x), x.device());
-  const Tensor variance = Tensor::empty({p.outer, groups}, statistics_type(x), x.device());
-  kernels::normalisation_statistics(x.stream(), x.dtype(), p, x.data(), mean.data(), variance.data());
-  return normalise(tape, x, p, mean, variance, gamma, beta, false);
+  p.epsilon = options.epsilon;
+  p.activation = options.activation;
+  const Moments own = moments_of("group_norm", x, p, true, options.moments);
+  return normalise(tape, x, p, own.mean, own.variance, gamma, beta, false, options.into);
 }
 
 }  // namespace voxot::ops

@@ -4,15 +4,30 @@
 
 namespace voxot::ops {
 
+/// Mean and biased variance over the batch, [groups], or of each sample, [N, groups]. A convolution takes
+/// them of what it writes (Conv3dFused); undefined tensors: not taken yet.
+struct Moments {
+  bool each_sample = false;
+  std::int64_t groups = 1;
+  Tensor mean, variance;
+
+  /// Undefined values in the shape and type that the statistics of x have.
+  void make_room(const Tensor& x);
+};
+
+struct NormOptions {
+  double epsilon = 1e-5;
+  Activation activation{};  // none, relu or leaky_relu, fused
+  Moments moments{};        // of x, where they are known
+  Tensor into{};            // where y goes, perhaps a slice
+};
+
 /// Batch normalisation over all axes but the last; γ, β, running_mean and running_variance have C elements.
 /// Training: normalises by the batch's statistics and moves the running ones by `momentum` (the variance
-/// unbiased, as PyTorch does). Evaluation: normalises by the running ones. `activation` (none, relu,
-/// leaky_relu) is fused.
-struct BatchNormOptions {
+/// unbiased, as PyTorch does). Evaluation: normalises by the running ones.
+struct BatchNormOptions : NormOptions {
   bool training = true;
   double momentum = 0.1;
-  double epsilon = 1e-5;
-  Activation activation{};
 };
 Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor& beta,
                   const Tensor& running_mean, const Tensor& running_variance,
@@ -20,6 +35,6 @@ Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor
 
 /// Group normalisation of N×...×C; `groups` = C is instance normalisation. γ and β may be undefined.
 Tensor group_norm(Tape& tape, const Tensor& x, std::int64_t groups, const Tensor& gamma, const Tensor& beta,
-                  double epsilon = 1e-5, Activation activation = {});
+                  const NormOptions& options = {});
 
 }  // namespace voxot::ops

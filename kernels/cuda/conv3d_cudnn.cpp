@@ -331,8 +331,10 @@ const Plan* plan_of(const ConvCall& c) {
   static std::mutex mutex;
   static auto& plans = *new std::map<std::string, std::unique_ptr<Plan>>;
   const std::lock_guard lock(mutex);
+  ConvCall plain = c;
+  plain.epilogue.statistics = {};  // they change nothing about the convolution
   const std::string key =
-      fmt::format("{} {} {}", describe(c), c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale,
+      fmt::format("{} {} {}", describe(plain), c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale,
                   static_cast<int>(c.write));
   auto found = plans.find(key);
   if (found == plans.end()) found = plans.emplace(key, search(c)).first;
@@ -344,7 +346,9 @@ bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kAlig
 }  // namespace
 
 bool takes_cudnn(const ConvCall& c) {
+  const Conv3dParams& p = c.params;
   if (c.dtype == DType::f64 || library().handle == nullptr) return false;
+  if (p.in_row() != p.in_channels || p.out_row() != p.out_channels) return false;
   if (!aligned(c.input) || !aligned(c.other) || !aligned(c.output)) return false;
   return plan_of(c) != nullptr;
 }
@@ -363,7 +367,9 @@ void conv3d_cudnn(const Stream& stream, const ConvCall& c) {
   } catch (const Refused&) {
     fail("conv3d: cuDNN failed in {}", describe(c));
   }
-  if (c.pass == ConvPass::forward) conv3d_epilogue(stream, c);
+  if (c.pass != ConvPass::forward) return;
+  conv3d_epilogue(stream, c);
+  conv3d_statistics(stream, c);
 }
 
 }  // namespace voxot::cuda

@@ -6,8 +6,7 @@
 // gathered one by one. Launch: grid.x = row tiles × column tiles (column tiles innermost, so that neighbours
 // share the gathered rows in the L2 cache), grid.z = class. Source: the structure of CUTLASS's implicit GEMM
 // convolutions.
-#include "kernels/cuda/conv3d_gather.cuh"
-#include "kernels/cuda/simt_runtime.h"
+#include "kernels/cuda/conv3d_moments.cuh"
 
 namespace voxot::cuda {
 namespace {
@@ -26,6 +25,8 @@ struct Tile {
   static constexpr int kABytes = Rows * kRowBytes;
   static constexpr int kStageBytes = (Rows + Columns) * kRowBytes;
   static_assert(Rows % kRowsPerPass == 0 && WarpRows % 16 == 0 && WarpColumns % 16 == 0);
+  using Moments = ColumnMoments<Rows / WarpRows * 8, Columns>;
+  static_assert(sizeof(Moments) <= kStages * kStageBytes && Columns <= kThreads);
 };
 
 /// What one thread brings of each tile: one column of chunks, several rows.
@@ -57,7 +58,7 @@ struct Loader {
     for (int e = 0; e < kChunk<T>; ++e) {
       const int voxel = at.inside(g) ? gathered_voxel(g, row, at) : -1;
       chunk.values[e] =
-          voxel < 0 ? stored<T>(0.0F) : input[static_cast<std::int64_t>(voxel) * plan.channels + at.channel];
+          voxel < 0 ? stored<T>(0.0F) : input[static_cast<std::int64_t>(voxel) * plan.pitch + at.channel];
       ++at.channel;
       at.settle(g, plan.channels);
     }
@@ -90,7 +91,7 @@ struct Loader {
       if constexpr (Chunked) {
         const int voxel = inside ? gathered_voxel(g, rows[i], place) : -1;
         const T* from =
-            input + (voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * plan.channels + place.channel);
+            input + (voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * plan.pitch + place.channel);
         simt::copy_async<kChunkBytes>(to, from, voxel >= 0);
       } else {
         *reinterpret_cast<Chunk<T>*>(to) = gather(rows[i], place);
@@ -115,39 +116,67 @@ struct Loader {
   }
 };
 
-/// Writes one lane's part of the result: of each 16×8 fragment rows l/4 and l/4 + 8, columns 2(l mod 4) and
-/// the next.
+/// Writes one lane's part of the result, and leaves it in `acc` as it is stored: of each 16×8 fragment rows
+/// l/4 and l/4 + 8, columns 2(l mod 4) and the next.
 template <class T, int WarpRows, int WarpColumns>
-VOXOT_DEVICE void write_result(const float (&acc)[WarpRows / 16][WarpColumns / 8][4], const GatherClass& g,
-                               int columns, int first_row, int first_column,
+VOXOT_DEVICE void write_result(float (&acc)[WarpRows / 16][WarpColumns / 8][4], const GatherPlan& plan,
+                               const GatherClass& g, int first_row, int first_column,
                                const GatherEpilogue<T>& epilogue, T* output) {
+  const int columns = plan.columns;
   const int lane = static_cast<int>(simt::lane());
   VOXOT_UNROLL
   for (int i = 0; i < WarpRows / 8; ++i) {
     const int row = first_row + 8 * i + lane / 4;
     if (row >= g.rows) continue;
-    const std::int64_t at = result_row(g, row) * columns;
+    const std::int64_t at = result_row(g, row) * plan.result_pitch;
     VOXOT_UNROLL
     for (int j = 0; j < WarpColumns / 8; ++j) {
       const int column = first_column + 8 * j + 2 * (lane % 4);
-      const float low = acc[i / 2][j][2 * (i % 2)];
-      const float high = acc[i / 2][j][2 * (i % 2) + 1];
-      if (column + 1 < columns && columns % 2 == 0) {
-        simt::Vector<T, 2> pair;
-        pair.values[0] = epilogue(low, column, at + column);
-        pair.values[1] = epilogue(high, column + 1, at + column + 1);
+      float& low = acc[i / 2][j][2 * (i % 2)];
+      float& high = acc[i / 2][j][2 * (i % 2) + 1];
+      simt::Vector<T, 2> pair{};
+      if (column < columns) pair.values[0] = epilogue(low, column, at + column);
+      if (column + 1 < columns) pair.values[1] = epilogue(high, column + 1, at + column + 1);
+      if (column + 1 < columns && plan.pairs) {
         *reinterpret_cast<simt::Vector<T, 2>*>(output + at + column) = pair;
       } else {
-        if (column < columns) output[at + column] = epilogue(low, column, at + column);
-        if (column + 1 < columns) output[at + column + 1] = epilogue(high, column + 1, at + column + 1);
+        if (column < columns) output[at + column] = pair.values[0];
+        if (column + 1 < columns) output[at + column + 1] = pair.values[1];
       }
+      low = load(pair.values[0]);
+      high = load(pair.values[1]);
     }
+  }
+}
+
+/// Rows of a lane in its warp's part of a tile that has `rows` rows: every eighth from l/4 on.
+template <int WarpRows>
+VOXOT_DEVICE int lane_rows(int rows, int group) {
+  const int count = (rows - group / 8 * WarpRows - group % 8 + 7) / 8;
+  return count < 0 ? 0 : count < WarpRows / 8 ? count : WarpRows / 8;
+}
+
+/// The moments of one lane's columns to its group's row.
+template <int WarpRows, int WarpColumns, class Moments>
+VOXOT_DEVICE void bring_moments(const float (&acc)[WarpRows / 16][WarpColumns / 8][4], int rows, int group,
+                                int warp_column, Moments& moments) {
+  const int count = lane_rows<WarpRows>(rows, group);
+  VOXOT_UNROLL
+  for (int j = 0; j < WarpColumns / 8; ++j) {
+    simt::Vector<Pair<float>, 2> two;
+    VOXOT_UNROLL
+    for (int e = 0; e < 2; ++e) {
+      two.values[e] = moments_of<WarpRows / 8>(count, [&](int i) { return acc[i / 2][j][2 * (i % 2) + e]; });
+    }
+    const int column = warp_column + 8 * j + 2 * (static_cast<int>(simt::lane()) % 4);
+    *reinterpret_cast<simt::Vector<Pair<float>, 2>*>(&moments.of[group][column]) = two;
   }
 }
 
 template <class T, int Rows, int Columns, int WarpRows, int WarpColumns, bool Chunked>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS((Tile<T, Rows, Columns, WarpRows, WarpColumns, Chunked>::kThreads), 2)
-    implicit_gemm(GatherPlan plan, const T* input, const T* weight, GatherEpilogue<T> epilogue, T* output) {
+    implicit_gemm(GatherPlan plan, const T* input, const T* weight, GatherEpilogue<T> epilogue, T* output,
+                  TileMoments to) {
   using L = Tile<T, Rows, Columns, WarpRows, WarpColumns, Chunked>;
   const GatherClass& g = plan.classes[simt::block_index().z];
   const int column_tiles = (plan.columns + Columns - 1) / Columns;
@@ -179,12 +208,22 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS((Tile<T, Rows, Columns, WarpRows, WarpColu
     const std::byte* stage = stages + step % kStages * L::kStageBytes;
     multiply_rows<T, WarpRows, WarpColumns>(acc, stage, warp_row, stage + L::kABytes, warp_column);
   }
-  write_result<T, WarpRows, WarpColumns>(acc, g, plan.columns, first_row + warp_row,
-                                         first_column + warp_column, epilogue, output);
+  write_result<T, WarpRows, WarpColumns>(acc, plan, g, first_row + warp_row, first_column + warp_column,
+                                         epilogue, output);
+  if (to.partials == nullptr) return;
+  const int rows = g.rows - first_row < Rows ? g.rows - first_row : Rows;
+  const int group = warp_row / WarpRows * 8 + static_cast<int>(simt::lane()) / 4;
+  auto& moments = *reinterpret_cast<typename L::Moments*>(stages);
+  simt::sync_block();  // all have done with the stages
+  bring_moments<WarpRows, WarpColumns>(acc, rows, group, warp_column, moments);
+  simt::sync_block();
+  leave_moments(
+      moments, [=](int of) { return lane_rows<WarpRows>(rows, of); }, rows, first_column, plan.columns,
+      first_row / Rows, to);
 }
 
 template <class T, int Rows, int Columns, int WarpRows, int WarpColumns, bool Chunked>
-void launch_tile(const Stream& stream, const ConvCall& c, const T* weight) {
+void launch_tile(const Stream& stream, const ConvCall& c, const T* weight, const TileMoments& moments) {
   using L = Tile<T, Rows, Columns, WarpRows, WarpColumns, Chunked>;
   for_each_plan(c, [&](const GatherPlan& plan, int classes) {
     int rows = 0;
@@ -196,7 +235,8 @@ void launch_tile(const Stream& stream, const ConvCall& c, const T* weight) {
                   std::size_t{kStages} * L::kStageBytes,
                   stream},
                  implicit_gemm<T, Rows, Columns, WarpRows, WarpColumns, Chunked>, plan,
-                 static_cast<const T*>(c.input), weight, gather_epilogue<T>(c), static_cast<T*>(c.output));
+                 static_cast<const T*>(c.input), weight, gather_epilogue<T>(c), static_cast<T*>(c.output),
+                 moments);
   });
 }
 
@@ -218,13 +258,15 @@ VOXOT_KERNEL void arrange_weight(std::int64_t count, int taps, int in_channels, 
 template <int Rows, int Columns, int WarpRows, int WarpColumns>
 void run_tile(const Stream& stream, const ConvCall& c) {
   const auto typed = [&]<class T>() {
-    const T* weight = gather_weight<T>(stream, c);
+    const GatherScratch scratch(c, Rows);
+    const T* weight = gather_weight<T>(stream, c, scratch.weight);
     if (takes_whole_chunks(c)) {
-      launch_tile<T, Rows, Columns, WarpRows, WarpColumns, true>(stream, c, weight);
+      launch_tile<T, Rows, Columns, WarpRows, WarpColumns, true>(stream, c, weight, scratch.moments);
     } else if constexpr (Columns < 128) {  // the largest tile has no registers left for more; its variant
                                            // takes no others
-      launch_tile<T, Rows, Columns, WarpRows, WarpColumns, false>(stream, c, weight);
+      launch_tile<T, Rows, Columns, WarpRows, WarpColumns, false>(stream, c, weight, scratch.moments);
     }
+    finish_statistics(stream, c, scratch.moments, Rows);
   };
   if (c.dtype == DType::bf16) {
     typed.template operator()<Bf16>();
@@ -241,12 +283,12 @@ bool gather_fits(const Conv3dParams& p) {
 }
 
 template <class T>
-const T* gather_weight(const Stream& stream, const ConvCall& call) {
+const T* gather_weight(const Stream& stream, const ConvCall& call, void* scratch) {
   const bool transposed = call.pass == ConvPass::grad_input;
   if (std::is_same_v<T, float> && !transposed && chunk_aligned(call.other))
     return static_cast<const T*>(call.other);
   const std::int64_t count = call.params.weight_count();
-  T* to = static_cast<T*>(simt::scratch(static_cast<std::size_t>(count) * sizeof(T)));
+  T* to = static_cast<T*>(scratch);
   const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(simt::blocks_for(count, 256), 4096));
   simt::launch({"conv3d arrange_weight", {blocks}, {256}, 0, stream}, arrange_weight<T>, count,
                static_cast<int>(call.params.kernel_volume()), static_cast<int>(call.params.in_channels),
@@ -254,8 +296,8 @@ const T* gather_weight(const Stream& stream, const ConvCall& call) {
                to);
   return to;
 }
-template const Bf16* gather_weight<Bf16>(const Stream&, const ConvCall&);
-template const float* gather_weight<float>(const Stream&, const ConvCall&);
+template const Bf16* gather_weight<Bf16>(const Stream&, const ConvCall&, void*);
+template const float* gather_weight<float>(const Stream&, const ConvCall&, void*);
 
 bool takes_implicit_gemm(const ConvCall& c) {
   const bool type = c.dtype == DType::bf16 || (c.dtype == DType::f32 && c.math == ConvMath::tf32);
@@ -265,8 +307,11 @@ bool takes_implicit_gemm(const ConvCall& c) {
 bool takes_whole_chunks(const ConvCall& c) {
   const std::int64_t chunk = c.dtype == DType::bf16 ? kChunk<Bf16> : kChunk<float>;
   const bool weight_gradient = c.pass == ConvPass::grad_weight;
-  const bool in = c.params.in_channels % chunk == 0 || c.pass == ConvPass::grad_input;
-  const bool out = c.params.out_channels % chunk == 0 || c.pass == ConvPass::forward;
+  const auto whole = [&](std::int64_t channels, std::int64_t row) {
+    return channels % chunk == 0 && row % chunk == 0;
+  };
+  const bool in = whole(c.params.in_channels, c.params.in_row()) || c.pass == ConvPass::grad_input;
+  const bool out = whole(c.params.out_channels, c.params.out_row()) || c.pass == ConvPass::forward;
   return in && out && chunk_aligned(c.input) && (!weight_gradient || chunk_aligned(c.other));
 }
 bool takes_large_implicit_gemm(const ConvCall& c) { return takes_implicit_gemm(c) && takes_whole_chunks(c); }

@@ -26,11 +26,15 @@ VOXOT_DEVICE Voxel voxel_of(std::int64_t index, const std::int64_t (&extent)[3])
 
 /// Conv3dParams with what the kernels index by.
 struct Geometry {
-  std::int64_t batch, in_channels, out_channels;
+  std::int64_t batch, in_channels, out_channels, in_row, out_row;
   std::int64_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
 
   explicit Geometry(const Conv3dParams& p)
-      : batch(p.batch), in_channels(p.in_channels), out_channels(p.out_channels) {
+      : batch(p.batch),
+        in_channels(p.in_channels),
+        out_channels(p.out_channels),
+        in_row(p.in_row()),
+        out_row(p.out_row()) {
     const auto o = p.out_extent();
     for (std::size_t a = 0; a < 3; ++a) {
       in[a] = p.in_extent[a];
@@ -93,15 +97,16 @@ VOXOT_KERNEL void forward(Geometry g, const T* x, const Compute<T>* weight, cons
     for (tap[1] = 0; tap[1] < g.kernel[1]; ++tap[1]) {
       for (tap[2] = 0; tap[2] < g.kernel[2]; ++tap[2], w += g.in_channels) {
         if (!under_tap(g, v.at, tap, in)) continue;
-        const T* row = x + row_of(v.n, in, g.in) * g.in_channels;
+        const T* row = x + row_of(v.n, in, g.in) * g.in_row;
         for (std::int64_t c = 0; c < g.in_channels; ++c) sum += w[c] * load(row[c]);
       }
     }
   }
   if (bias != nullptr) sum += bias[q];
   sum *= static_cast<F>(scale);
-  if (residual != nullptr) sum += load(residual[i]);
-  y[i] = stored<T>(activated(activation, static_cast<F>(slope), sum));
+  const std::int64_t at = i / g.out_channels * g.out_row + q;
+  if (residual != nullptr) sum += load(residual[at]);
+  y[at] = stored<T>(activated(activation, static_cast<F>(slope), sum));
 }
 
 template <class T, Write W>
@@ -120,13 +125,13 @@ VOXOT_KERNEL void grad_input(Geometry g, const T* grad_y, const Compute<T>* weig
     for (tap[1] = 0; tap[1] < g.kernel[1]; ++tap[1]) {
       for (tap[2] = 0; tap[2] < g.kernel[2]; ++tap[2], ++t) {
         if (!over_tap(g, v.at, tap, out)) continue;
-        const T* row = grad_y + row_of(v.n, out, g.out) * g.out_channels;
+        const T* row = grad_y + row_of(v.n, out, g.out) * g.out_row;
         for (std::int64_t q = 0; q < g.out_channels; ++q)
           sum += weight[(q * taps + t) * g.in_channels + c] * load(row[q]);
       }
     }
   }
-  put<W>(grad_x[i], static_cast<F>(scale) * sum);
+  put<W>(grad_x[i / g.in_channels * g.in_row + c], static_cast<F>(scale) * sum);
 }
 
 template <class T, Write W>
@@ -148,7 +153,7 @@ VOXOT_KERNEL void grad_weight(Geometry g, const T* x, const T* grad_y, float sca
       for (out[1] = 0; out[1] < g.out[1]; ++out[1]) {
         for (out[2] = 0; out[2] < g.out[2]; ++out[2], ++row) {
           if (!under_tap(g, out, tap, in)) continue;
-          sum += load(grad_y[row * g.out_channels + q]) * load(x[row_of(n, in, g.in) * g.in_channels + c]);
+          sum += load(grad_y[row * g.out_row + q]) * load(x[row_of(n, in, g.in) * g.in_row + c]);
         }
       }
     }
@@ -159,15 +164,15 @@ VOXOT_KERNEL void grad_weight(Geometry g, const T* x, const T* grad_y, float sca
 /// A block sums 32 channels: warp t.y every 32nd row from t.y, then the 32 partial sums of each channel, in
 /// fixed order.
 template <class T, Write W>
-VOXOT_KERNEL void column_sum(std::int64_t rows, std::int64_t channels, const T* x, float scale,
-                             Compute<T>* y) {
+VOXOT_KERNEL void column_sum(std::int64_t rows, std::int64_t channels, std::int64_t pitch, const T* x,
+                             float scale, Compute<T>* y) {
   using F = Compute<T>;
   VOXOT_SHARED(partial, F[32][33]);
   const auto t = simt::thread_index();
   const std::int64_t c = static_cast<std::int64_t>(simt::block_index().x) * 32 + t.x;
   F sum = 0;
   if (c < channels) {
-    for (std::int64_t r = t.y; r < rows; r += 32) sum += load(x[r * channels + c]);
+    for (std::int64_t r = t.y; r < rows; r += 32) sum += load(x[r * pitch + c]);
   }
   partial[t.y][t.x] = sum;
   simt::sync_block();
@@ -211,18 +216,21 @@ void run_gradient(const Stream& stream, const ConvCall& c) {
 
 void conv3d_naive(const Stream& stream, const ConvCall& call) {
   with_type(call.dtype, [&]<class T>() {
-    if (call.pass == ConvPass::forward) return run_forward<T>(stream, call);
+    if (call.pass == ConvPass::forward) {
+      run_forward<T>(stream, call);
+      return conv3d_statistics(stream, call);
+    }
     with_write(call.write, [&]<Write W>() { run_gradient<T, W>(stream, call); });
   });
 }
 
-void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
-                      const void* grad_y, float scale, void* grad_bias, Write write) {
+void conv3d_grad_bias(const Stream& stream, DType dtype, const Conv3dParams& p, const void* grad_y,
+                      float scale, void* grad_bias, Write write) {
   with_type(dtype, [&]<class T>() {
     with_write(write, [&]<Write W>() {
-      simt::launch({"conv3d_grad_bias", {simt::blocks_for(channels, 32)}, {32, 32}, 0, stream},
-                   column_sum<T, W>, rows, channels, static_cast<const T*>(grad_y), scale,
-                   static_cast<Compute<T>*>(grad_bias));
+      simt::launch({"conv3d_grad_bias", {simt::blocks_for(p.out_channels, 32)}, {32, 32}, 0, stream},
+                   column_sum<T, W>, p.batch * p.out_voxels(), p.out_channels, p.out_row(),
+                   static_cast<const T*>(grad_y), scale, static_cast<Compute<T>*>(grad_bias));
     });
   });
 }

@@ -6,6 +6,7 @@
 // values are fetched into registers while this step's are multiplied, and stored into the other of two
 // buffers. Both tiles lie with the summed axis outermost, so that a thread reads its rows and columns as
 // 16-byte vectors. Launch: grid.x = row tiles × column tiles, grid.z = class or split.
+#include "kernels/cuda/conv3d_moments.cuh"
 #include "kernels/cuda/conv3d_weight.cuh"
 
 namespace voxot::cuda {
@@ -57,13 +58,12 @@ VOXOT_DEVICE Quad gather(const GatherPlan& p, const GatherClass& g, const float*
   if constexpr (Chunked) {
     const int voxel = at.inside(g) ? gathered_voxel(g, row, at) : -1;
     if (voxel >= 0)
-      quad =
-          *reinterpret_cast<const Quad*>(input + static_cast<std::int64_t>(voxel) * p.channels + at.channel);
+      quad = *reinterpret_cast<const Quad*>(input + static_cast<std::int64_t>(voxel) * p.pitch + at.channel);
   } else {
     VOXOT_UNROLL
     for (int e = 0; e < kQuad; ++e) {
       const int voxel = at.inside(g) ? gathered_voxel(g, row, at) : -1;
-      if (voxel >= 0) quad.values[e] = input[static_cast<std::int64_t>(voxel) * p.channels + at.channel];
+      if (voxel >= 0) quad.values[e] = input[static_cast<std::int64_t>(voxel) * p.pitch + at.channel];
       ++at.channel;
       at.settle(g, p.channels);
     }
@@ -92,7 +92,7 @@ VOXOT_DEVICE Quad gather_weights(const GatherPlan& p, const GatherClass& g, cons
 template <int Rows, int Columns, bool Chunked>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 2)
     tiled_gather(GatherPlan plan, const float* input, const float* weight, GatherEpilogue<float> epilogue,
-                 float* output) {
+                 float* output, TileMoments to) {
   constexpr int kOwnRows = Rows / 16;
   constexpr int kOwnColumns = Columns / 16;
   constexpr int kPasses = Rows * kDepth / kQuad / kThreads;
@@ -156,13 +156,28 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 2)
   VOXOT_UNROLL
   for (int i = 0; i < kOwnRows; ++i) {
     if (first_row + row + i >= g.rows) continue;
-    const std::int64_t at = result_row(g, first_row + row + i) * plan.columns;
+    const std::int64_t at = result_row(g, first_row + row + i) * plan.result_pitch;
     VOXOT_UNROLL
     for (int j = 0; j < kOwnColumns; ++j) {
       const int q = first_column + column + j;
-      if (q < plan.columns) output[at + q] = epilogue(acc[i][j], q, at + q);
+      if (q < plan.columns) output[at + q] = acc[i][j] = epilogue(acc[i][j], q, at + q);
     }
   }
+  if (to.partials == nullptr) return;
+  using Moments = ColumnMoments<16, Columns>;
+  static_assert(sizeof(Moments) <= sizeof(Tiles));
+  auto& moments = *reinterpret_cast<Moments*>(&tiles);  // all have done with the tiles
+  const int tile_rows = g.rows - first_row < Rows ? g.rows - first_row : Rows;
+  const auto rows_of = [=](int group) {
+    const int count = tile_rows - group * kOwnRows;
+    return count < 0 ? 0 : count < kOwnRows ? count : kOwnRows;
+  };
+  VOXOT_UNROLL
+  for (int j = 0; j < kOwnColumns; ++j) {
+    moments.of[t / 16][column + j] = moments_of<kOwnRows>(rows_of(t / 16), [&](int i) { return acc[i][j]; });
+  }
+  simt::sync_block();
+  leave_moments(moments, rows_of, tile_rows, first_column, plan.columns, first_row / Rows, to);
 }
 
 /// Four columns of the product's second factor under one voxel.
@@ -175,7 +190,7 @@ VOXOT_DEVICE Quad gather_columns(const WeightPlan& p, const float* x, int voxel_
     if (column + e >= p.columns) break;
     const GatherPlace place = place_of(p, column + e);
     const int voxel = gathered_voxel(p.g, at, place);
-    const float* from = x + static_cast<std::int64_t>(voxel) * p.in_channels + place.channel;
+    const float* from = x + static_cast<std::int64_t>(voxel) * p.x_pitch + place.channel;
     if constexpr (Chunked) return voxel < 0 ? quad : *reinterpret_cast<const Quad*>(from);
     if (voxel >= 0) quad.values[e] = *from;
   }
@@ -187,7 +202,7 @@ VOXOT_DEVICE Quad gather_gradient(const WeightPlan& p, const float* grad_y, int 
                                   int last_voxel) {
   Quad quad{};
   if (voxel >= last_voxel || q >= p.out_channels) return quad;
-  const float* from = grad_y + static_cast<std::int64_t>(voxel) * p.out_channels + q;
+  const float* from = grad_y + static_cast<std::int64_t>(voxel) * p.grad_pitch + q;
   if constexpr (Chunked) {
     quad = *reinterpret_cast<const Quad*>(from);
   } else {
@@ -271,7 +286,8 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 2)
 
 template <int Rows, int Columns>
 void run_gather(const Stream& stream, const ConvCall& c) {
-  const float* weight = gather_weight<float>(stream, c);
+  const GatherScratch scratch(c, Rows);
+  const float* weight = gather_weight<float>(stream, c, scratch.weight);
   const bool chunked = takes_whole_chunks(c);
   for_each_plan(c, [&](const GatherPlan& plan, int classes) {
     int rows = 0;
@@ -280,8 +296,9 @@ void run_gather(const Stream& stream, const ConvCall& c) {
     simt::launch({"conv3d tiled", {tiles, 1, static_cast<unsigned>(classes)}, {kThreads}, 0, stream},
                  chunked ? tiled_gather<Rows, Columns, true> : tiled_gather<Rows, Columns, false>, plan,
                  static_cast<const float*>(c.input), weight, gather_epilogue<float>(c),
-                 static_cast<float*>(c.output));
+                 static_cast<float*>(c.output), scratch.moments);
   });
+  finish_statistics(stream, c, scratch.moments, Rows);
 }
 
 template <int Rows, int Columns>

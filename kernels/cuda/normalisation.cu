@@ -1,14 +1,61 @@
 // Batch, group and instance normalisation: y = act((x − mean)·a + β) with a = γ/√(variance + ε).
-// Layout: x is outer × rows × channels. Launch: row_chunks.cuh, also for what only maps elements, so that a
-// thread keeps its channels' parameters in registers. The variance: a thread sums about its own first value,
-// threads are joined by their means and centred second moments. Source: kernels/normalisation.h; Chan, Golub,
-// LeVeque 1983.
+// Layout: x is outer × rows × channels, rows of y lie y_row() apart. Launch: row_chunks.cuh, also for what
+// only maps elements, so that a thread keeps its channels' parameters in registers. The variance: a thread
+// sums about its own first value, threads are joined by their means and centred second moments. Source:
+// kernels/normalisation.h; Chan, Golub, LeVeque 1983.
 #include "kernels/normalisation.h"
 
 #include <cmath>
 
 #include "kernels/cuda/row_chunks.cuh"
 #include "kernels/cuda/simt_runtime.h"
+
+namespace voxot::cuda {
+namespace {
+
+/// Mean and variance of every (outer, group): the mean of the chunks' means, then the moments about it.
+template <class F, int Team>
+VOXOT_KERNEL void moments_kernel(MomentChunks l, std::int64_t results, const Pair<F>* partials, F* mean,
+                                 F* variance) {
+  const Joiner<Team> j;
+  if (j.result >= results) return;
+  const int count = l.members * l.chunks;
+  const Pair<F>* from = partials + j.result * count;
+  const auto last = static_cast<double>(l.rows - (l.chunks - 1) * l.chunk);
+  const auto rows_of = [&](int i) {
+    return i % l.chunks == l.chunks - 1 ? last : static_cast<double>(l.chunk);
+  };
+  const double share = 1.0 / (static_cast<double>(l.rows) * l.members);
+  double first = 0;
+  for (int i = j.member; i < count; i += Team) first += rows_of(i) * static_cast<double>(from[i].first);
+  const double average = j.sum(first) * share;
+  double second = 0;
+  for (int i = j.member; i < count; i += Team) {
+    const double d = static_cast<double>(from[i].first) - average;
+    second += static_cast<double>(from[i].second) + rows_of(i) * (d * d);
+  }
+  second = j.sum(second);
+  if (j.member != 0) return;
+  mean[j.result] = static_cast<F>(average);
+  variance[j.result] = static_cast<F>(second * share);
+}
+
+}  // namespace
+
+template <class F>
+void join_moments(const Stream& stream, const MomentChunks& c, std::int64_t results, const Pair<F>* partials,
+                  F* mean, F* variance) {
+  with_team("normalisation_join_moments", stream, results, static_cast<std::int64_t>(c.members) * c.chunks,
+            [&]<int Team>(const simt::Launch& launch) {
+              simt::launch(launch, moments_kernel<F, Team>, c, results, partials, mean, variance);
+            });
+}
+template void join_moments(const Stream&, const MomentChunks&, std::int64_t, const Pair<float>*, float*,
+                           float*);
+template void join_moments(const Stream&, const MomentChunks&, std::int64_t, const Pair<double>*, double*,
+                           double*);
+
+}  // namespace voxot::cuda
 
 namespace voxot::kernels {
 namespace {
@@ -82,10 +129,10 @@ struct Gradient {
 
   /// Values of x, and grad_y times the activation's derivative.
   template <class Act>
-  VOXOT_DEVICE void load(Act act, const Channels<Compute<T>, V>& c, std::int64_t at, Compute<T> (&v)[V],
-                         Compute<T> (&g)[V]) const {
-    load_channels<V>(x + at, v);
-    load_channels<V>(grad_y + at, g);
+  VOXOT_DEVICE void load(Act act, const Layout& l, const Channels<Compute<T>, V>& c, const Place& p,
+                         std::int64_t row, Compute<T> (&v)[V], Compute<T> (&g)[V]) const {
+    load_channels<V>(x + row * l.channels + p.channel, v);
+    load_channels<V>(grad_y + row * l.y_row + p.channel, g);
     if constexpr (Act::kKind != ActivationKind::none) {
       VOXOT_UNROLL
       for (int k = 0; k < V; ++k) g[k] *= act.derivative(act.value(c.argument(v[k], k)));
@@ -106,7 +153,7 @@ VOXOT_KERNEL void chunk_gradients(Layout l, Act act, Compute<T> epsilon, Gradien
     for (std::int64_t r = p.first; r < p.last; r += l.down) {
       F v[V];
       F g[V];
-      gradient.load(act, channels, (p.outer * l.rows + r) * l.channels + p.channel, v, g);
+      gradient.load(act, l, channels, p, p.outer * l.rows + r, v, g);
       VOXOT_UNROLL
       for (int k = 0; k < V; ++k) {
         pairs[k].first += g[k];
@@ -115,33 +162,6 @@ VOXOT_KERNEL void chunk_gradients(Layout l, Act act, Compute<T> epsilon, Gradien
     }
   }
   leave_partials<F, V>(l, p, JoinSums{}, pairs, F{1}, partials);
-}
-
-/// Mean and variance of every (outer, group): the mean of the chunks' means, then the moments about it.
-template <class F, int Team>
-VOXOT_KERNEL void join_moments(Layout l, std::int64_t results, const Pair<F>* partials, F* mean,
-                               F* variance) {
-  const Joiner<Team> j;
-  if (j.result >= results) return;
-  const int count = l.members * l.chunks;
-  const Pair<F>* from = partials + j.result * count;
-  const auto last = static_cast<double>(l.rows - (l.chunks - 1) * l.chunk);
-  const auto rows_of = [&](int i) {
-    return i % l.chunks == l.chunks - 1 ? last : static_cast<double>(l.chunk);
-  };
-  const double share = 1.0 / (static_cast<double>(l.rows) * l.members);
-  double first = 0;
-  for (int i = j.member; i < count; i += Team) first += rows_of(i) * static_cast<double>(from[i].first);
-  const double average = j.sum(first) * share;
-  double second = 0;
-  for (int i = j.member; i < count; i += Team) {
-    const double d = static_cast<double>(from[i].first) - average;
-    second += static_cast<double>(from[i].second) + rows_of(i) * (d * d);
-  }
-  second = j.sum(second);
-  if (j.member != 0) return;
-  mean[j.result] = static_cast<F>(average);
-  variance[j.result] = static_cast<F>(second * share);
 }
 
 /// A and B of every (outer, group): grad_x = a·g − A − (x − mean)·B, the means of γ·g and of γ·g·x̂ over the
@@ -200,12 +220,12 @@ VOXOT_KERNEL void forward_kernel(Layout l, Act act, Compute<T> epsilon, const T*
   if (!p.active) return;
   const Channels<F, V> channels(l, p, epsilon, mean, variance, gamma, beta);
   for (std::int64_t r = p.first; r < p.last; r += l.down) {
-    const std::int64_t at = (p.outer * l.rows + r) * l.channels + p.channel;
+    const std::int64_t row = p.outer * l.rows + r;
     F v[V];
-    load_channels<V>(x + at, v);
+    load_channels<V>(x + row * l.channels + p.channel, v);
     VOXOT_UNROLL
     for (int k = 0; k < V; ++k) v[k] = act.value(channels.argument(v[k], k));
-    put_channels<Write::overwrite, V>(y + at, v);
+    put_channels<Write::overwrite, V>(y + row * l.y_row + p.channel, v);
   }
 }
 
@@ -225,15 +245,15 @@ VOXOT_KERNEL void grad_x_kernel(Layout l, Act act, Compute<T> epsilon, Gradient<
     for (int k = 0; k < V; ++k) group[k] = means[p.outer * l.groups + (p.channel + k) / l.members];
   }
   for (std::int64_t r = p.first; r < p.last; r += l.down) {
-    const std::int64_t at = (p.outer * l.rows + r) * l.channels + p.channel;
+    const std::int64_t row = p.outer * l.rows + r;
     F v[V];
     F g[V];
-    gradient.load(act, channels, at, v, g);
+    gradient.load(act, l, channels, p, row, v, g);
     VOXOT_UNROLL
     for (int k = 0; k < V; ++k) {
       g[k] = channels.scale[k] * g[k] - group[k].first - (v[k] - channels.mean[k]) * group[k].second;
     }
-    put_channels<W, V>(grad_x + at, g);
+    put_channels<W, V>(grad_x + row * l.channels + p.channel, g);
   }
 }
 
@@ -261,12 +281,8 @@ void statistics(const Stream& stream, DType dtype, const NormalisationParams& p,
           simt::scratch(static_cast<std::size_t>(p.outer * p.channels * l.chunks) * sizeof(Pair<F>)));
       simt::launch(l.launch("normalisation_moments", p.outer, stream), chunk_moments<T, V>, l,
                    static_cast<const T*>(x), partials);
-      const std::int64_t results = p.outer * p.groups;
-      with_team("normalisation_join_moments", stream, results,
-                static_cast<std::int64_t>(l.members) * l.chunks, [&]<int Team>(const simt::Launch& launch) {
-                  simt::launch(launch, join_moments<F, Team>, l, results, partials, static_cast<F*>(mean),
-                               static_cast<F*>(variance));
-                });
+      join_moments<F>(stream, {l.rows, l.chunk, l.chunks, l.members}, p.outer * p.groups, partials,
+                      static_cast<F*>(mean), static_cast<F*>(variance));
     });
   });
 }
@@ -276,7 +292,7 @@ void forward(const Stream& stream, DType dtype, const NormalisationParams& p, co
   if (empty(p)) return;
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    with_width<T>({p.channels}, {x, y}, [&]<int V>() {
+    with_width<T>({p.channels, p.y_row()}, {x, y}, [&]<int V>() {
       with_kink<F>(p.activation, [&](auto act) {
         const Layout l(p, V);
         simt::launch(l.launch("normalisation_forward", p.outer, stream), forward_kernel<T, V, decltype(act)>,
@@ -339,7 +355,7 @@ void backward(const Stream& stream, DType dtype, const NormalisationParams& p,
               const NormalisationGradients& q) {
   if (empty(p)) return;
   with_type(dtype, [&]<class T>() {
-    with_width<T>({p.channels}, {q.x, q.grad_y, q.grad_x},
+    with_width<T>({p.channels, p.y_row()}, {q.x, q.grad_y, q.grad_x},
                   [&]<int V>() { backward_typed<T, V>(stream, p, q); });
   });
 }

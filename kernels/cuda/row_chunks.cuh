@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/channels.cuh"
+#include "kernels/cuda/moments.cuh"
 #include "kernels/normalisation.h"
 
 namespace voxot::cuda {
@@ -22,6 +23,7 @@ inline constexpr std::int64_t kBlocks = 2048;  // fill a large device; more work
 /// How outer × rows × channels is cut.
 struct Layout {
   std::int64_t rows;
+  std::int64_t y_row;
   int channels;
   int members;  // channels of a group
   int groups;
@@ -33,6 +35,7 @@ struct Layout {
 
   Layout(const NormalisationParams& p, int width)
       : rows(p.rows),
+        y_row(p.y_row()),
         channels(static_cast<int>(p.channels)),
         members(static_cast<int>(p.channels / p.groups)),
         groups(static_cast<int>(p.groups)) {
@@ -78,11 +81,6 @@ VOXOT_DEVICE Place place(const Layout& l) {
   return p;
 }
 
-/// Two sums, or a mean and a centred second moment, of one channel over some rows.
-template <class F>
-struct alignas(2 * sizeof(F)) Pair {
-  F first, second;
-};
 struct JoinSums {
   template <class F>
   VOXOT_DEVICE Pair<F> operator()(Pair<F> a, F, Pair<F> b, F) const {

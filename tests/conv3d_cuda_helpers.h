@@ -1,0 +1,90 @@
+#pragma once
+// What the tests of the CUDA convolutions share: guarded device arrays, geometries, limits.
+#include "kernels/cuda/conv3d_variants.h"
+#include "tests/op_case.h"
+
+namespace voxot::test {
+
+inline Conv3dParams conv_params(std::int64_t n, std::int64_t in, std::int64_t out,
+                                std::array<std::int64_t, 3> extent, std::array<std::int64_t, 3> kernel,
+                                std::array<std::int64_t, 3> stride = {1, 1, 1},
+                                std::array<std::int64_t, 3> padding = {0, 0, 0},
+                                std::array<std::int64_t, 3> dilation = {1, 1, 1}) {
+  return {n, in, out, extent, kernel, stride, padding, dilation};
+}
+
+/// A device array between guards, with the values in double as its type stores them.
+struct Buffer {
+  Buffer(std::vector<double> values, DType dtype, double guard)
+      : all(Tensor::full({static_cast<std::int64_t>(values.size()) + 2 * kGuard}, guard, dtype)) {
+    all.window(kGuard, {static_cast<std::int64_t>(values.size())})
+        .copy_from(Tensor::from({static_cast<std::int64_t>(values.size())}, std::span<const double>(values)));
+    exact = doubles(all.window(kGuard, {static_cast<std::int64_t>(values.size())}));
+    all = all.to(Device::cuda);
+  }
+  Buffer(std::int64_t count, std::uint64_t seed, DType dtype)
+      : Buffer(test_values(count, Values::normal, seed), dtype, NAN) {}
+  [[nodiscard]] void* data() const { return all.as<std::byte>() + kGuard * size_of(all.dtype()); }
+  /// What lies between the guards; those must be whole.
+  [[nodiscard]] std::vector<double> result() const {
+    const std::vector<double> v = doubles(all);
+    const auto whole = [](double x) { return x == kSentinel; };
+    CHECK(std::all_of(v.begin(), v.begin() + kGuard, whole));
+    CHECK(std::all_of(v.end() - kGuard, v.end(), whole));
+    return {v.begin() + kGuard, v.end() - kGuard};
+  }
+  Tensor all;
+  std::vector<double> exact;
+};
+
+/// Mean and variance that a call writes, between guards.
+struct StatisticsBuffers {
+  StatisticsBuffers(std::int64_t outer, std::int64_t groups, DType dtype)
+      : mean(std::vector<double>(static_cast<std::size_t>(outer * groups), 7), dtype, kSentinel),
+        variance(std::vector<double>(static_cast<std::size_t>(outer * groups), 7), dtype, kSentinel),
+        wanted{outer, groups, mean.data(), variance.data()} {}
+
+  /// Against those of y, rows × channels as it is stored.
+  void check(const std::vector<double>& y, const Conv3dParams& p, double mean_limit,
+             double variance_limit) const {
+    const auto outer = static_cast<std::size_t>(wanted.outer);
+    const auto groups = static_cast<std::size_t>(wanted.groups);
+    const auto channels = static_cast<std::size_t>(p.out_channels);
+    const std::size_t members = channels / groups;
+    const std::size_t each = y.size() / outer;
+    std::vector<double> means(outer * groups);
+    std::vector<double> variances(outer * groups);
+    const auto result = [&](std::size_t i) { return i / each * groups + i % channels / members; };
+    const double share = static_cast<double>(outer * groups) / static_cast<double>(y.size());
+    for (std::size_t i = 0; i < y.size(); ++i) means[result(i)] += share * y[i];
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const double d = y[i] - means[result(i)];
+      variances[result(i)] += share * d * d;
+    }
+    const double mean_error = distance(mean.result(), means);
+    CHECK(mean_error < mean_limit);
+    const double variance_error = distance(variance.result(), variances);
+    CHECK(variance_error < variance_limit);
+  }
+
+  Buffer mean, variance;
+  Conv3dStatistics wanted;
+};
+
+struct ConvType {
+  DType dtype;
+  cuda::ConvMath math;
+};
+inline constexpr ConvType kConvTypes[] = {{DType::f32, cuda::ConvMath::exact},
+                                          {DType::f32, cuda::ConvMath::tf32},
+                                          {DType::bf16, cuda::ConvMath::exact},
+                                          {DType::f64, cuda::ConvMath::exact}};
+inline DType parameter_of(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
+
+inline bool no_cuda() {
+  if (kernels::cuda_devices() > 0) return false;
+  WARN("skipped: no CUDA device");
+  return true;
+}
+
+}  // namespace voxot::test
