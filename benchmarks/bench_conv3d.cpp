@@ -151,9 +151,7 @@ class Bench {
   bool wrong_ = false;
 };
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run_main(int argc, char** argv) {
   Options o;
   CLI::App app("The CUDA convolutions at the networks' shapes, every variant", "bench_conv3d");
   app.add_option("--precision", o.precisions)
@@ -174,14 +172,15 @@ int main(int argc, char** argv) {
     o.base = o.nf = 8;
     o.batch = 1;
   }
-  try {
-    if (kernels::cuda_devices() == 0) {
-      fmt::print("skipped: bench_conv3d needs a CUDA device, and none can be used\n");
-      return 0;
-    }
-    return Bench(o).run();
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "bench_conv3d: {}\n", e.what());
-    return 1;
+  if (kernels::cuda_devices() == 0) {
+    fmt::print("skipped: bench_conv3d needs a CUDA device, and none can be used\n");
+    return 0;
   }
+  return Bench(o).run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return bench::guarded("bench_conv3d", [&] { return run_main(argc, argv); });
 }

@@ -207,9 +207,7 @@ class Bench {
   bool wrong_ = false;
 };
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run_main(int argc, char** argv) {
   Options o;
   CLI::App app("Exact transport on the CPU", "bench_exact_ot");
   app.add_option("--sizes", o.sizes, "points on either side")
@@ -229,15 +227,16 @@ int main(int argc, char** argv) {
   app.add_flag("--json", o.json, "one line of JSON in place of text and file");
   app.add_option("--output", o.output)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
-  try {
-    if (o.small) {
-      o.sizes = {5, 40};
-      o.batch = 3;
-    }
-    kernels::set_threads(o.threads);
-    return Bench(o).run();
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "bench_exact_ot: {}\n", e.what());
-    return 1;
+  if (o.small) {
+    o.sizes = {5, 40};
+    o.batch = 3;
   }
+  kernels::set_threads(o.threads);
+  return Bench(o).run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return bench::guarded("bench_exact_ot", [&] { return run_main(argc, argv); });
 }

@@ -120,9 +120,7 @@ class Bench {
   bool wrong_ = false;
 };
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run_main(int argc, char** argv) {
   Options o;
   CLI::App app("Kernels that only move memory", "bench_ops");
   add_device_option(app, o.device);
@@ -133,16 +131,17 @@ int main(int argc, char** argv) {
   app.add_flag("--small", o.small, "one tiny volume on every device, the emulated one too, for tests");
   app.add_option("--output", o.output)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
-  try {
-    kernels::set_threads(o.threads);
-    Device device = choose_device(o.device);
-    if (o.small) {
-      o.batch = 1;
-      if (kernels::cuda_devices() > 0) device = Device::cuda;
-    }
-    return Bench(o, device).run();
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "bench_ops: {}\n", e.what());
-    return 1;
+  kernels::set_threads(o.threads);
+  Device device = choose_device(o.device);
+  if (o.small) {
+    o.batch = 1;
+    if (kernels::cuda_devices() > 0) device = Device::cuda;
   }
+  return Bench(o, device).run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return bench::guarded("bench_ops", [&] { return run_main(argc, argv); });
 }

@@ -62,7 +62,7 @@ Tensor digit_volumes(int digit) {
   config.classes = {digit};
   const auto source = open_dataset(config, Split::train, {});
   const auto [d, h, w, c] = source->sample_shape();
-  const Tensor pool = Tensor::empty({kPool, d * h * w * c});
+  Tensor pool = Tensor::empty({kPool, d * h * w * c});
   source->draw({1, Purpose::test, static_cast<std::uint64_t>(digit)}, kPool, pool.as<float>(), nullptr);
   return pool;
 }
@@ -70,7 +70,7 @@ Tensor digit_volumes(int digit) {
 /// Problem k takes rows 37·k … 37·k + points − 1 of the pool, modulo its size.
 Tensor gather(const Tensor& pool, std::int64_t problems, std::int64_t points) {
   const std::int64_t width = pool.extent(1);
-  const Tensor all = Tensor::empty({problems, points, width});
+  Tensor all = Tensor::empty({problems, points, width});
   for (std::int64_t i = 0; i < problems * points; ++i) {
     const std::int64_t from = (i / points * 37 + i % points) % kPool;
     std::copy_n(pool.as<float>() + from * width, width, all.as<float>() + i * width);
@@ -108,7 +108,7 @@ class Bench {
  private:
   /// One line, and whether the answers are right.
   void add(const std::string& name, const Timing& t, std::span<const SinkhornResult> results,
-           bool must_converge, nlohmann::ordered_json more) {
+           bool must_converge, const nlohmann::ordered_json& more) {
     double error = 0;
     std::int64_t iterations = 0;
     std::int64_t most = 0;
@@ -237,9 +237,7 @@ class Bench {
   bool wrong_ = false;
 };
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run_main(int argc, char** argv) {
   Options o;
   CLI::App app("Sinkhorn on the CPU", "bench_sinkhorn");
   app.add_option("--case", o.which)
@@ -268,11 +266,12 @@ int main(int argc, char** argv) {
     o.large = 100;
     o.streamed = 150;
   }
-  try {
-    kernels::set_threads(o.threads);
-    return Bench(o).run();
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "bench_sinkhorn: {}\n", e.what());
-    return 1;
-  }
+  kernels::set_threads(o.threads);
+  return Bench(o).run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return bench::guarded("bench_sinkhorn", [&] { return run_main(argc, argv); });
 }

@@ -155,9 +155,7 @@ int run(const Options& o) {
   return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run_main(int argc, char** argv) {
   Options o;
   CLI::App app("Outer iterations of strong neural OT per second", "bench_step");
   app.add_option("--base", o.base)->capture_default_str();
@@ -182,10 +180,11 @@ int main(int argc, char** argv) {
     o.precision = "bf16";  // the fewest blocks to emulate
     if (kernels::cuda_devices() > 0) o.device = "cuda";
   }
-  try {
-    return run(o);
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "bench_step: {}\n", e.what());
-    return 1;
-  }
+  return run(o);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return bench::guarded("bench_step", [&] { return run_main(argc, argv); });
 }

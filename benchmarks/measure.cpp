@@ -139,6 +139,15 @@ void write_report(const std::filesystem::path& path, const nlohmann::ordered_jso
   fmt::print("{}\n", path.string());
 }
 
+int guarded(const char* name, const std::function<int()>& body) noexcept {
+  try {
+    return body();
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s: %s\n", name, e.what());
+  }
+  return 1;
+}
+
 std::string share(double value, std::optional<double> ceiling) {
   return ceiling ? fmt::format("{:.0f} %", 100 * value / *ceiling) : "-";
 }

@@ -61,6 +61,10 @@ double relative_error(const std::vector<double>& value, const std::vector<double
 /// Every value as double, from any device.
 std::vector<double> to_doubles(const Tensor& tensor);
 
+/// `body`, what a program returns. What it throws goes to stderr in one line after the program's name;
+/// then 1.
+int guarded(const char* name, const std::function<int()>& body) noexcept;
+
 /// Device, commit, date and versions.
 nlohmann::ordered_json header(Device device);
 /// Writes the file in a folder that it makes.

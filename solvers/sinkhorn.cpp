@@ -86,7 +86,7 @@ std::int64_t first_not_finite(const T* values, std::int64_t count) {
   // x − x is 0 for every finite x and NaN else: a sum in vectors, and a search only when there is something.
   T sum = 0;
 #pragma omp parallel for simd reduction(+ : sum) if (count > 1 << 20)
-  for (std::int64_t i = 0; i < count; ++i) sum += values[i] - values[i];
+  for (std::int64_t i = 0; i < count; ++i) sum += values[i] - values[i];  // NOLINT(misc-redundant-expression)
   if (sum == 0) return -1;
   return std::find_if_not(values, values + count, [](T v) { return std::isfinite(v); }) - values;
 }

@@ -63,9 +63,10 @@ TEST_CASE("exact_ot: what plans keep to", "[solvers][exact_ot]") {
     const TransportPlan t = exact_plan(std::span<const double>(cost), a, b);
     // Random masses leave plan and potentials unique: another order of the rows only reorders them.
     std::vector<double> reversed;
-    for (std::size_t i = p.rows; i-- > 0;)
+    for (std::size_t i = p.rows; i-- > 0;) {
       reversed.insert(reversed.end(), cost.begin() + static_cast<std::ptrdiff_t>(i * p.columns),
                       cost.begin() + static_cast<std::ptrdiff_t>((i + 1) * p.columns));
+    }
     const TransportPlan r =
         exact_plan(std::span<const double>(reversed), std::vector<double>(a.rbegin(), a.rend()), b);
     const std::vector<double> plan = t.dense();

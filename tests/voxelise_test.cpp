@@ -128,9 +128,9 @@ TEST_CASE("rotation by 0, 90 and 360 degrees matches index arithmetic", "[datase
 }
 
 TEST_CASE("rotation keeps mass and moves the centre of mass where it should", "[datasets]") {
-  const int n = 16;
+  constexpr int n = 16;
   const std::vector<float> volume = blob(n);
-  const auto centre = [n](const std::vector<float>& v) {
+  const auto centre = [](const std::vector<float>& v) {
     std::array<double, 3> sum{};
     for (int i = 0; i < n * n * n; ++i) {
       sum[0] += v[i] * (i / (n * n) - 7.5);

@@ -13,24 +13,23 @@ constexpr std::int64_t kGroup = 8;
 /// to[j·to_stride + i] = from[i·from_stride + j] for an 8×8 block.
 void transpose(const float* from, std::int64_t from_stride, float* to, std::int64_t to_stride) {
   using V = Vector<8>::Type;
-  typedef int Order __attribute__((vector_size(32)));
   V a[8];
   V b[8];
   for (int i = 0; i < 8; ++i) a[i] = load_lanes<8>(from + i * from_stride);
   for (int i = 0; i < 8; i += 2) {
-    b[i] = __builtin_shuffle(a[i], a[i + 1], Order{0, 8, 1, 9, 4, 12, 5, 13});
-    b[i + 1] = __builtin_shuffle(a[i], a[i + 1], Order{2, 10, 3, 11, 6, 14, 7, 15});
+    b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    b[i + 1] = __builtin_shufflevector(a[i], a[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
   }
   for (int i = 0; i < 8; i += 4) {
     for (int j = 0; j < 2; ++j) {
-      a[i + 2 * j] = __builtin_shuffle(b[i + j], b[i + j + 2], Order{0, 1, 8, 9, 4, 5, 12, 13});
-      a[i + 2 * j + 1] = __builtin_shuffle(b[i + j], b[i + j + 2], Order{2, 3, 10, 11, 6, 7, 14, 15});
+      a[i + 2 * j] = __builtin_shufflevector(b[i + j], b[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+      a[i + 2 * j + 1] = __builtin_shufflevector(b[i + j], b[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
     }
   }
   for (int i = 0; i < 4; ++i) {
-    store_lanes<8>(to + i * to_stride, __builtin_shuffle(a[i], a[i + 4], Order{0, 1, 2, 3, 8, 9, 10, 11}));
+    store_lanes<8>(to + i * to_stride, __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11));
     store_lanes<8>(to + (i + 4) * to_stride,
-                   __builtin_shuffle(a[i], a[i + 4], Order{4, 5, 6, 7, 12, 13, 14, 15}));
+                   __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15));
   }
 }
 

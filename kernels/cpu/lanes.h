@@ -84,8 +84,7 @@ template <class T, std::size_t From, std::size_t... I>
 inline typename Lanes<T>::Type interleave(typename Lanes<T>::Type a, typename Lanes<T>::Type b,
                                           std::index_sequence<I...>) {
   constexpr std::size_t kCount = sizeof...(I);
-  using Mask = typename LaneBits<T>::Type;
-  return __builtin_shuffle(a, b, Mask{(I % 2 * kCount + From * kCount / 2 + I / 2)...});
+  return __builtin_shufflevector(a, b, (I % 2 * kCount + From * kCount / 2 + I / 2)...);
 }
 
 }  // namespace lanes
