@@ -30,6 +30,7 @@ struct SolverConfig {
   std::int64_t seed = 0;
   std::string precision = "auto";  // auto | fp32 | tf32 (cuda) | bf16
   double gradient_penalty = 0;     // λ of ½·λ·D·E‖∇f‖² at mapped and real samples; 0: none
+  double drift_penalty = 0;        // ε of ε·E f² at mapped and real samples; 0: none
   std::string init_from;           // a run whose weights this one begins with
   bool freeze_batchnorm = true;    // the map's BatchNorm in evaluation mode in the potential step
 };
@@ -56,6 +57,7 @@ struct PotentialConfig {
   std::vector<std::int64_t> hidden{128, 128, 128};  // mlp: widths
   std::string activation = "relu";                  // mlp: as the map's
   bool quadratic = false;                           // mlp: a quadratic form beside the layers
+  bool spectral_normalisation = false;              // every layer's weight over its largest singular value
   std::string init = "default";
 };
 

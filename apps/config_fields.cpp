@@ -27,6 +27,7 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.integer("seed", c.seed, {0, kLargestInteger});
   v.word("precision", c.precision, {"auto", "fp32", "tf32", "bf16"});
   v.number("gradient_penalty", c.gradient_penalty, {0, 1e6});
+  v.number("drift_penalty", c.drift_penalty, {0, 1e6});
   v.text("init_from", c.init_from);
   v.flag("freeze_batchnorm", c.freeze_batchnorm);
 }
@@ -53,6 +54,7 @@ void visit(PotentialConfig& c, ConfigVisitor& v) {
   v.integers("hidden", c.hidden, kWidth, -1);
   v.word("activation", c.activation, {"relu", "leaky_relu", "silu", "softplus", "tanh"});
   v.flag("quadratic", c.quadratic);
+  v.flag("spectral_normalisation", c.spectral_normalisation);
   v.word("init", c.init, {"default", "kaiming", "xavier", "normal"});
 }
 

@@ -83,6 +83,7 @@ NeuralOtOptions solver_options(const SolverConfig& c) {
   o.freeze_batchnorm = c.freeze_batchnorm;
   o.ema = c.ema;
   o.gradient_penalty = c.gradient_penalty;
+  o.drift_penalty = c.drift_penalty;
   o.seed = static_cast<std::uint64_t>(c.seed);
   return o;
 }
@@ -163,6 +164,7 @@ std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleS
     o.hidden = c.hidden;
     o.activation = find(kActivations, c.activation);
     o.quadratic = c.quadratic;
+    o.spectral_normalisation = c.spectral_normalisation;
     f = std::make_unique<MlpPotential>(o);
   } else {
     ResNet3DOptions o;
@@ -171,6 +173,7 @@ std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleS
     o.nf = c.nf;
     o.nf_max = c.nf_max;
     o.res_ratio = c.res_ratio;
+    o.spectral_normalisation = c.spectral_normalisation;
     o.compute = compute_dtype(config.solver.precision);
     f = std::make_unique<ResNet3D>(o);
   }

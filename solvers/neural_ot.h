@@ -32,6 +32,7 @@ struct NeuralOtOptions {
   bool freeze_batchnorm = true;  // T's BatchNorm in evaluation mode in the potential step
   double ema = 0;                // decay of the map's moving average; 0: none
   double gradient_penalty = 0;   // λ of ½·λ·D·E‖∇f‖² over mapped and real samples; 0: none
+  double drift_penalty = 0;      // ε of ε·E f² over mapped and real samples (Karras et al. 2018); 0: none
   std::uint64_t seed = 0;
   bool graph = true;  // record the iteration where the device can
 };
@@ -115,6 +116,7 @@ class NeuralOt {
   void queue_transport_step(const Tensor& x, std::int64_t index);
   void queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index);
   void queue_gradient_penalty(Tensor& mapped, Tensor& y);
+  Tensor mean_square(const Tensor& values);
   void run_iteration();
   void fetch_losses();
   void read_losses();
