@@ -25,8 +25,9 @@ struct SolverConfig {
   std::int64_t gamma_steps = 25000;  // weak: γ rises linearly from 0 over so many outer iterations
   std::int64_t noise_samples = 8;    // weak: Z, noise draws for each source sample
   double noise_std = 0.1;            // weak: standard deviation of the noise
-  std::int64_t noise_channels = 0;   // appended to the map's input; defaults to 1 in the weak form
-  double ema = 0.99;                 // decay of the map's averaged weights; 0: none
+  std::int64_t noise_cells = 0;     // weak: along each axis, cells that share a number; 0: each voxel its own
+  std::int64_t noise_channels = 0;  // appended to the map's input; defaults to 1 in the weak form
+  double ema = 0.99;                // decay of the map's averaged weights; 0: none
   std::int64_t seed = 0;
   std::string precision = "auto";  // auto | fp32 | tf32 (cuda) | bf16
   double gradient_penalty = 0;     // λ of ½·λ·D·E‖∇f‖² at mapped and real samples; 0: none

@@ -22,6 +22,7 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.integer("gamma_steps", c.gamma_steps, kCountOrZero);
   v.integer("noise_samples", c.noise_samples, {1, 1024});
   v.number("noise_std", c.noise_std, {0, 1e6, true});
+  v.integer("noise_cells", c.noise_cells, {0, 256});
   v.integer("noise_channels", c.noise_channels, {0, 1024});
   v.number("ema", c.ema, kDecay);
   v.integer("seed", c.seed, {0, kLargestInteger});

@@ -77,7 +77,7 @@ NeuralOtOptions solver_options(const SolverConfig& c) {
   o.inner_steps = c.inner_steps;
   o.batch_size = c.batch_size;
   o.noise_samples = weak ? c.noise_samples : 1;
-  o.noise_deviation = c.noise_std;
+  o.noise = {c.noise_std, c.noise_cells};
   o.gamma = weak ? c.gamma : 0;
   o.gamma_steps = weak ? c.gamma_steps : 0;
   o.freeze_batchnorm = c.freeze_batchnorm;
@@ -260,7 +260,8 @@ void Session::export_map(const std::filesystem::path& file) {
                   {"model", config_.transport.model},
                   {"residual", config_.transport.residual ? "true" : "false"},
                   {"noise_channels", std::to_string(config_.solver.noise_channels)},
-                  {"noise_std", std::to_string(config_.solver.noise_std)}};
+                  {"noise_std", std::to_string(config_.solver.noise_std)},
+                  {"noise_cells", std::to_string(config_.solver.noise_cells)}};
   write_safetensors(file, out);
 }
 

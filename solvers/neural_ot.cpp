@@ -87,11 +87,8 @@ double NeuralOt::gamma() const {
          std::min(1.0, static_cast<double>(step_) / static_cast<double>(options_.gamma_steps));
 }
 
-Tensor NeuralOt::noise_for(const Tensor& x, const RandomState& state) const {
-  const std::int64_t channels = map_.noise_channels();
-  if (channels == 0) return {};
-  return Tensor::normal({x.extent(0), x.extent(1), x.extent(2), x.extent(3), channels}, state, 0,
-                        options_.noise_deviation, x.dtype(), x.device());
+Tensor NeuralOt::noise_for(const Tensor& x, const RandomState& state) {
+  return draw_noise(tape_, map_, x, options_.noise, state);
 }
 
 void NeuralOt::send(const std::vector<StepScalars>& scalars) {

@@ -101,7 +101,7 @@ struct Run {
     // UNet3D's deepest BatchNorm has one value for each sample: of two it would make ±1, whatever they are.
     o.batch_size = c.weak ? 2 : 4;
     o.noise_samples = c.weak ? 2 : 1;
-    o.noise_deviation = 1;
+    o.noise.deviation = 1;
     o.gamma = c.weak ? 0.6 : 0;
     o.gamma_steps = 7;  // rises inside the trace, then stays
     o.ema = 0.9;
