@@ -348,7 +348,9 @@ TEST_CASE("models: noise is drawn for each voxel, or for each cell of a grid", "
   CHECK(wrong == 0);
   // Of an image the depth has one cell; a deterministic map takes none.
   CHECK(draw_noise(tape, map, volumes({3, 1, 16, 8, 3}), {1, 4}, state).shape() == Shape{3, 1, 16, 8, 2});
-  CHECK_THAT(error_of([&] { draw_noise(tape, map, x, {1, 3}, state); }),
+  CHECK_THAT(error_of([&] {
+               draw_noise(tape, map, x, {1, 3}, state);
+             }),
              Catch::Contains("3 cells") && Catch::Contains("3×8×16×8×3"));
   options.noise_channels = 0;
   CHECK_FALSE(draw_noise(tape, UNet3D(options), x, {}, state).defined());
