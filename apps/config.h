@@ -25,11 +25,13 @@ struct SolverConfig {
   std::int64_t gamma_steps = 25000;  // weak: γ rises linearly from 0 over so many outer iterations
   std::int64_t noise_samples = 8;    // weak: Z, noise draws for each source sample
   double noise_std = 0.1;            // weak: standard deviation of the noise
-  std::int64_t noise_channels = 0;   // appended to the map's input; defaults to 1 in the weak form
-  double ema = 0.99;                 // decay of the map's averaged weights; 0: none
+  std::int64_t noise_cells = 0;     // weak: along each axis, cells that share a number; 0: each voxel its own
+  std::int64_t noise_channels = 0;  // appended to the map's input; defaults to 1 in the weak form
+  double ema = 0.99;                // decay of the map's averaged weights; 0: none
   std::int64_t seed = 0;
   std::string precision = "auto";  // auto | fp32 | tf32 (cuda) | bf16
   double gradient_penalty = 0;     // λ of ½·λ·D·E‖∇f‖² at mapped and real samples; 0: none
+  double drift_penalty = 0;        // ε of ε·E f² at mapped and real samples; 0: none
   std::string init_from;           // a run whose weights this one begins with
   bool freeze_batchnorm = true;    // the map's BatchNorm in evaluation mode in the potential step
 };
@@ -56,6 +58,7 @@ struct PotentialConfig {
   std::vector<std::int64_t> hidden{128, 128, 128};  // mlp: widths
   std::string activation = "relu";                  // mlp: as the map's
   bool quadratic = false;                           // mlp: a quadratic form beside the layers
+  bool spectral_normalisation = false;              // every layer's weight over its largest singular value
   std::string init = "default";
 };
 

@@ -22,11 +22,13 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.integer("gamma_steps", c.gamma_steps, kCountOrZero);
   v.integer("noise_samples", c.noise_samples, {1, 1024});
   v.number("noise_std", c.noise_std, {0, 1e6, true});
+  v.integer("noise_cells", c.noise_cells, {0, 256});
   v.integer("noise_channels", c.noise_channels, {0, 1024});
   v.number("ema", c.ema, kDecay);
   v.integer("seed", c.seed, {0, kLargestInteger});
   v.word("precision", c.precision, {"auto", "fp32", "tf32", "bf16"});
   v.number("gradient_penalty", c.gradient_penalty, {0, 1e6});
+  v.number("drift_penalty", c.drift_penalty, {0, 1e6});
   v.text("init_from", c.init_from);
   v.flag("freeze_batchnorm", c.freeze_batchnorm);
 }
@@ -53,6 +55,7 @@ void visit(PotentialConfig& c, ConfigVisitor& v) {
   v.integers("hidden", c.hidden, kWidth, -1);
   v.word("activation", c.activation, {"relu", "leaky_relu", "silu", "softplus", "tanh"});
   v.flag("quadratic", c.quadratic);
+  v.flag("spectral_normalisation", c.spectral_normalisation);
   v.word("init", c.init, {"default", "kaiming", "xavier", "normal"});
 }
 

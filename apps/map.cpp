@@ -10,6 +10,7 @@
 #include "apps/session.h"
 #include "engine/npy.h"
 #include "kernels/features.h"
+#include "models/noise.h"
 #include "models/unet3d.h"
 
 namespace voxot {
@@ -30,11 +31,11 @@ struct Options {
 
 constexpr std::int64_t kBatch = 16;
 
-/// A map, and the deviation of the noise that it takes.
+/// A map, and the noise that it takes.
 struct LoadedMap {
   std::unique_ptr<TransportMap> map;
   std::unique_ptr<Parameters> parameters;
-  double noise_std = 0.1;
+  NoiseOptions noise;
 };
 
 std::string metadata_or(const SafetensorsFile& file, const std::string& key, const std::string& otherwise) {
@@ -70,7 +71,8 @@ LoadedMap load_state_dict_file(const Options& options, Device device) {
   loaded.map = std::make_unique<UNet3D>(o);
   loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
   load_state_dict(*loaded.map, file.tensors, options.model);
-  loaded.noise_std = std::stod(metadata_or(file, "noise_std", "0.1"));
+  loaded.noise = {std::stod(metadata_or(file, "noise_std", "0.1")),
+                  std::stoll(metadata_or(file, "noise_cells", "0"))};
   return loaded;
 }
 
@@ -86,7 +88,7 @@ LoadedMap load_run(const Options& options, const SampleShape& shape, Device devi
               "{}: has no transport.safetensors; the run has not ended", options.model);
   load_state_dict(*loaded.map, read_safetensors(folder.exported_map()).tensors,
                   folder.exported_map().string());
-  loaded.noise_std = config.solver.noise_std;
+  loaded.noise = {config.solver.noise_std, config.solver.noise_cells};
   return loaded;
 }
 
@@ -116,7 +118,7 @@ void map_file(Options options) {
                          ? load_run(options, {s[2], s[3], s[4], channels}, device)
                          : load_state_dict_file(options, device);
   loaded.map->set_training(false);
-  const double deviation = options.noise_std >= 0 ? options.noise_std : loaded.noise_std;
+  if (options.noise_std >= 0) loaded.noise.deviation = options.noise_std;
   const std::vector<float> from = input.to_floats();
   std::vector<float> to(from.size() * static_cast<std::size_t>(options.samples));
   std::vector<float> here(from.size());
@@ -131,13 +133,9 @@ void map_file(Options options) {
       const Tensor x = Tensor::from(
           shape, std::span<const float>(here.data() + first * each, static_cast<std::size_t>(count * each)),
           DType::f32, device);
-      Tensor noise;
-      if (loaded.map->noise_channels() > 0) {
-        const auto step = static_cast<std::uint64_t>(z * n + first);
-        noise = Tensor::normal({count, s[2], s[3], s[4], loaded.map->noise_channels()},
-                               {static_cast<std::uint64_t>(options.seed), Purpose::noise, step}, 0, deviation,
-                               DType::f32, device);
-      }
+      const RandomState state{static_cast<std::uint64_t>(options.seed), Purpose::noise,
+                              static_cast<std::uint64_t>(z * n + first)};
+      const Tensor noise = draw_noise(tape, *loaded.map, x, loaded.noise, state);
       const std::vector<float> y = loaded.map->forward(tape, x, noise).to_floats();
       transpose(y.data(), to.data() + (z * n + first) * each, count, voxels, channels);
     }

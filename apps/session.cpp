@@ -77,12 +77,13 @@ NeuralOtOptions solver_options(const SolverConfig& c) {
   o.inner_steps = c.inner_steps;
   o.batch_size = c.batch_size;
   o.noise_samples = weak ? c.noise_samples : 1;
-  o.noise_deviation = c.noise_std;
+  o.noise = {c.noise_std, c.noise_cells};
   o.gamma = weak ? c.gamma : 0;
   o.gamma_steps = weak ? c.gamma_steps : 0;
   o.freeze_batchnorm = c.freeze_batchnorm;
   o.ema = c.ema;
   o.gradient_penalty = c.gradient_penalty;
+  o.drift_penalty = c.drift_penalty;
   o.seed = static_cast<std::uint64_t>(c.seed);
   return o;
 }
@@ -163,6 +164,7 @@ std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleS
     o.hidden = c.hidden;
     o.activation = find(kActivations, c.activation);
     o.quadratic = c.quadratic;
+    o.spectral_normalisation = c.spectral_normalisation;
     f = std::make_unique<MlpPotential>(o);
   } else {
     ResNet3DOptions o;
@@ -171,6 +173,7 @@ std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleS
     o.nf = c.nf;
     o.nf_max = c.nf_max;
     o.res_ratio = c.res_ratio;
+    o.spectral_normalisation = c.spectral_normalisation;
     o.compute = compute_dtype(config.solver.precision);
     f = std::make_unique<ResNet3D>(o);
   }
@@ -257,7 +260,8 @@ void Session::export_map(const std::filesystem::path& file) {
                   {"model", config_.transport.model},
                   {"residual", config_.transport.residual ? "true" : "false"},
                   {"noise_channels", std::to_string(config_.solver.noise_channels)},
-                  {"noise_std", std::to_string(config_.solver.noise_std)}};
+                  {"noise_std", std::to_string(config_.solver.noise_std)},
+                  {"noise_cells", std::to_string(config_.solver.noise_cells)}};
   write_safetensors(file, out);
 }
 

@@ -3,9 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/ops/spectral_norm.h"
 #include "kernels/elementwise.h"
 
 namespace voxot {
+namespace {
+
+constexpr int kFirstIterations = 15;  // PyTorch's
+
+}  // namespace
 
 void Module::collect(const std::string& prefix, std::vector<NamedTensor>& all) const {
   for (NamedTensor entry : own_) {
@@ -29,6 +35,14 @@ void Module::initialise(Initialiser& initialiser) {
 void Module::set_training(bool training) {
   training_ = training;
   for (const Child& child : children_) child.module->set_training(training);
+}
+
+void Module::use_spectral_norm() {
+  for (const Child& child : children_) child.module->use_spectral_norm();
+}
+
+void Module::iterate_spectra() {
+  for (const Child& child : children_) child.module->iterate_spectra();
 }
 
 Tensor& Module::add(Tensor& member, const std::string& name, const Shape& shape, FileLayout layout) {
@@ -76,6 +90,39 @@ void Initialiser::weights(const Tensor& weight, const Tensor& bias, std::int64_t
   if (bias.defined()) bias.fill(0);
 }
 
+void Initialiser::standard_normal(const Tensor& vector) {
+  kernels::fill_normal(vector.stream(), vector.dtype(), vector.count(), next(), 0, 1, vector.data());
+}
+
+void WeightLayer::use_spectral_norm() {
+  if (u_.defined()) return;
+  NamedTensor& own = first_own();
+  own.name = "weight_orig";
+  const FileLayout layout = own.layout;
+  std::array<std::int64_t, 4> volume = own.volume;
+  if (layout == FileLayout::channels_last)
+    volume = {weight.extent(1), weight.extent(2), weight.extent(3), weight.extent(4)};
+  add_buffer(u_, "weight_u", {weight.extent(0)});
+  add_buffer(v_, "weight_v", {weight.count() / weight.extent(0)});
+  if (layout == FileLayout::plain) return;
+  last_own().layout = FileLayout::volume;
+  last_own().volume = volume;
+}
+
+void WeightLayer::iterate_spectra() {
+  if (u_.defined()) ops::iterate_spectrum(weight, u_, v_);
+}
+
+Tensor WeightLayer::effective_weight(Tape& tape) const {
+  return u_.defined() ? ops::spectral_norm(tape, weight, u_, v_) : weight;
+}
+
+void WeightLayer::reset_spectrum(Initialiser& initialiser) {
+  if (!u_.defined()) return;
+  initialiser.standard_normal(v_);
+  ops::iterate_spectrum(weight, u_, v_, kFirstIterations);
+}
+
 Conv3d::Conv3d(std::int64_t in, std::int64_t out, const std::array<std::int64_t, 3>& kernel,
                const ops::Conv3dGeometry& geometry, bool with_bias)
     : geometry_(geometry) {
@@ -86,6 +133,7 @@ Conv3d::Conv3d(std::int64_t in, std::int64_t out, const std::array<std::int64_t,
 void Conv3d::reset(Initialiser& initialiser) {
   const std::int64_t taps = weight.extent(1) * weight.extent(2) * weight.extent(3);
   initialiser.weights(weight, bias, weight.extent(4) * taps, weight.extent(0) * taps);
+  reset_spectrum(initialiser);
 }
 
 ConvTranspose3d::ConvTranspose3d(std::int64_t in, std::int64_t out, const std::array<std::int64_t, 3>& kernel,
@@ -114,6 +162,7 @@ Linear::Linear(const std::array<std::int64_t, 4>& volume, std::int64_t out) {
 
 void Linear::reset(Initialiser& initialiser) {
   initialiser.weights(weight, bias, weight.extent(1), weight.extent(0));
+  reset_spectrum(initialiser);
 }
 
 Norm::Norm(NormKind kind, std::int64_t channels)

@@ -13,7 +13,7 @@ namespace voxot {
 enum class FileLayout : std::uint8_t {
   plain,          // as it is
   channels_last,  // [A, kD, kH, kW, B] here, [A, B, kD, kH, kW] there
-  volume,         // a matrix whose columns run D, H, W, C here and C, D, H, W there
+  volume,         // a matrix whose columns (or a vector whose elements) run D, H, W, C here, C, D, H, W there
 };
 
 /// One named parameter or buffer of a module.
@@ -37,6 +37,8 @@ class Initialiser {
       : kind_(kind), seed_(seed), network_(network) {}
   /// `fan_in` and `fan_out` count connections; bias may be undefined.
   void weights(const Tensor& weight, const Tensor& bias, std::int64_t fan_in, std::int64_t fan_out);
+  /// N(0, 1), whatever the kind.
+  void standard_normal(const Tensor& vector);
 
  private:
   RandomState next() { return {seed_, Purpose::initialisation, (std::uint64_t{network_} << 32) | count_++}; }
@@ -61,6 +63,14 @@ class Module {
   /// Also switches every module below.
   void set_training(bool training);
 
+  /// Every WeightLayer below has its weight spectrally normalised from now on; to be called while a network
+  /// is made, before its tensors are named.
+  virtual void use_spectral_norm();
+  /// One power iteration of every spectrally normalised weight below. PyTorch does one in each training
+  /// forward; here whoever trains asks for one before each step of the optimizer, so that all forwards of a
+  /// step see one weight (as under torch.nn.utils.parametrize.cached), and a frozen network keeps its own.
+  virtual void iterate_spectra();
+
  protected:
   Tensor& add(Tensor& member, const std::string& name, const Shape& shape,
               FileLayout layout = FileLayout::plain);
@@ -68,6 +78,7 @@ class Module {
   void add_counter(std::int64_t& member, const std::string& name);
   void add(Module& child, const std::string& name) { children_.push_back({name, &child}); }
   NamedTensor& last_own() { return own_.back(); }
+  NamedTensor& first_own() { return own_.front(); }
   /// Sets this module's own parameters; children are visited by initialise().
   virtual void reset(Initialiser&) {}
 
@@ -98,7 +109,26 @@ class EvaluationMode {
   bool before_;
 };
 
-class Conv3d : public Module {
+/// A layer with a weight [C_out, …] and perhaps a bias. With use_spectral_norm() the layer computes with
+/// weight/σ (engine/ops/spectral_norm.h) and its state has the names that published spectrally normalised
+/// networks have (torch.nn.utils.spectral_norm): weight_orig, weight_u, weight_v. u and v start as 15 power
+/// iterations from a random vector, as in torch.nn.utils.parametrizations.spectral_norm.
+class WeightLayer : public Module {
+ public:
+  void use_spectral_norm() override;
+  void iterate_spectra() override;
+  Tensor weight, bias;
+
+ protected:
+  /// The weight that the layer computes with.
+  [[nodiscard]] Tensor effective_weight(Tape& tape) const;
+  void reset_spectrum(Initialiser& initialiser);
+
+ private:
+  Tensor u_, v_;
+};
+
+class Conv3d : public WeightLayer {
  public:
   /// kernel: D, H, W.
   Conv3d(std::int64_t in, std::int64_t out, const std::array<std::int64_t, 3>& kernel,
@@ -107,9 +137,8 @@ class Conv3d : public Module {
          bool bias = true)
       : Conv3d(in, out, {kernel, kernel, kernel}, geometry, bias) {}
   Tensor operator()(Tape& tape, const Tensor& x, const ops::Conv3dFused& fused = {}) const {
-    return ops::conv3d(tape, x, weight, bias, geometry_, fused);
+    return ops::conv3d(tape, x, effective_weight(tape), bias, geometry_, fused);
   }
-  Tensor weight, bias;
 
  protected:
   void reset(Initialiser& initialiser) override;
@@ -137,15 +166,14 @@ class ConvTranspose3d : public Module {
   ops::Conv3dGeometry geometry_;
 };
 
-class Linear : public Module {
+class Linear : public WeightLayer {
  public:
   Linear(std::int64_t in, std::int64_t out);
   /// A layer that reads a flattened volume: files order its columns C, D, H, W, as PyTorch's flatten does.
   Linear(const std::array<std::int64_t, 4>& volume, std::int64_t out);
   Tensor operator()(Tape& tape, const Tensor& x, Activation activation = {}) const {
-    return ops::linear(tape, x, weight, bias, activation);
+    return ops::linear(tape, x, effective_weight(tape), bias, activation);
   }
-  Tensor weight, bias;
 
  protected:
   void reset(Initialiser& initialiser) override;

@@ -27,9 +27,9 @@ void each_element(const NamedTensor& entry, Body body) {
     voxels = e[1] * e[2] * e[3];
     channels = e[4];
   } else if (entry.layout == FileLayout::volume) {
-    outer = e[0];
     voxels = entry.volume[0] * entry.volume[1] * entry.volume[2];
     channels = entry.volume[3];
+    outer = entry.tensor->count() / (voxels * channels);
   }
   for (std::int64_t o = 0; o < outer; ++o) {
     for (std::int64_t v = 0; v < voxels; ++v) {

@@ -68,6 +68,7 @@ Tensor MlpMap::forward(Tape& tape, const Tensor& x, const Tensor& noise) {
 
 MlpPotential::MlpPotential(const MlpOptions& o) : mlp_(voxels(o) * o.volume[3], o.hidden, 1, o.activation) {
   add(mlp_, "mlp");
+  if (o.spectral_normalisation) use_spectral_norm();
   if (!o.quadratic) return;
   const std::int64_t size = voxels(o) * o.volume[3];
   scale_ = 2 / static_cast<double>(size);

@@ -12,8 +12,9 @@ struct MlpOptions {
   Activation activation{ActivationKind::relu, 0};
   std::int64_t noise_channels = 0;
   bool residual = false;
-  bool linear = false;     // map: W·x beside the layers, from zero
-  bool quadratic = false;  // potential: see MlpPotential
+  bool linear = false;                  // map: W·x beside the layers, from zero
+  bool quadratic = false;               // potential: see MlpPotential
+  bool spectral_normalisation = false;  // potential: of every layer's weight, not of the quadratic form's
 };
 
 /// Layers `layers.0` … `layers.k`, the activation between them.

@@ -81,6 +81,7 @@ ResNet3D::ResNet3D(const ResNet3DOptions& options)
   for (std::size_t a = 0; a < 3; ++a) last[a] = std::max<std::int64_t>(1, options.extent[a] >> (levels + 1));
   fc_ = std::make_unique<Linear>(last, 1);
   add(*fc_, "fc");
+  if (options.spectral_normalisation) use_spectral_norm();
 }
 
 ResNet3D::~ResNet3D() = default;

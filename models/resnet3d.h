@@ -18,6 +18,7 @@ struct ResNet3DOptions {
   std::int64_t nf = 64;
   std::int64_t nf_max = 512;
   double res_ratio = 0.1;
+  bool spectral_normalisation = false;  // of every weight (Module::use_spectral_norm)
   DType compute = DType::f32;
 };
 

@@ -87,11 +87,8 @@ double NeuralOt::gamma() const {
          std::min(1.0, static_cast<double>(step_) / static_cast<double>(options_.gamma_steps));
 }
 
-Tensor NeuralOt::noise_for(const Tensor& x, const RandomState& state) const {
-  const std::int64_t channels = map_.noise_channels();
-  if (channels == 0) return {};
-  return Tensor::normal({x.extent(0), x.extent(1), x.extent(2), x.extent(3), channels}, state, 0,
-                        options_.noise_deviation, x.dtype(), x.device());
+Tensor NeuralOt::noise_for(const Tensor& x, const RandomState& state) {
+  return draw_noise(tape_, map_, x, options_.noise, state);
 }
 
 void NeuralOt::send(const std::vector<StepScalars>& scalars) {
@@ -120,6 +117,7 @@ void NeuralOt::queue_transport_step(const Tensor& x, std::int64_t index) {
 
 void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index) {
   StepScalars* const now = scalars(index);
+  potential_.module().iterate_spectra();
   Tensor mapped;
   {
     const NoRecord quiet(tape_);
@@ -132,23 +130,38 @@ void NeuralOt::queue_potential_step(const Tensor& x, const Tensor& y, std::int64
     fake_points.require_gradient();
     real_points.require_gradient();
   }
-  const Tensor fake = ops::mean(tape_, f_.forward(tape_, fake_points));
-  const Tensor loss = ops::sub(tape_, fake, ops::mean(tape_, f_.forward(tape_, real_points)));
-  tape_.backward(loss);
-  if (options_.gradient_penalty > 0) queue_gradient_penalty(fake_points, real_points);
+  const Tensor fake = f_.forward(tape_, fake_points);
+  const Tensor real = f_.forward(tape_, real_points);
+  const Tensor loss = ops::sub(tape_, ops::mean(tape_, fake), ops::mean(tape_, real));
+  if (options_.gradient_penalty > 0) {
+    tape_.backward(loss);
+    queue_gradient_penalty(fake_points, real_points);
+  } else if (options_.drift_penalty > 0) {
+    const Tensor squares = ops::add(tape_, mean_square(fake), mean_square(real));
+    tape_.backward(ops::scale_add(tape_, loss, options_.drift_penalty / 2, squares));
+  } else {
+    tape_.backward(loss);
+  }
   potential_optimizer_.update(&now->optimizer);
   step_losses_.window(2 * options_.inner_steps, {1}).copy_from(loss);
+}
+
+Tensor NeuralOt::mean_square(const Tensor& values) {
+  return ops::mean(tape_, ops::mul(tape_, values, values));
 }
 
 // With g = ∇f at a point y, the penalty's parameter gradient is λ·D·∂_θ⟨∇f, g⟩, the derivative of ∇_θ f along
 // g: a central difference of first-order gradients at y ± η·δ with δ = D·g/2, so that nothing is
 // differentiated twice. The points' gradients are those of mean f(T(x)) − mean f(y): ±g/N. Half of each batch
-// is enough for an unbiased penalty, and makes it cost what the step without it does.
+// is enough for an unbiased penalty, and makes it cost what the step without it does. A drift penalty as well
+// is taken at these points, a tenth of the way to either side: at y itself it would mix into the points'
+// gradients.
 void NeuralOt::queue_gradient_penalty(Tensor& mapped, Tensor& y) {
   const std::int64_t n = mapped.extent(0);
   const double dimensions = static_cast<double>(mapped.count()) / static_cast<double>(n);
   const Shape half{(n + 1) / 2, mapped.extent(1), mapped.extent(2), mapped.extent(3), mapped.extent(4)};
   Tensor differences;
+  Tensor squares;
   Tensor slope;
   const auto add_to = [&](Tensor& sum, const Tensor& part) {
     sum = sum.defined() ? ops::linear_combination(tape_, 0.5, sum, 0.5, part) : part;
@@ -157,12 +170,19 @@ void NeuralOt::queue_gradient_penalty(Tensor& mapped, Tensor& y) {
     const Tensor gradient = points->gradient()->take().window(0, half);
     const Tensor move = ops::scale(tape_, gradient, sign * static_cast<double>(n) * dimensions / 2);
     const Tensor here = points->detached().window(0, half);
-    const Tensor up = ops::mean(tape_, f_.forward(tape_, ops::scale_add(tape_, here, kPenaltyStep, move)));
-    const Tensor down = ops::mean(tape_, f_.forward(tape_, ops::scale_add(tape_, here, -kPenaltyStep, move)));
-    add_to(differences, ops::sub(tape_, up, down));
-    add_to(slope, ops::mean(tape_, ops::mul(tape_, move, move)));
+    const Tensor up = f_.forward(tape_, ops::scale_add(tape_, here, kPenaltyStep, move));
+    const Tensor down = f_.forward(tape_, ops::scale_add(tape_, here, -kPenaltyStep, move));
+    add_to(differences, ops::sub(tape_, ops::mean(tape_, up), ops::mean(tape_, down)));
+    if (options_.drift_penalty > 0)
+      add_to(squares, ops::linear_combination(tape_, 0.5, mean_square(up), 0.5, mean_square(down)));
+    add_to(slope, mean_square(move));
   }
-  tape_.backward(differences, options_.gradient_penalty / kPenaltyStep);
+  const double weight = options_.gradient_penalty / kPenaltyStep;
+  if (squares.defined()) {
+    tape_.backward(ops::linear_combination(tape_, weight, differences, options_.drift_penalty, squares));
+  } else {
+    tape_.backward(differences, weight);
+  }
   step_losses_.window(2 * options_.inner_steps + 1, {1}).copy_from(slope);
 }
 

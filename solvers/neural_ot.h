@@ -17,7 +17,7 @@
 #include "engine/graph.h"
 #include "engine/optimizer.h"
 #include "engine/staging.h"
-#include "models/network.h"
+#include "models/noise.h"
 #include "solvers/costs.h"
 
 namespace voxot {
@@ -26,12 +26,13 @@ struct NeuralOtOptions {
   std::int64_t inner_steps = 10;  // K_T
   std::int64_t batch_size = 16;
   std::int64_t noise_samples = 1;  // Z: copies of each x in a transport step (1 for the strong form)
-  double noise_deviation = 0.1;
+  NoiseOptions noise;
   double gamma = 0;              // final γ of the weak cost
   std::int64_t gamma_steps = 0;  // γ rises linearly from 0 over this many potential steps
   bool freeze_batchnorm = true;  // T's BatchNorm in evaluation mode in the potential step
   double ema = 0;                // decay of the map's moving average; 0: none
   double gradient_penalty = 0;   // λ of ½·λ·D·E‖∇f‖² over mapped and real samples; 0: none
+  double drift_penalty = 0;      // ε of ε·E f² over mapped and real samples (Karras et al. 2018); 0: none
   std::uint64_t seed = 0;
   bool graph = true;  // record the iteration where the device can
 };
@@ -105,7 +106,7 @@ class NeuralOt {
   };
 
   [[nodiscard]] Device device() const { return transport_.values().device(); }
-  Tensor noise_for(const Tensor& x, const RandomState& state) const;
+  Tensor noise_for(const Tensor& x, const RandomState& state);
   [[nodiscard]] StepScalars* scalars(std::int64_t index) const { return scalars_.as<StepScalars>() + index; }
   void send(const std::vector<StepScalars>& scalars);
   void send_iteration(std::uint64_t first_draw);
@@ -115,6 +116,7 @@ class NeuralOt {
   void queue_transport_step(const Tensor& x, std::int64_t index);
   void queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index);
   void queue_gradient_penalty(Tensor& mapped, Tensor& y);
+  Tensor mean_square(const Tensor& values);
   void run_iteration();
   void fetch_losses();
   void read_losses();

@@ -4,6 +4,7 @@
 #include "engine/optimizer.h"
 #include "models/classifier.h"
 #include "models/mlp.h"
+#include "models/noise.h"
 #include "models/resnet3d.h"
 #include "models/unet3d.h"
 #include "tests/golden.h"
@@ -317,4 +318,41 @@ TEST_CASE("models: initial distributions have the spread they name", "[models]")
   CHECK(spread(Initialisation::xavier)[0] == Approx(std::sqrt(2 / (in + out))).epsilon(0.03));
   CHECK(spread(Initialisation::normal)[0] == Approx(0.02).epsilon(0.03));
   CHECK(spread(Initialisation::normal)[2] == 0);
+}
+
+TEST_CASE("models: noise is drawn for each voxel, or for each cell of a grid", "[models]") {
+  UNet3DOptions options;
+  options.base = 2;
+  options.noise_channels = 2;
+  const UNet3D map(options);
+  const RandomState state{5, Purpose::noise, 9};
+  Tape tape;
+  const Tensor x = volumes({3, 8, 16, 8, 3});
+  CHECK(doubles(draw_noise(tape, map, x, {0.5, 0}, state)) ==
+        doubles(Tensor::normal({3, 8, 16, 8, 2}, state, 0, 0.5)));
+  const std::vector<double> cells = doubles(Tensor::normal({3, 2, 2, 2, 2}, state, 0, 0.5));
+  const std::vector<double> noise = doubles(draw_noise(tape, map, x, {0.5, 2}, state));
+  REQUIRE(noise.size() == 3 * 8 * 16 * 8 * 2);
+  std::size_t i = 0;
+  std::size_t wrong = 0;
+  for (std::size_t n = 0; n < 3; ++n) {
+    for (std::size_t d = 0; d < 8; ++d) {
+      for (std::size_t h = 0; h < 16; ++h) {
+        for (std::size_t w = 0; w < 8; ++w) {
+          for (std::size_t k = 0; k < 2; ++k)
+            wrong += noise[i++] == cells[(((n * 2 + d / 4) * 2 + h / 8) * 2 + w / 4) * 2 + k] ? 0 : 1;
+        }
+      }
+    }
+  }
+  CHECK(wrong == 0);
+  // Of an image the depth has one cell; a deterministic map takes none.
+  CHECK(draw_noise(tape, map, volumes({3, 1, 16, 8, 3}), {1, 4}, state).shape() == Shape{3, 1, 16, 8, 2});
+  CHECK_THAT(error_of([&] {
+               draw_noise(tape, map, x, {1, 3}, state);
+             }),
+             Catch::Contains("3 cells") && Catch::Contains("3×8×16×8×3"));
+  options.noise_channels = 0;
+  CHECK_FALSE(draw_noise(tape, UNet3D(options), x, {}, state).defined());
+  CHECK(tape.size() == 0);
 }

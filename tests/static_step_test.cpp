@@ -31,8 +31,9 @@ constexpr std::int64_t kIterations = 10;
 
 struct TraceCase {
   bool weak = false;
-  bool voxels = false;   // UNet3D and ResNet3D, else two perceptrons
-  bool bounded = false;  // with a gradient penalty
+  bool voxels = false;    // UNet3D and ResNet3D, else two perceptrons
+  bool bounded = false;   // with a gradient penalty
+  bool spectral = false;  // with spectral normalisation and a drift penalty
 };
 
 std::array<std::int64_t, 4> sample(const TraceCase& c) {
@@ -60,11 +61,13 @@ struct Networks {
       r.extent = {s[0], s[1], s[2]};
       r.nf = 2;
       r.nf_max = 4;
+      r.spectral_normalisation = c.spectral;
       f = std::make_unique<ResNet3D>(r);
     } else {
       MlpOptions m;
       m.volume = s;
       m.hidden = {16, 16};
+      m.spectral_normalisation = c.spectral;
       f = std::make_unique<MlpPotential>(m);
       m.noise_channels = c.weak ? 1 : 0;
       map = std::make_unique<MlpMap>(m);
@@ -98,11 +101,12 @@ struct Run {
     // UNet3D's deepest BatchNorm has one value for each sample: of two it would make ±1, whatever they are.
     o.batch_size = c.weak ? 2 : 4;
     o.noise_samples = c.weak ? 2 : 1;
-    o.noise_deviation = 1;
+    o.noise.deviation = 1;
     o.gamma = c.weak ? 0.6 : 0;
     o.gamma_steps = 7;  // rises inside the trace, then stays
     o.ema = 0.9;
     o.gradient_penalty = c.bounded ? 0.1 : 0;
+    o.drift_penalty = c.spectral ? 0.1 : 0;
     o.seed = 3;
     o.graph = graph;
     return o;
@@ -157,7 +161,7 @@ namespace {
 /// Eager iterations are compared with the graph's bit for bit.
 void check_trace(const TraceCase& c, std::int64_t eager_iterations) {
   if (no_device("trace")) return;
-  CAPTURE(c.weak, c.voxels, c.bounded);
+  CAPTURE(c.weak, c.voxels, c.bounded, c.spectral);
   Run cpu(c, Device::cpu, true);
   Run eager(c, Device::cuda, false);
   Run graph(c, Device::cuda, true);
@@ -195,6 +199,11 @@ TEST_CASE("static step: a gradient penalty on a GPU as on the CPU", "[static_ste
   check_trace({false, false, true}, kIterations);
 }
 
+TEST_CASE("static step: spectral normalisation and a drift penalty on a GPU as on the CPU",
+          "[static_step][neural_ot][cuda]") {
+  check_trace({false, false, GENERATE(false, true), true}, kIterations);
+}
+
 TEST_CASE("static step: ten iterations of UNet3D and ResNet3D on a GPU as on the CPU",
           "[static_step][neural_ot][cuda][slow]") {
   check_trace({GENERATE(false, true), true}, 4);
@@ -203,7 +212,7 @@ TEST_CASE("static step: ten iterations of UNet3D and ResNet3D on a GPU as on the
 TEST_CASE("static step: a run moves between devices, and goes on from a graph with the same bits",
           "[static_step][neural_ot][cuda]") {
   if (no_device("resume")) return;
-  const TraceCase c{true, false};
+  const TraceCase c{true, false, false, true};
   Run straight(c, Device::cuda, true);
   trace(straight, 4);
   const auto saved = straight.state();

@@ -179,7 +179,7 @@ TEST_CASE("neural_ot: γ-weak transport between Gaussians", "[solvers][truth][sl
     NeuralOtOptions o = options(4, 128);
     o.ema = 0.998;
     o.noise_samples = 4;
-    o.noise_deviation = 1;
+    o.noise.deviation = 1;
     o.gamma = c.gamma;
     Points run(values, o, WeakQuadraticCost(), 1000,
                normals(Purpose::source_samples, std::vector<double>(axes, 0), std::vector<double>(axes, 1)),

@@ -58,15 +58,13 @@ void weight_gradient(const Conv3dParams& params, const Tensor& x, const Tensor& 
     if (bias_slot != nullptr) bias_gradient(grad, scale, bias_slot);
     return;
   }
+  // Of two uses of a layer, the second may find a bias that gathers and a weight made anew (normalised).
+  const bool together = bias_slot != nullptr && bias_slot->ready == weight_slot->ready;
   const auto w = weight_slot->destination();
-  if (bias_slot == nullptr) {
-    return kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.rows(), scale, w.data,
-                                       nullptr, w.write);
-  }
-  const auto b = bias_slot->destination();
-  VOXOT_CHECK(b.write == w.write, "conv3d: weight and bias must gather gradients alike");
-  kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.rows(), scale, w.data, b.data,
+  void* const b = together ? bias_slot->destination().data : nullptr;
+  kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.rows(), scale, w.data, b,
                               w.write);
+  if (bias_slot != nullptr && !together) bias_gradient(grad, scale, bias_slot);
 }
 
 struct Conv3dNode : Node {

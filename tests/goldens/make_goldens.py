@@ -187,6 +187,49 @@ def make_networks() -> None:
     )
 
 
+def spectral_golden() -> None:
+    """ResNet3D with spectral normalisation: the state, the output from it, then one training step in which two
+    forwards share one power iteration (torch.nn.utils.parametrize.cached). Names are those of the older
+    torch.nn.utils.spectral_norm, which loads the state and must give the same output."""
+    torch.manual_seed(16)
+    plain = ResNet3D(16, 3, 4, 8)
+    layers = [name for name, module in plain.named_modules() if isinstance(module, (torch.nn.Conv3d, torch.nn.Linear))]
+    model = copy.deepcopy(plain)
+    for name in layers:
+        torch.nn.utils.parametrizations.spectral_norm(model.get_submodule(name))
+
+    def published(tensors: dict) -> dict:
+        for new, old in ((".original", "_orig"), (".0._u", "_u"), (".0._v", "_v")):
+            tensors = {key.replace(f"parametrizations.weight{new}", f"weight{old}"): v for key, v in tensors.items()}
+        return tensors
+
+    state = {key: value.float() for key, value in published(model.state_dict()).items()}
+    model.load_state_dict({key: value for key, value in zip(model.state_dict(), state.values())})
+    model = model.double()
+    # As in calm(), of inputs after one iteration.
+    draws = [randn(2, 3, 16, 16, 16, seed=17 + k) for k in range(40)]
+    draws.sort(key=lambda draw: margin(copy.deepcopy(model).train(), [draw]))
+    other, x = draws[-2:]
+    tensors = {f"weight.{key}": value for key, value in state.items()}
+    tensors |= {"input": x, "other": other}
+    model.eval()
+    tensors["output_before"] = model(x)
+    older = copy.deepcopy(plain)
+    for name in layers:
+        torch.nn.utils.spectral_norm(older.get_submodule(name))
+    older.load_state_dict(state, strict=True)
+    assert torch.allclose(older.double().eval()(x), tensors["output_before"], rtol=1e-12)
+    model.train()
+    with torch.nn.utils.parametrize.cached():
+        tensors["output"], tensors["output_other"] = model(x), model(other)
+    (tensors["output"].mean() - tensors["output_other"].mean() / 2).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    tensors |= {f"grad.{key}": value for key, value in published(gradients).items()}
+    buffers = published(dict(model.named_buffers()))
+    tensors |= {f"buffer_after.{key}": value for key, value in buffers.items()}
+    save("resnet3d_spectral", tensors, "ResNet3D(size 16, nc 3, nf 4, nf_max 8), every weight spectrally normalised")
+
+
 # --- the strong NOT loop -------------------------------------------------------------------------------------------
 
 OUTER, INNER, BATCH = 10, 2, 4
@@ -407,6 +450,29 @@ def pointwise_and_losses(ops: dict) -> None:
     op_case(ops, "mean", lambda v: v.mean().reshape(1), draws, 4052)
 
 
+def spectral_norms(ops: dict) -> None:
+    """Two power iterations from u and v, then weight/sigma and its gradient."""
+    for i, shape in enumerate([(5, 7), (4, 3, 1, 2, 3)]):
+        name = "spectral_norm_linear" if len(shape) == 2 else "spectral_norm_conv3d"
+        layer = torch.nn.Linear(7, 5) if len(shape) == 2 else torch.nn.Conv3d(3, 4, shape[2:])
+        layer = layer.double()
+        layer.weight.data = randn(*shape, seed=6000 + i)
+        torch.nn.utils.parametrizations.spectral_norm(layer)
+        norm = layer.parametrizations.weight[0]
+        norm._u.copy_(F.normalize(randn(shape[0], seed=6010 + i), dim=0).float())
+        norm._v.copy_(F.normalize(randn(layer.weight[0].numel(), seed=6020 + i), dim=0).float())
+        start = {"u": norm._u.clone(), "v": norm._v.clone()}
+        layer.train()
+        layer.weight
+        output = layer.weight
+        grad_output = randn(*shape, seed=6030 + i)
+        (gradient,) = torch.autograd.grad(output, layer.parametrizations.weight.original, grad_output)
+        ops[f"{name}.weight"] = layer.parametrizations.weight.original
+        ops[f"{name}.u"], ops[f"{name}.v"] = start["u"], start["v"]
+        ops[f"{name}.u_after"], ops[f"{name}.v_after"] = norm._u, norm._v
+        ops[f"{name}.output"], ops[f"{name}.grad_output"], ops[f"{name}.grad_weight"] = output, grad_output, gradient
+
+
 def optimizers(ops: dict) -> None:
     """Five steps: parameter [20], gradients [5, 20], the parameters after each step [5, 20]; settings in double."""
     cases = {
@@ -442,6 +508,7 @@ def make_ops() -> None:
     normalisations(ops)
     pooling_and_resampling(ops)
     pointwise_and_losses(ops)
+    spectral_norms(ops)
     optimizers(ops)
     save("ops", ops, "single operations with a random grad_output pulled back; optimizers over five steps")
 
@@ -450,6 +517,7 @@ def main() -> None:
     torch.set_num_threads(1)  # one order of summation
     torch.use_deterministic_algorithms(True)
     make_networks()
+    spectral_golden()
     make_not_trace()
     make_ops()
 
