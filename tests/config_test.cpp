@@ -283,7 +283,7 @@ TEST_CASE("config: validate refuses what was changed afterwards", "[config]") {
 }
 
 TEST_CASE("config: every file of configs/ reads", "[config]") {
-  const auto folder = std::filesystem::path(__FILE__).parent_path().parent_path() / "configs";
+  const auto folder = std::filesystem::path(VOXOT_GOLDENS).parent_path().parent_path() / "configs";
   for (const char* name : {"demo.toml", "published_strong.toml", "published_weak.toml"}) {
     INFO(name);
     const RunConfig config = load_config(folder / name);

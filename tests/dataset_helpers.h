@@ -16,7 +16,8 @@ namespace voxot::test {
 inline std::filesystem::path mnist_directory() {
   std::filesystem::path found = find_data_directory("");
   if (find_mnist(found).empty() && std::getenv("VOXOT_DATA") == nullptr) {
-    found = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "shared" / "data";
+    found =
+        std::filesystem::path(VOXOT_GOLDENS).parent_path().parent_path().parent_path() / "shared" / "data";
   }
   if (find_mnist(found).empty()) {
     WARN("skipped: MNIST not found through $VOXOT_DATA, ./data or ../shared/data");
