@@ -169,6 +169,11 @@ void validate(const RunConfig& config) {
   validate_dataset(config.source, "source");
   validate_dataset(config.target, "target");
   validate_pair(config.source, config.target);
+  const std::int64_t cells = config.solver.noise_cells;
+  if (cells > 0 && config.source.dataset != "npy" && config.source.resolution % cells != 0) {
+    fail_usage("solver.noise_cells: expected a divisor of the resolution {}, got {}",
+               config.source.resolution, cells);
+  }
 }
 
 RunConfig parse_config(std::span<const ConfigText> texts, const std::vector<std::string>& overrides) {

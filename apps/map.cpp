@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <filesystem>
 #include <memory>
 
@@ -43,6 +44,20 @@ std::string metadata_or(const SafetensorsFile& file, const std::string& key, con
   return found == file.metadata.end() ? otherwise : found->second;
 }
 
+/// A number in a file's metadata. Throws Error for anything else, and for one that is not within [0, most].
+template <class T>
+T number_or(const SafetensorsFile& file, const std::string& path, const std::string& key, T otherwise,
+            T most) {
+  const auto found = file.metadata.find(key);
+  if (found == file.metadata.end()) return otherwise;
+  const std::string& text = found->second;
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  VOXOT_CHECK(error == std::errc() && end == text.data() + text.size() && value >= 0 && value <= most,
+              "{}: metadata {}: expected a number from 0 to {}, got \"{}\"", path, key, most, text);
+  return value;
+}
+
 /// Reads the architecture off the shapes and names of a published UNet3D state dict.
 LoadedMap load_state_dict_file(const Options& options, Device device) {
   const SafetensorsFile file = read_safetensors(options.model);
@@ -71,8 +86,8 @@ LoadedMap load_state_dict_file(const Options& options, Device device) {
   loaded.map = std::make_unique<UNet3D>(o);
   loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
   load_state_dict(*loaded.map, file.tensors, options.model);
-  loaded.noise = {std::stod(metadata_or(file, "noise_std", "0.1")),
-                  std::stoll(metadata_or(file, "noise_cells", "0"))};
+  loaded.noise = {number_or(file, options.model, "noise_std", 0.1, 1e6),
+                  number_or(file, options.model, "noise_cells", std::int64_t{0}, std::int64_t{256})};
   return loaded;
 }
 

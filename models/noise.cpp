@@ -13,8 +13,8 @@ Tensor draw_noise(Tape& tape, const TransportMap& map, const Tensor& x, const No
   for (std::size_t a = 0; a < 3; ++a) {
     const std::int64_t extent = x.extent(a + 1);
     cells[a] = options.cells == 0 || extent == 1 ? extent : options.cells;
-    VOXOT_CHECK(extent % cells[a] == 0, "noise: {} cells do not divide the extent {} of {}", cells[a], extent,
-                x.shape().text());
+    VOXOT_CHECK(cells[a] >= 1 && extent % cells[a] == 0, "noise: {} cells do not divide the extent {} of {}",
+                cells[a], extent, x.shape().text());
     size[a] = extent / cells[a];
   }
   const Tensor noise = Tensor::normal({x.extent(0), cells[0], cells[1], cells[2], channels}, state, 0,

@@ -142,6 +142,15 @@ double permutation_mass(const Group& group) {
   return group.cost.dtype() == DType::f64 ? mass : static_cast<double>(static_cast<float>(mass));
 }
 
+/// The permutation that collects most of the plan's mass, certified as every assignment is.
+std::vector<std::int32_t> heaviest_permutation(const Tensor& plan) {
+  Tensor cost = permutation_costs(plan);
+  const std::int64_t n = plan.extent(0);
+  if (n > kMostAssignedOnCuda) cost = cost.to(Device::cpu);
+  const Assignment assignment = std::move(assign_batch(cost.reshaped({1, n, n})).front());
+  return {assignment.partner.begin(), assignment.partner.end()};
+}
+
 /// Chooses the partners and sums up the rows where the plans lie, and brings both to the host.
 Rows choose(const std::vector<Group>& groups, const std::vector<Sides>& batches,
             const PairingOptions& options, std::uint64_t first_draw) {
@@ -153,20 +162,29 @@ Rows choose(const std::vector<Group>& groups, const std::vector<Sides>& batches,
   const Buffer<double> cost(count, device);
   const Buffer<double> mass(count, device);
   const Buffer<double> entropy(count, device);
-  for (const Group& group : groups) {
+  std::vector<std::vector<std::int32_t>> permutations(groups.size());  // until they are copied
+  const auto copy = [&](std::int32_t* to, const std::vector<std::int32_t>& from) {
+    kernels::copy_bytes(stream, to, from.data(), from.size() * sizeof(std::int32_t));
+  };
+  for (std::size_t k = 0; k < groups.size(); ++k) {
+    const Group& group = groups[k];
     const DType dtype = group.cost.dtype();
     std::int32_t* const chosen = partner.data() + group.first_row;
-    if (group.permutation.empty()) {
+    if (!group.permutation.empty()) {
+      copy(chosen, group.permutation);
+    } else if (options.rule == PartnerRule::permutation) {
+      permutations[k] = heaviest_permutation(group.plan);
+      copy(chosen, permutations[k]);
+    } else {
       const Buffer<std::int32_t>& order = batches[group.batch].source.order;
       // By the sample's place in its batch: with or without labels it sees the same number.
       const std::int32_t* const places = order.defined() ? order.data() + group.first_source : nullptr;
       choose_partners(group.plan, options.rule, {options.seed, Purpose::pairing, first_draw + group.batch},
                       places, chosen);
+    }
+    if (group.permutation.empty()) {
       kernels::plan_rows(stream, dtype, group.extent(), group.plan.data(), mass.data() + group.first_row,
                          entropy.data() + group.first_row);
-    } else {
-      kernels::copy_bytes(stream, chosen, group.permutation.data(),
-                          group.permutation.size() * sizeof(std::int32_t));
     }
     kernels::pair_costs(stream, dtype, group.extent(), group.cost.data(), chosen,
                         cost.data() + group.first_row);
@@ -216,7 +234,9 @@ void add_group(const Group& group, const Sides& sides, const Rows& rows, Pairing
     d.most_reused = std::max(d.most_reused, ++uses[static_cast<std::size_t>(target)]);
     // −Σ q·log q of q = share·p, and of q = p/mass.
     d.plan_entropy += share * (rows.entropy[at] - std::log(share) * rows.mass[at]);
-    d.effective_partners += std::exp(rows.entropy[at] / rows.mass[at] + std::log(rows.mass[at])) / n;
+    // A row without mass, as an unfinished plan may have, counts as one partner.
+    const double mass = rows.mass[at];
+    d.effective_partners += (mass > 0 ? std::exp(rows.entropy[at] / mass + std::log(mass)) : 1) / n;
   }
   for (std::int64_t j = 0; j < group.columns(); ++j) {
     const std::int64_t target = sides.target.sample(group.first_target + j);

@@ -55,9 +55,9 @@ struct Pairing {
   double duality_gap = 0;
   std::int64_t iterations = 0;  // of the slowest
   bool converged = true;
-  /// The plan's potentials, f of the sources and g of the targets, in units of cost; g starts sinkhorn again. Of
-  /// a Sinkhorn plan those of kernels/sinkhorn.h, of an exact one duals: f_i + g_j is at most the cost and is the
-  /// cost where the plan has mass. With labels they hold within each: f_i + g_j says nothing of two.
+  /// The plan's potentials, f of the sources and g of the targets, in units of cost; g starts sinkhorn again.
+  /// Of a Sinkhorn plan those of kernels/sinkhorn.h, of an exact one duals: f_i + g_j is at most the cost and
+  /// is the cost where the plan has mass. With labels they hold within each: f_i + g_j says nothing of two.
   std::vector<double> f, g;
   Tensor plan;  // n×m of mass 1 in the features' type, on the CPU, when asked for
 };
@@ -85,10 +85,10 @@ struct QueuedPairing {
 /// waits for nothing, so that partners can be drawn, gathered and trained on within a recorded iteration.
 /// *draw is the draw's number, in the memory of the features' device. On a GPU up to kMostQueuedOnCuda
 /// samples a side, and features that are not finite make a status whose marginal error is NaN; that and
-/// `converged` are for the caller to look at, every so many steps. An exact plan has no certificate here, so
-/// costs of very unlike size, which pair() would solve a second time by it, are solved once. compare_exact
-/// and keep_plan count for nothing. Throws Error as pair() does, and for an exact plan between sets that
-/// differ in size.
+/// `converged` are for the caller to look at, every so many steps. Assignments have no certificate here:
+/// costs of very unlike size, which pair() would solve a second time by it, are solved once, and an exact
+/// plan of features that are not finite is the identity. compare_exact and keep_plan count for nothing.
+/// Throws Error as pair() does, and for an exact plan between sets that differ in size.
 QueuedPairing queue_pairing(const Tensor& source, const Tensor& target, const PairingOptions& options,
                             const std::uint64_t* draw);
 

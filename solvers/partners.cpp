@@ -7,30 +7,28 @@
 namespace voxot {
 namespace {
 
-/// The permutation that collects most of the plan's mass.
 void heaviest_permutation(const Tensor& plan, std::int32_t* partner) {
+  const Tensor cost = permutation_costs(plan);
   const std::int64_t n = plan.extent(0);
-  VOXOT_CHECK(n == plan.extent(1),
-              "pair: a permutation pairs sets of equal size, got {} source and {} target samples", n,
-              plan.extent(1));
+  const Buffer<double> f(n, cost.device());
+  const Buffer<double> g(n, cost.device());
+  kernels::assignment(cost.stream(), DType::f64, {.count = 1, .n = n}, cost.data(), partner, f.data(),
+                      g.data());
+}
+
+}  // namespace
+
+Tensor permutation_costs(const Tensor& plan) {
+  VOXOT_CHECK(plan.defined() && plan.shape().rank() == 2, "pair: there is no plan");
+  VOXOT_CHECK(plan.extent(0) == plan.extent(1),
+              "pair: a permutation pairs sets of equal size, got {} source and {} target samples",
+              plan.extent(0), plan.extent(1));
   // In units of a uniform element, so that no cost is lost beside the others.
   const Tensor cost = plan.to(DType::f64);
   kernels::axpby(cost.stream(), DType::f64, cost.count(), -static_cast<double>(plan.count()), cost.data(), 0,
                  cost.data());
-  const auto solve = [n](const Tensor& costs, std::int32_t* column_of_row) {
-    const Buffer<double> f(n, costs.device());
-    const Buffer<double> g(n, costs.device());
-    kernels::assignment(costs.stream(), DType::f64, {.count = 1, .n = n}, costs.data(), column_of_row,
-                        f.data(), g.data());
-  };
-  if (cost.device() == Device::cpu || n <= kMostAssignedOnCuda) return solve(cost, partner);
-  const Buffer<std::int32_t> here(n, Device::cpu);
-  solve(cost.to(Device::cpu), here.data());
-  kernels::copy_bytes(cost.stream(), partner, here.data(), static_cast<std::size_t>(n) * sizeof *partner);
-  kernels::synchronize(cost.stream());
+  return cost;
 }
-
-}  // namespace
 
 void choose_partners(const Tensor& plan, PartnerRule rule, const RandomState& state,
                      const std::int32_t* places, std::int32_t* partner) {

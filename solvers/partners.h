@@ -12,10 +12,14 @@ enum class PartnerRule : std::uint8_t {
 
 /// Writes into `partner` the column of each row of a plan n×m, fp32 or fp64, queued. `places`: the number of
 /// each row's source in its batch, which its random number goes by (null: the row's); `state` is read for
-/// `sample` only. CPU and GPU choose the same from the same plan. A GPU waits for the host in permutations of
-/// more than kMostAssignedOnCuda rows, and in nothing else. Throws Error for a permutation of an n×m plan
-/// with n ≠ m.
+/// `sample` only. CPU and GPU choose the same from the same plan. Nothing waits for the host; a GPU refuses
+/// permutations of more than kMostAssignedOnCuda rows, and none is certified. Throws Error for a permutation
+/// of an n×m plan with n ≠ m.
 void choose_partners(const Tensor& plan, PartnerRule rule, const RandomState& state,
                      const std::int32_t* places, std::int32_t* partner);
+
+/// What the permutation with most of a plan's mass is the assignment of: n×n fp64 costs, −n² times the plan,
+/// where the plan lies. Throws Error for a plan that is not square.
+Tensor permutation_costs(const Tensor& plan);
 
 }  // namespace voxot
