@@ -60,6 +60,9 @@ TEST_CASE("goldens: sinkhorn at 1e-4 of the mean cost", "[goldens][sinkhorn]") {
     for (const std::string name : {"tiny_epsilon", "tiny_epsilon_wide"}) {
       for (const double scaling : {0.0, 0.25}) {
         for (const double omega : {1.0, 1.7}) {
+          // Emulation takes a millisecond and more for an iteration: the fewest, some 4000.
+          const bool fewest = name == "tiny_epsilon" && scaling > 0 && omega > 1;
+          if (device == Device::cuda && kernels::cuda_build() == "emulated" && !fewest) continue;
           const std::vector<double> a = normalised(g.values(name + ".a"));
           const std::vector<double> b = normalised(g.values(name + ".b"));
           SinkhornOptions o = options_of(g.number(name + ".epsilon"), 1e-6);
@@ -203,7 +206,8 @@ TEST_CASE("sinkhorn: the symmetric update finds what alternating finds, in few i
           SinkhornOptions o = options_of(epsilon, tolerance, false);
           o.unit = EpsilonUnit::mean_cost;
           if (relaxed) o.rho_a = o.rho_b = 3;
-          o.max_iterations = 3000;
+          // Values bracket each other's, converged or not.
+          o.max_iterations = device == Device::cpu ? 3000 : 100;
           const SinkhornResult plain = sinkhorn({cost, weights, weights, {}}, o);
           o.symmetric = true;
           const SinkhornResult r = sinkhorn({cost, weights, weights, {}}, o);
