@@ -1,10 +1,12 @@
 // From a plan to partners: the same on every device from the same plan, and what is said of plans and pairs.
 #include "kernels/partners.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "kernels/assignment.h"
 #include "kernels/dual_excess.h"
+#include "solvers/pairing.h"
 #include "solvers/partners.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
@@ -144,15 +146,26 @@ TEST_CASE("partners: the permutation with most of a plan's mass, on every device
   }
 }
 
-TEST_CASE("partners: a GPU's permutation of more points than it takes comes by the host",
+TEST_CASE("partners: a GPU refuses a permutation of more points than it takes, and pair() asks the host",
           "[partners][cuda]") {
   if (devices().size() == 1) {
     WARN("skipped: no CUDA device, real or emulated");
     return;
   }
-  const Tensor plan = plan_of(kMostAssignedOnCuda + 1, kMostAssignedOnCuda + 1, Plan::spread, DType::f64);
-  CHECK(chosen(plan.to(Device::cuda), PartnerRule::permutation, {}) ==
-        chosen(plan, PartnerRule::permutation, {}));
+  constexpr std::int64_t kMany = kMostAssignedOnCuda + 1;
+  const Tensor plan = plan_of(kMany, kMany, Plan::spread, DType::f64);
+  CHECK_THAT(error_of([&] { chosen(plan.to(Device::cuda), PartnerRule::permutation, {}); }),
+             Catch::Contains("257 points; cuda takes up to 256"));
+  PairingOptions options;
+  options.rule = PartnerRule::permutation;
+  options.compare_exact = false;
+  options.sinkhorn.max_iterations = 1;  // any plan will do
+  const auto cloud = [](std::uint64_t seed) {
+    return Tensor::normal({kMany, 2}, {seed, Purpose::test, 0}, 0, 1).to(Device::cuda);
+  };
+  std::vector<std::int64_t> partner = pair(cloud(1), cloud(2), options).partner;
+  std::sort(partner.begin(), partner.end());
+  for (std::int64_t i = 0; i < kMany; ++i) CHECK(partner[static_cast<std::size_t>(i)] == i);
 }
 
 TEST_CASE("partners: sums and entropies of rows, and costs of pairs, on every device",

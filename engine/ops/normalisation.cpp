@@ -119,9 +119,10 @@ Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor
   p.groups = p.channels;
   p.epsilon = options.epsilon;
   p.activation = options.activation;
-  if (!options.training)
+  if (!options.training) {
     return normalise(tape, x, p, running_mean.clone(), running_variance.clone(), gamma, beta, true,
                      options.into);
+  }
   VOXOT_CHECK(p.rows > 1, "batch_norm: training needs more than one value per channel (input {})",
               x.shape().text());
   const Moments batch = moments_of("batch_norm", x, p, false, options.moments);
