@@ -33,9 +33,10 @@ struct SinkhornParams {
   /// start. 0: off.
   double scaling = 0;
   /// ω in [1, 2): f ← (1 − ω)·f + ω·f_new. Near the optimum every ω in (0, 2) converges; from anywhere it is
-  /// proved of a range a priori that shrinks to 1 with ε (Lehmann, von Renesse, Sambale, Uschmajew, Optim. Lett.
-  /// 2022). So a coordinate for which ω would raise the dual too little takes 1: the dual rises in every step,
-  /// which is what convergence rests on (Thibault, Chizat, Dossal, Papadakis, 2017). Hard marginals only.
+  /// proved of a range a priori that shrinks to 1 with ε (Lehmann, von Renesse, Sambale, Uschmajew, Optim.
+  /// Lett. 2022). So a coordinate for which ω would raise the dual too little takes 1: the dual rises in
+  /// every step, which is what convergence rests on (Thibault, Chizat, Dossal, Papadakis, 2017). Hard
+  /// marginals only.
   double over_relaxation = 1;
   double rho_a = std::numeric_limits<double>::infinity();
   double rho_b = std::numeric_limits<double>::infinity();
