@@ -106,7 +106,7 @@ void max_forward(const Stream&, DType dtype, const PoolParams& p, const void* x,
               const auto here = static_cast<std::uint8_t>(position);
               for (std::int64_t c = 0; c < width; ++c) {
                 const F v = load(row[c]);
-                const bool wins = v > best[c] || v != v;  // NaN wins, as in PyTorch
+                const bool wins = v > best[c] || v != v;  // NaN wins. NOLINT(misc-redundant-expression)
                 best[c] = wins ? v : best[c];
                 index[c] = wins ? here : index[c];
               }
