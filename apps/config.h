@@ -30,6 +30,7 @@ struct SolverConfig {
   double ema = 0.99;                // decay of the map's averaged weights; 0: none
   std::int64_t seed = 0;
   std::string precision = "auto";  // auto | fp32 | tf32 (cuda) | bf16
+  double source_noise = 0;         // standard deviation of noise on x in transport steps; 0: none
   double gradient_penalty = 0;     // λ of ½·λ·D·E‖∇f‖² at mapped and real samples; 0: none
   double drift_penalty = 0;        // ε of ε·E f² at mapped and real samples; 0: none
   std::string init_from;           // a run whose weights this one begins with

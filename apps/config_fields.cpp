@@ -27,6 +27,7 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.number("ema", c.ema, kDecay);
   v.integer("seed", c.seed, {0, kLargestInteger});
   v.word("precision", c.precision, {"auto", "fp32", "tf32", "bf16"});
+  v.number("source_noise", c.source_noise, {0, 1e6});
   v.number("gradient_penalty", c.gradient_penalty, {0, 1e6});
   v.number("drift_penalty", c.drift_penalty, {0, 1e6});
   v.text("init_from", c.init_from);
@@ -89,6 +90,7 @@ void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
          {"auto", "mnist3d", "mnist", "digits", "kaggle3d", "usps", "mnistm", "npy", "gaussian", "w2bench"});
   v.text("path", c.path);
   visit_classes("classes", c.classes, {0, 1e6}, v);
+  v.word("order", c.order, {"random", "shuffled"});
   v.word("colour", c.colour, {"none", "four", "six", "uniform"});
   v.word("rotation", c.rotation, {"none", "one_axis", "in_plane", "three_axes"});
   v.word("rotate", c.rotate, {"after", "before"});

@@ -20,6 +20,7 @@ constexpr std::uint64_t kSeed = 0x6A75646765;  // the judge does not depend on a
 /// The target's kind of data with the classes that the judge knows: what it is trained and tested on.
 DatasetConfig kind_of(DatasetConfig target, const JudgeConfig& judge) {
   target.classes = judge.classes;
+  target.order = "random";
   return target;
 }
 

@@ -82,6 +82,7 @@ NeuralOtOptions solver_options(const SolverConfig& c) {
   o.gamma_steps = weak ? c.gamma_steps : 0;
   o.freeze_batchnorm = c.freeze_batchnorm;
   o.ema = c.ema;
+  o.source_noise = c.source_noise;
   o.gradient_penalty = c.gradient_penalty;
   o.drift_penalty = c.drift_penalty;
   o.seed = static_cast<std::uint64_t>(c.seed);

@@ -337,7 +337,7 @@ MemoryOpRun paint(const OpVolume& v, Device d, Turn turn) {
   const Tensor images = values({kItems, v.extent, v.extent}, 0, DType::f32, d);
   const Tensor samples =
       Tensor::empty({n * static_cast<std::int64_t>(sizeof(VolumeSample) / sizeof(double))}, DType::f64, d);
-  kernels::draw_samples(stream, p, kItems, {5, Purpose::test, 1}, n, samples.as<VolumeSample>());
+  kernels::draw_samples(stream, p, kItems, {{5, Purpose::test, 1}, n}, samples.as<VolumeSample>());
   const Tensor y = Tensor::full({n, v.extent, v.extent, v.extent, 3}, 0, DType::f32, d);
   return {[=] {
             kernels::paint_volumes(stream, p, images.as<float>(), n, samples.as<VolumeSample>(),

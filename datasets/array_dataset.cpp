@@ -153,7 +153,9 @@ std::array<std::int64_t, 4> item_shape(const HostArray& data, const std::string&
 
 class ArrayDataset final : public Dataset {
  public:
-  ArrayDataset(const ArrayFile& file, const std::vector<int>& classes, Split split, const std::string& name) {
+  ArrayDataset(const ArrayFile& file, const std::vector<int>& classes, Order order, Split split,
+               const std::string& name)
+      : order_(order) {
     const auto [channels, depth, height, width] = item_shape(file.data, name);
     shape_ = {depth, height, width, channels};
     const std::int64_t items = file.data.shape[0];
@@ -191,10 +193,11 @@ class ArrayDataset final : public Dataset {
     if (labels != nullptr) {
       labels->resize(n);
     }
+    const SampleDraw samples{state, n, order_};
     const std::int64_t stride = shape_[0] * shape_[1] * shape_[2] * shape_[3];
     for (std::int64_t i = 0; i < n; ++i) {
-      Random random = sample_random(state, i);
-      const std::int64_t slot = UniformItem{size()}(random);
+      Random random = samples.random(i);
+      const std::int64_t slot = samples.item(i, size(), random);
       std::copy_n(values_.data() + slot * stride, stride, out + i * stride);
       if (labels != nullptr) {
         (*labels)[i] = labels_[slot];
@@ -207,7 +210,7 @@ class ArrayDataset final : public Dataset {
       return std::nullopt;
     }
     const Shape shape{size(), shape_[0], shape_[1], shape_[2], shape_[3]};
-    return DeviceSamples(Tensor::from(shape, std::span<const float>(values_), DType::f32, device));
+    return DeviceSamples(Tensor::from(shape, std::span<const float>(values_), DType::f32, device), order_);
   }
 
  private:
@@ -225,6 +228,7 @@ class ArrayDataset final : public Dataset {
     }
   }
 
+  Order order_;
   std::array<std::int64_t, 4> shape_;  // D, H, W, C
   std::vector<float> values_;          // items of the split, channels last
   std::vector<SampleLabel> labels_;
@@ -257,7 +261,7 @@ std::unique_ptr<Dataset> open_array_dataset(const DatasetConfig& config, Split s
     path = below;
   }
   const ArrayFile file = read_array_file(path);
-  return std::make_unique<ArrayDataset>(file, config.classes, split, path.string());
+  return std::make_unique<ArrayDataset>(file, config.classes, order_of(config, false), split, path.string());
 }
 
 }  // namespace voxot

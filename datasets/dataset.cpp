@@ -25,6 +25,17 @@ bool is_flat(const std::string& dataset) {
   return dataset == "mnist" || dataset == "usps" || dataset == "mnistm";
 }
 
+Order order_of(const DatasetConfig& config, bool unlimited) {
+  if (config.order == "random") return Order::random;
+  if (config.order != "shuffled") {
+    fail_usage("order: expected random or shuffled, got \"{}\"", config.order);
+  }
+  if (unlimited) {
+    fail_usage("order: the items of \"{}\" have no number; expected random, got shuffled", config.dataset);
+  }
+  return Order::shuffled;
+}
+
 std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
                                       const fs::path& data_directory) {
   const std::string& asked = config.dataset;

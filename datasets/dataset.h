@@ -22,6 +22,7 @@ struct DatasetConfig {
   // made from MNIST where empty
   std::string path;
   std::vector<int> classes;       // empty: all
+  std::string order = "random";   // random: any item each time | shuffled: each once before one comes again
   std::string colour = "four";    // none | four | six | uniform
   std::string rotation = "none";  // none | one_axis | in_plane | three_axes
   std::string rotate = "after";   // after | before an image is resized to voxels
@@ -58,7 +59,8 @@ class Dataset {
   /// Underlying items in this split and these classes; -1 when unlimited.
   [[nodiscard]] virtual std::int64_t size() const = 0;
   /// Writes `n` samples (n×D×H×W×C floats, values in [-1, 1]); a pure function of `state` and n:
-  /// item, colour and rotation of sample i come from Random(state.seed, state.purpose, state.step·2^20 + i).
+  /// item, colour and rotation of sample i come from Random(state.seed, state.purpose, state.step·2^20 + i);
+  /// in shuffled order its item has place state.step·n + i (SampleDraw).
   /// `labels` may be null; otherwise it is resized to n. Does not allocate in steady state.
   virtual void draw(const RandomState& state, std::int64_t n, float* out,
                     std::vector<SampleLabel>* labels) = 0;
@@ -70,6 +72,9 @@ class Dataset {
 /// Throws UsageError for an unknown name or class, Error for missing or bad files.
 std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
                                       const std::filesystem::path& data_directory);
+
+/// The order by its name. Throws UsageError for an unknown one, and for "shuffled" of items without number.
+Order order_of(const DatasetConfig& config, bool unlimited);
 
 /// Whether a data set's samples are images, volumes of depth 1.
 bool is_flat(const std::string& dataset);

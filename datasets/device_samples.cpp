@@ -7,8 +7,8 @@
 
 namespace voxot {
 
-DeviceSamples::DeviceSamples(const VolumeParams& params, Tensor images)
-    : params_(params), table_(std::move(images)) {
+DeviceSamples::DeviceSamples(const VolumeParams& params, Tensor images, Order order)
+    : params_(params), table_(std::move(images)), order_(order) {
   params.validate();
   const Shape& s = table_.shape();
   VOXOT_CHECK(s.rank() == 3 && s[0] >= 1 && s[1] == params.image_height() && s[2] == params.image_width() &&
@@ -17,7 +17,7 @@ DeviceSamples::DeviceSamples(const VolumeParams& params, Tensor images)
               params.image_height(), params.image_width());
 }
 
-DeviceSamples::DeviceSamples(Tensor volumes) : table_(std::move(volumes)) {
+DeviceSamples::DeviceSamples(Tensor volumes, Order order) : table_(std::move(volumes)), order_(order) {
   const Shape& s = table_.shape();
   VOXOT_CHECK(s.rank() == 5 && s.count() >= 1 && table_.dtype() == DType::f32,
               "device samples: volumes {} {}, expected items×D×H×W×C fp32", s.text(),
@@ -29,8 +29,8 @@ Tensor DeviceSamples::choose(const RandomState& state, std::int64_t count) const
               count);
   constexpr std::int64_t kWords = sizeof(VolumeSample) / sizeof(double);
   Tensor samples = Tensor::empty({count * kWords}, DType::f64, device());
-  kernels::draw_samples(samples.stream(), params_.value_or(VolumeParams{}), table_.extent(0), state, count,
-                        samples.as<VolumeSample>());
+  kernels::draw_samples(samples.stream(), params_.value_or(VolumeParams{}), table_.extent(0),
+                        {state, count, order_}, samples.as<VolumeSample>());
   return samples;
 }
 

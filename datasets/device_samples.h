@@ -15,9 +15,9 @@ class DeviceSamples {
  public:
   /// Samples made of images, densities fp32 on the device, items × the params' image height × width. Throws
   /// Error when they do not fit.
-  DeviceSamples(const VolumeParams& params, Tensor images);
+  DeviceSamples(const VolumeParams& params, Tensor images, Order order = Order::random);
   /// Samples that are items×D×H×W×C as they are.
-  explicit DeviceSamples(Tensor volumes);
+  explicit DeviceSamples(Tensor volumes, Order order = Order::random);
 
   [[nodiscard]] Device device() const { return table_.device(); }
   /// Queues the draw of `count` samples, N×D×H×W×C fp32: those of Dataset::draw for the same state, whose
@@ -29,6 +29,7 @@ class DeviceSamples {
  private:
   std::optional<VolumeParams> params_;  // none: volumes are gathered as they are
   Tensor table_;
+  Order order_;
 };
 
 }  // namespace voxot

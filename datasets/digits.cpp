@@ -194,7 +194,7 @@ class DigitSource final : public ImageSource {
     classes_.erase(std::unique(classes_.begin(), classes_.end()), classes_.end());
   }
   [[nodiscard]] std::int64_t size() const override { return -1; }
-  Item pick(Random& random) const override {
+  Item pick(const SampleDraw&, std::int64_t, Random& random) const override {
     const int digit = classes_[random.below(classes_.size())];
     return {static_cast<std::int64_t>(random.below(kDigitItems / 10)) * 10 + digit, digit};
   }

@@ -265,6 +265,7 @@ std::vector<float> optimal_gaussian_map(const DatasetConfig& source, const Datas
 }
 
 std::unique_ptr<Dataset> open_gaussian(const DatasetConfig& config, Split split) {
+  (void)order_of(config, true);
   if (config.field) return std::make_unique<FieldSampler>(config, split);
   return std::make_unique<VectorSampler>(config, split);
 }

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/philox.h"
+#include "kernels/volume_sample.h"
 
 namespace voxot {
 
@@ -24,10 +24,12 @@ class ImageSource {
   [[nodiscard]] virtual int side() const { return kImageSize; }
   /// Number of images in the split and the classes; -1 when unlimited.
   [[nodiscard]] virtual std::int64_t size() const = 0;
-  /// Where their number is finite: all, and pick() is the one at random.below(size()). Else none.
+  /// Where their number is finite: all. Else none.
   [[nodiscard]] virtual std::span<const Item> items() const { return {}; }
-  /// A uniformly drawn image.
-  virtual Item pick(Random& random) const = 0;
+  /// The image of sample i of a draw; sources without number draw it from `random` alone.
+  virtual Item pick(const SampleDraw& draw, std::int64_t i, Random& random) const {
+    return items()[static_cast<std::size_t>(draw.item(i, size(), random))];
+  }
   /// Writes image `index` of the split: side()² intensities in [0, 1], top row first.
   virtual void render(std::int64_t index, float* image) const = 0;
 };

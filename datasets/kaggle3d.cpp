@@ -33,7 +33,7 @@ class DensitySource {
  public:
   virtual ~DensitySource() = default;
   [[nodiscard]] virtual std::int64_t size() const = 0;
-  virtual ImageSource::Item pick(Random& random) = 0;
+  virtual ImageSource::Item pick(const SampleDraw& draw, std::int64_t i, Random& random) = 0;
   /// Writes the picked item's density, D×H×W values in [0, 1].
   virtual void write(const ImageSource::Item& item, const Rotation& rotation, Random& random,
                      float* density) = 0;
@@ -47,7 +47,9 @@ class CloudSource final : public DensitySource {
         image_(std::size_t{kImageSize} * kImageSize) {}
 
   [[nodiscard]] std::int64_t size() const override { return images_->size(); }
-  ImageSource::Item pick(Random& random) override { return images_->pick(random); }
+  ImageSource::Item pick(const SampleDraw& draw, std::int64_t i, Random& random) override {
+    return images_->pick(draw, i, random);
+  }
   void write(const ImageSource::Item& item, const Rotation& rotation, Random& random,
              float* density) override {
     images_->render(item.index, image_.data());
@@ -154,8 +156,8 @@ class FileSource final : public DensitySource {
   }
 
   [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(items_.size()); }
-  ImageSource::Item pick(Random& random) override {
-    slot_ = UniformItem{size()}(random);
+  ImageSource::Item pick(const SampleDraw& draw, std::int64_t i, Random& random) override {
+    slot_ = draw.item(i, size(), random);
     return items_[slot_];
   }
   void write(const ImageSource::Item&, const Rotation&, Random&, float* density) override {
@@ -171,9 +173,10 @@ class FileSource final : public DensitySource {
 /// Draws item, hue and angles as every volume does, then what the density needs, and paints it.
 class Kaggle3d final : public Dataset {
  public:
-  Kaggle3d(const VolumeParams& params, const std::string& colour, std::unique_ptr<DensitySource> source)
+  Kaggle3d(const VolumeParams& params, const DatasetConfig& config, std::unique_ptr<DensitySource> source)
       : params_(params),
-        palette_(colour_palette(colour)),
+        order_(order_of(config, false)),
+        palette_(colour_palette(config.colour)),
         source_(std::move(source)),
         density_(static_cast<std::size_t>(params.voxels())) {}
 
@@ -185,12 +188,13 @@ class Kaggle3d final : public Dataset {
   void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override {
     VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);
     if (labels != nullptr) labels->resize(n);
+    const SampleDraw samples{state, n, order_};
     const std::int64_t stride = params_.voxels() * params_.channels();
     for (std::int64_t i = 0; i < n; ++i) {
-      Random random = sample_random(state, i);
+      Random random = samples.random(i);
       ImageSource::Item item{};
       const VolumeSample sample = draw_sample(random, params_, [&](Random& numbers) {
-        item = source_->pick(numbers);
+        item = source_->pick(samples, i, numbers);
         return item.index;
       });
       source_->write(item, sample.rotation, random, density_.data());
@@ -208,6 +212,7 @@ class Kaggle3d final : public Dataset {
   }
 
   VolumeParams params_;
+  Order order_;
   const std::vector<NamedHue>& palette_;
   std::unique_ptr<DensitySource> source_;
   std::vector<float> density_;
@@ -253,7 +258,7 @@ std::unique_ptr<Dataset> open_kaggle3d(const DatasetConfig& config, Split split,
   } else {
     source = std::make_unique<FileSource>(published_file(config, data_directory), split, config.classes);
   }
-  return std::make_unique<Kaggle3d>(params, config.colour, std::move(source));
+  return std::make_unique<Kaggle3d>(params, config, std::move(source));
 }
 
 }  // namespace voxot

@@ -67,7 +67,6 @@ class MnistSource final : public ImageSource {
 
   [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(items_.size()); }
   [[nodiscard]] std::span<const Item> items() const override { return items_; }
-  Item pick(Random& random) const override { return items_[random.below(items_.size())]; }
   void render(std::int64_t index, float* image) const override {
     const bool known = index >= 0 && index < static_cast<std::int64_t>(slots_.size()) && slots_[index] >= 0;
     VOXOT_CHECK(known, "mnist: image {} is not in this split and these classes", index);

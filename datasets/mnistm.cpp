@@ -28,6 +28,7 @@ class MnistM final : public Dataset {
  public:
   MnistM(const DatasetConfig& config, Split split, HostArray crops, std::unique_ptr<ImageSource> images)
       : images_(std::move(images)),
+        order_(order_of(config, false)),
         crops_(std::move(crops)),
         resolution_(config.resolution),
         resizer_(kImageSize, config.resolution),
@@ -45,10 +46,11 @@ class MnistM final : public Dataset {
   void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override {
     VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);
     if (labels != nullptr) labels->resize(n);
+    const SampleDraw samples{state, n, order_};
     const auto area = static_cast<std::int64_t>(small_.size());
     for (std::int64_t i = 0; i < n; ++i) {
-      Random random = sample_random(state, i);
-      const ImageSource::Item item = images_->pick(random);
+      Random random = samples.random(i);
+      const ImageSource::Item item = images_->pick(samples, i, random);
       images_->render(item.index, digit_.data());
       paint(random, out + i * area * kChannels);
       if (labels != nullptr) (*labels)[i] = {item.digit, -1, -1.0F, item.index};
@@ -81,6 +83,7 @@ class MnistM final : public Dataset {
   }
 
   std::unique_ptr<ImageSource> images_;
+  Order order_;
   HostArray crops_;
   std::int64_t first_ = 0;  // of the split's crops
   std::int64_t last_ = 0;

@@ -68,6 +68,7 @@ SampleLabel label_of(const ImageSource::Item& item, const VolumeSample& sample, 
 VoxelDataset::VoxelDataset(const DatasetConfig& config, bool flat, std::unique_ptr<ImageSource> source)
     : source_(std::move(source)),
       params_(volume_params(config, flat, source_->side())),
+      order_(order_of(config, source_->size() < 0)),
       palette_(colour_palette(config.colour)),
       resizer_(source_->side(), config.resolution),
       samples_(kPaintedAtOnce),
@@ -91,14 +92,15 @@ void VoxelDataset::draw(const RandomState& state, std::int64_t n, float* out,
   if (labels != nullptr) {
     labels->resize(n);
   }
+  const SampleDraw samples{state, n, order_};
   const std::int64_t stride = params_.voxels() * params_.channels();
   for (std::int64_t first = 0; first < n; first += kPaintedAtOnce) {
     const std::int64_t count = std::min(kPaintedAtOnce, n - first);
     for (std::int64_t i = 0; i < count; ++i) {
-      Random random = sample_random(state, first + i);
+      Random random = samples.random(first + i);
       ImageSource::Item item{};
       samples_[i] = draw_sample(random, params_, [&](Random& numbers) {
-        item = source_->pick(numbers);
+        item = source_->pick(samples, first + i, numbers);
         return i;  // its slice below
       });
       prepare(item.index, &slices_[i * params_.image_area()], resizer_, image_);
@@ -122,7 +124,7 @@ std::optional<DeviceSamples> VoxelDataset::on_device(Device device) const {
   for (std::int64_t i = 0; i < count; ++i) {
     prepare(items[i].index, table.as<float>() + i * area, resizer, image);
   }
-  return DeviceSamples(params_, table.to(device));
+  return DeviceSamples(params_, table.to(device), order_);
 }
 
 }  // namespace voxot

@@ -40,6 +40,7 @@ class VoxelDataset final : public Dataset {
 
   std::unique_ptr<ImageSource> source_;
   VolumeParams params_;
+  Order order_;
   const std::vector<NamedHue>& palette_;
   ImageResizer resizer_;
   // Of as many samples as are painted at once.

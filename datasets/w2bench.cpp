@@ -89,7 +89,8 @@ class File {
 
 class W2Bench final : public Dataset {
  public:
-  W2Bench(const DatasetConfig& config, Split split, const fs::path& data_directory) {
+  W2Bench(const DatasetConfig& config, Split split, const fs::path& data_directory)
+      : order_(order_of(config, false)) {
     const File file(config, data_directory);
     Rows all = file.rows(split == Split::test ? "test_" + config.role : config.role);
     dimension_ = all.dimension;
@@ -114,9 +115,10 @@ class W2Bench final : public Dataset {
   void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override {
     VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);
     if (labels != nullptr) labels->assign(static_cast<std::size_t>(n), SampleLabel{});
+    const SampleDraw samples{state, n, order_};
     for (std::int64_t i = 0; i < n; ++i) {
-      Random random(state.seed, state.purpose, (state.step << 20) + static_cast<std::uint64_t>(i));
-      const auto slot = static_cast<std::int64_t>(random.below(rows_.size()));
+      Random random = samples.random(i);
+      const std::int64_t slot = samples.item(i, size(), random);
       std::copy_n(values_.data() + slot * dimension_, dimension_, out + i * dimension_);
       if (labels != nullptr)
         (*labels)[static_cast<std::size_t>(i)].item = rows_[static_cast<std::size_t>(slot)];
@@ -124,6 +126,7 @@ class W2Bench final : public Dataset {
   }
 
  private:
+  Order order_;
   std::int64_t dimension_ = 0;
   std::vector<float> values_;
   std::vector<std::int64_t> rows_;  // of the file

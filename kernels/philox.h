@@ -40,6 +40,8 @@ enum class Purpose : std::uint32_t {
   synthesis,
   test,
   pairing,
+  source_noise,
+  order,
 };
 
 /// Names one draw: the key is the seed; the counter is (block, step + *offset, the same's upper half,

@@ -7,9 +7,8 @@
 
 namespace voxot::kernels {
 
-/// Draws n samples of `items` (params, items, state, n, samples).
-inline constinit Kernel<void(const VolumeParams&, std::int64_t, const RandomState&, std::int64_t,
-                             VolumeSample*)>
+/// Draws samples of `items` (params, items, draw, samples).
+inline constinit Kernel<void(const VolumeParams&, std::int64_t, const SampleDraw&, VolumeSample*)>
     draw_samples{"draw_samples"};
 
 /// n×D×H×W×C fp32 in [−1, 1] from images of densities, items×H×W, or items×fine×fine where they turn at their

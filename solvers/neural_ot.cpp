@@ -91,6 +91,13 @@ Tensor NeuralOt::noise_for(const Tensor& x, const RandomState& state) {
   return draw_noise(tape_, map_, x, options_.noise, state);
 }
 
+Tensor NeuralOt::with_source_noise(const Tensor& x, const RandomState& state) {
+  if (options_.source_noise <= 0) return x;
+  const NoRecord quiet(tape_);
+  return ops::scale_add(tape_, x, options_.source_noise,
+                        Tensor::normal(x.shape(), state, 0, 1, x.dtype(), x.device()));
+}
+
 void NeuralOt::send(const std::vector<StepScalars>& scalars) {
   const std::size_t bytes = scalars.size() * sizeof(StepScalars);
   const std::size_t slot = scalar_ring_.acquire();
@@ -99,11 +106,12 @@ void NeuralOt::send(const std::vector<StepScalars>& scalars) {
   scalar_ring_.mark(slot);
 }
 
-void NeuralOt::queue_transport_step(const Tensor& x, std::int64_t index) {
+void NeuralOt::queue_transport_step(const Tensor& batch, std::int64_t index) {
   constexpr std::int64_t kWords = sizeof(StepScalars) / sizeof(double);
   constexpr std::int64_t kCostWord = offsetof(StepScalars, cost) / sizeof(double);
   StepScalars* const now = scalars(index);
   const Freeze frozen(potential_);
+  const Tensor x = with_source_noise(batch, {options_.seed, Purpose::source_noise, 0, &now->draw});
   const Tensor copies = options_.noise_samples == 1 ? x : ops::repeat(tape_, x, options_.noise_samples);
   const Tensor mapped =
       map_.forward(tape_, copies, noise_for(copies, {options_.seed, Purpose::noise, 0, &now->draw}));

@@ -32,7 +32,10 @@ struct NeuralOtOptions {
   bool freeze_batchnorm = true;  // T's BatchNorm in evaluation mode in the potential step
   double ema = 0;                // decay of the map's moving average; 0: none
   double gradient_penalty = 0;   // λ of ½·λ·D·E‖∇f‖² over mapped and real samples; 0: none
-  double drift_penalty = 0;      // ε of ε·E f² over mapped and real samples (Karras et al. 2018); 0: none
+  // Standard deviation of Gaussian noise on x in transport steps, so that T is asked for between the samples
+  // of a small data set too; the potential step and the map see x as it is. 0: none.
+  double source_noise = 0;
+  double drift_penalty = 0;  // ε of ε·E f² over mapped and real samples (Karras et al. 2018); 0: none
   std::uint64_t seed = 0;
   bool graph = true;  // record the iteration where the device can
 };
@@ -107,13 +110,14 @@ class NeuralOt {
 
   [[nodiscard]] Device device() const { return transport_.values().device(); }
   Tensor noise_for(const Tensor& x, const RandomState& state);
+  Tensor with_source_noise(const Tensor& x, const RandomState& state);
   [[nodiscard]] StepScalars* scalars(std::int64_t index) const { return scalars_.as<StepScalars>() + index; }
   void send(const std::vector<StepScalars>& scalars);
   void send_iteration(std::uint64_t first_draw);
   [[nodiscard]] Tensor source_batch(std::int64_t index) const;
   [[nodiscard]] Tensor target_batch() const;
   void queue_iteration();
-  void queue_transport_step(const Tensor& x, std::int64_t index);
+  void queue_transport_step(const Tensor& batch, std::int64_t index);
   void queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index);
   void queue_gradient_penalty(Tensor& mapped, Tensor& y);
   Tensor mean_square(const Tensor& values);

@@ -31,8 +31,8 @@ const Geometry kGeometries[] = {
     {"three channels", conv_params(2, 3, 24, {5, 4, 3}, kThree, kOne, kOne)},
     {"to three channels", conv_params(1, 16, 3, {5, 4, 3}, kThree, kOne, kOne)},
     {"31 to 33 channels", conv_params(1, 31, 33, {3, 5, 4}, kThree, kOne, kOne)},
-    {"32 to 40 channels", conv_params(2, 32, 40, {3, 5, 4}, kThree, kOne, kOne)},
-    {"72 channels", conv_params(1, 72, 72, {3, 3, 5}, kThree, kOne, kOne)},
+    {"32 to 40 channels", conv_params(2, 32, 40, {2, 5, 3}, kThree, kOne, kOne)},
+    {"72 channels", conv_params(1, 72, 72, {2, 3, 3}, kThree, kOne, kOne)},
     {"1x1x1", conv_params(3, 24, 40, {3, 5, 7}, kOne)},
     {"1x1x1 to three channels", conv_params(1, 64, 3, {5, 5, 5}, kOne)},
     {"stride two", conv_params(2, 16, 24, {7, 6, 5}, kThree, kTwo, kOne)},
@@ -115,7 +115,8 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
   call.input = of_input ? gy.data() : x.data();
   call.other = of_input ? w.data() : gy.data();
   for (const auto& [scale, write] :
-       {std::pair{1.0F, Write::overwrite}, std::pair{0.125F, Write::accumulate}}) {
+       {std::pair{0.125F, Write::accumulate}, std::pair{1.0F, Write::overwrite}}) {
+    if (write == Write::overwrite && p.out_channels > 16) break;  // small cases try both
     INFO("scale " << scale << ", " << text(write));
     const std::int64_t count = of_input ? p.batch * p.in_voxels() * p.in_row() : p.weight_count();
     const Buffer out(test_values(count, Values::normal, 6), of_input ? call.dtype : parameter, kSentinel);

@@ -96,7 +96,7 @@ TEST_CASE("a source draws its classes evenly and without end", "[digits]") {
   std::set<std::int64_t> indices;
   int threes = 0;
   for (int i = 0; i < 2000; ++i) {
-    const ImageSource::Item item = source->pick(random);
+    const ImageSource::Item item = source->pick({}, i, random);
     REQUIRE((item.digit == 3 || item.digit == 5));
     REQUIRE(digit_of_item(item.index) == item.digit);
     REQUIRE((item.index >= 0 && item.index < kDigitItems));

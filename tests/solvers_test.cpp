@@ -385,6 +385,30 @@ TEST_CASE("neural_ot: with a gradient penalty the potential's slope is told", "[
   CHECK(plain.solver.step().slope == 0);
 }
 
+TEST_CASE("neural_ot: noise on x enters the transport steps alone", "[solvers][neural_ot]") {
+  NeuralOtOptions options;
+  options.inner_steps = 1;
+  options.batch_size = 16;
+  options.seed = 4;
+  const QuadraticCost cost;
+  const auto plane = [&](double noise) {
+    options.source_noise = noise;
+    return std::make_unique<Plane>(options, cost, 0, std::vector<std::int64_t>{16}, adam(1e-3), adam(1e-3));
+  };
+  const Tensor x = Plane::source(0, 16);
+  const Tensor y = Plane::target(0, 16);
+  const auto noisy = plane(0.3);
+  const auto plain = plane(0);
+  CHECK(noisy->solver.potential_step(x, y, 7) == plain->solver.potential_step(x, y, 7));
+  CHECK(doubles(noisy->solver.map(x, {})) == doubles(plain->solver.map(x, {})));
+  std::vector<double> moved = doubles(x);
+  const std::vector<double> noise = doubles(Tensor::normal(x.shape(), {4, Purpose::source_noise, 7}, 0, 1));
+  for (std::size_t i = 0; i < moved.size(); ++i) moved[i] += 0.3 * noise[i];
+  // The cost too is that of the moved point.
+  CHECK(noisy->solver.transport_step(x, 7) ==
+        Approx(plain->solver.transport_step(tensor(x.shape(), moved, DType::f32), 7)).epsilon(1e-5));
+}
+
 TEST_CASE("neural_ot: batches are drawn by number, each once", "[solvers][neural_ot]") {
   std::vector<std::uint64_t> source;
   std::vector<std::uint64_t> target;

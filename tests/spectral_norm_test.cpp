@@ -67,23 +67,34 @@ TEST_CASE("spectral_norm: the gradient is of the vectors that the forward pass s
   CHECK(gradient(true) == gradient(false));
 }
 
-TEST_CASE("spectral_norm: power iterations find the largest singular value", "[spectral_norm]") {
-  for (const Device device : devices()) {
-    for (const Shape& shape :
-         {Shape{7, 5}, Shape{5, 300}, Shape{300, 5}, Shape{1, 4}, Shape{6, 3, 3, 3, 2}}) {
-      CAPTURE(shape.text(), name_of(device));
-      const Tensor weight = values_of(shape, Values::normal, 5, DType::f64, device);
-      const Tensor u = Tensor::full({shape[0]}, 0, DType::f64, device);
-      const Tensor v = values_of(columns_of(shape), Values::away, 6, DType::f64, device);
-      ops::iterate_spectrum(weight, u, v, 400);
-      CHECK(norm_of(u) == Approx(1));
-      CHECK(norm_of(v) == Approx(1));
-      Tape tape;
-      const Tensor y = ops::spectral_norm(tape, weight, u, v);
-      // The error falls as (σ₂/σ₁)^800.
-      CHECK(norm_of(weight) / norm_of(y) == Approx(largest_singular_value(weight)).epsilon(1e-9));
-      CHECK(largest_singular_value(y) == Approx(1).epsilon(1e-9));
+TEST_CASE("spectral_norm: power iterations find the largest singular value, on a device as on the CPU",
+          "[spectral_norm]") {
+  for (const Shape& shape : {Shape{7, 5}, Shape{5, 300}, Shape{300, 5}, Shape{1, 4}, Shape{6, 3, 3, 3, 2}}) {
+    CAPTURE(shape.text());
+    struct Vectors {
+      Vectors(const Shape& shape, Device device)
+          : u(Tensor::full({shape[0]}, 0, DType::f64, device)),
+            v(values_of(columns_of(shape), Values::away, 6, DType::f64, device)) {}
+      Tensor u, v;
+    };
+    const Tensor weight = values_of(shape, Values::normal, 5, DType::f64);
+    Vectors here(shape, Device::cpu);
+    ops::iterate_spectrum(weight, here.u, here.v, 5);
+    for (const Device device : devices()) {
+      CAPTURE(name_of(device));
+      Vectors there(shape, device);
+      ops::iterate_spectrum(weight.to(device), there.u, there.v, 5);
+      CHECK(distance(doubles(there.u), doubles(here.u)) < 1e-13);
+      CHECK(distance(doubles(there.v), doubles(here.v)) < 1e-13);
     }
+    ops::iterate_spectrum(weight, here.u, here.v, 400);
+    CHECK(norm_of(here.u) == Approx(1));
+    CHECK(norm_of(here.v) == Approx(1));
+    Tape tape;
+    const Tensor y = ops::spectral_norm(tape, weight, here.u, here.v);
+    // The error falls as (σ₂/σ₁)^800.
+    CHECK(norm_of(weight) / norm_of(y) == Approx(largest_singular_value(weight)).epsilon(1e-9));
+    CHECK(largest_singular_value(y) == Approx(1).epsilon(1e-9));
   }
 }
 

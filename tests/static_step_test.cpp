@@ -32,7 +32,7 @@ constexpr std::int64_t kIterations = 10;
 struct TraceCase {
   bool weak = false;
   bool voxels = false;    // UNet3D and ResNet3D, else two perceptrons
-  bool bounded = false;   // with a gradient penalty
+  bool bounded = false;   // with a gradient penalty and noise on x
   bool spectral = false;  // with spectral normalisation and a drift penalty
 };
 
@@ -106,6 +106,7 @@ struct Run {
     o.gamma_steps = 7;  // rises inside the trace, then stays
     o.ema = 0.9;
     o.gradient_penalty = c.bounded ? 0.1 : 0;
+    o.source_noise = c.bounded ? 0.05 : 0;
     o.drift_penalty = c.spectral ? 0.1 : 0;
     o.seed = 3;
     o.graph = graph;
@@ -287,7 +288,7 @@ TEST_CASE("static step: losses may wait, and one that is not finite is named whe
     Run late(TraceCase{}, device, true);
     NeuralOtLosses last;
     // More than the ring holds, and no multiple of it.
-    for (std::int64_t i = 0; i < 2 * NeuralOt::kLossRows + 5; ++i) {
+    for (std::int64_t i = 0; i < NeuralOt::kLossRows + 5; ++i) {
       last = once.solver.step();
       late.solver.advance();
     }
@@ -297,7 +298,7 @@ TEST_CASE("static step: losses may wait, and one that is not finite is named whe
     late.f_parameters.values().fill(INFINITY);
     late.solver.advance();
     late.solver.advance();
-    const std::string step = fmt::format("at step {}", 2 * NeuralOt::kLossRows + 6);
+    const std::string step = fmt::format("at step {}", NeuralOt::kLossRows + 6);
     for (int again = 0; again < 2; ++again) {
       CHECK_THAT(error_of([&] { late.solver.losses(); }),
                  Catch::Contains("transport") && Catch::EndsWith(step));
@@ -309,6 +310,8 @@ TEST_CASE("static step: a loss that is not finite ends the run a ring's length l
           "[static_step]") {
   for (const Device device : devices()) {
     for (const std::int64_t sound : {0, 3, 8, 15}) {
+      if (device != Device::cpu && sound % 8 != 0)
+        continue;  // the host counts alike; emulated steps are slow
       CAPTURE(name_of(device), sound);
       Run run(TraceCase{}, device, true);
       for (std::int64_t i = 0; i < sound; ++i) run.solver.advance();

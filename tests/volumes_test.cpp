@@ -152,7 +152,6 @@ class FewImages final : public ImageSource {
   }
   [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(items_.size()); }
   [[nodiscard]] std::span<const Item> items() const override { return items_; }
-  Item pick(Random& random) const override { return items_[random.below(items_.size())]; }
   void render(std::int64_t index, float* image) const override {
     Random random(static_cast<std::uint64_t>(index), Purpose::test);
     for (int i = 0; i < kImageSize * kImageSize; ++i) image[i] = random.uniform();
@@ -347,6 +346,7 @@ TEST_CASE("a data set in a device's memory draws what it draws on the host", "[v
   const bool flat = GENERATE(false, true);
   if (flat && config.rotation == "three_axes") return;
   config.rotate = GENERATE(as<std::string>(), "after", "before");
+  config.order = flat ? "shuffled" : "random";
   config.resolution = 13;
   config.extrude = {4, 9};
   auto images = std::make_unique<FewImages>(6);

@@ -19,11 +19,11 @@ void VolumeParams::validate() const {
 namespace kernels {
 namespace {
 
-void draw(const Stream&, const VolumeParams& p, std::int64_t items, const RandomState& state, std::int64_t n,
+void draw(const Stream&, const VolumeParams& p, std::int64_t items, const SampleDraw& draw,
           VolumeSample* samples) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    Random random = sample_random(state, i);
-    samples[i] = draw_sample(random, p, UniformItem{items});
+  for (std::int64_t i = 0; i < draw.count; ++i) {
+    Random random = draw.random(i);
+    samples[i] = draw_sample(random, p, [&](Random& numbers) { return draw.item(i, items, numbers); });
   }
 }
 

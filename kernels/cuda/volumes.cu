@@ -17,12 +17,13 @@ constexpr int kPainted = 1024;  // voxels of a block
 static_assert(kPainted % 4 == 0, "stretches begin at whole vectors");
 
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
-    draw_kernel(int n, VolumeParams params, std::int64_t items, RandomState state, VolumeSample* samples) {
+    draw_kernel(VolumeParams params, std::int64_t items, SampleDraw draw, VolumeSample* samples) {
   const std::int64_t i = simt::global_thread();
-  if (i >= n) return;
-  Random random = sample_random(state, i);
+  if (i >= draw.count) return;
+  Random random = draw.random(i);
   // Not returned straight into memory: emulation does not see what a function writes as its result.
-  const VolumeSample sample = draw_sample(random, params, UniformItem{items});
+  const VolumeSample sample =
+      draw_sample(random, params, [&](Random& numbers) { return draw.item(i, items, numbers); });
   samples[i] = sample;
 }
 
@@ -76,13 +77,14 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
                   out + static_cast<std::int64_t>(stretch.sample) * stretches.length);
 }
 
-void draw(const Stream& stream, const VolumeParams& p, std::int64_t items, const RandomState& state,
-          std::int64_t n, VolumeSample* samples) {
+void draw(const Stream& stream, const VolumeParams& p, std::int64_t items, const SampleDraw& draw,
+          VolumeSample* samples) {
+  const std::int64_t n = draw.count;
   if (n == 0) return;
   VOXOT_CHECK(n <= 0x7FFFFFFF, "draw_samples: {} samples, the device's kernels take 2³¹ − 1", n);
   const unsigned threads = threads_for(n, kThreads);
-  simt::launch({"draw_samples", {simt::blocks_for(n, threads)}, {threads}, 0, stream}, draw_kernel,
-               static_cast<int>(n), p, items, state, samples);
+  simt::launch({"draw_samples", {simt::blocks_for(n, threads)}, {threads}, 0, stream}, draw_kernel, p, items,
+               draw, samples);
 }
 
 template <int C>
