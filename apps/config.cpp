@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <sstream>
 #include <system_error>
 
 #include "apps/config_fields.h"
@@ -58,6 +59,10 @@ void resolve(RunConfig& config, const ConfigReader& reader) {
        {std::pair{&config.source, "source.colour"}, std::pair{&config.target, "target.colour"}}) {
     if (data->dataset == "mnistm" && !reader.gives(key)) data->colour = "none";  // it has its own
   }
+  // One file that holds both ends.
+  if (config.target.dataset == config.source.dataset && !reader.gives("target.path") &&
+      (config.source.dataset == "w2bench" || config.source.dataset == "kaggle3d"))
+    config.target.path = config.source.path;
   resolve_extrude(config.source, "source.extrude");
   resolve_extrude(config.target, "target.extrude");
 }
@@ -124,6 +129,21 @@ void validate_dataset(const DatasetConfig& c, const char* table) {
   }
 }
 
+// A judge that does not know a class gives its volumes to one that it knows, perhaps the target's.
+void validate_judge(const RunConfig& config) {
+  const std::vector<int>& known = config.judge.classes;
+  if (known.empty()) return;
+  for (const DatasetConfig* data : {&config.source, &config.target}) {
+    if (!has_digits(*data)) continue;
+    for (const int digit : data->classes) {
+      if (std::find(known.begin(), known.end(), digit) == known.end()) {
+        fail_usage("judge.classes: expected all classes of source and target, got [{}] without {}",
+                   fmt::join(known, ", "), digit);
+      }
+    }
+  }
+}
+
 bool one_channel(const DatasetConfig& c) { return c.colour == "none" && c.dataset != "mnistm"; }
 
 // The arrays of anyone's own volumes have the shape that their files say; only the others are known here.
@@ -169,6 +189,7 @@ void validate(const RunConfig& config) {
   validate_dataset(config.source, "source");
   validate_dataset(config.target, "target");
   validate_pair(config.source, config.target);
+  validate_judge(config);
   const std::int64_t cells = config.solver.noise_cells;
   if (cells > 0 && config.source.dataset != "npy" && config.source.resolution % cells != 0) {
     fail_usage("solver.noise_cells: expected a divisor of the resolution {}, got {}",
@@ -240,5 +261,15 @@ std::string to_toml(const RunConfig& config) {
 }
 
 bool operator==(const RunConfig& a, const RunConfig& b) { return to_toml(a) == to_toml(b); }
+
+std::optional<std::array<std::string, 2>> first_difference(const RunConfig& a, const RunConfig& b) {
+  std::istringstream left(to_toml(a));
+  std::istringstream right(to_toml(b));
+  std::array<std::string, 2> line;
+  while (std::getline(left, line[0]) && std::getline(right, line[1])) {
+    if (line[0] != line[1]) return line;
+  }
+  return std::nullopt;
+}
 
 }  // namespace voxot

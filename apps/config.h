@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -148,5 +149,8 @@ void validate(const RunConfig& config);
 
 /// Every key with its resolved value; parse_config of the result gives an equal config.
 std::string to_toml(const RunConfig& config);
+
+/// The first line in which the texts of two configs differ, as each has it; nothing where they are equal.
+std::optional<std::array<std::string, 2>> first_difference(const RunConfig& a, const RunConfig& b);
 
 }  // namespace voxot

@@ -90,7 +90,7 @@ void add_make(CLI::App& data) {
                           "Example: voxot data make digits --classes 3 5 --count 500 --output digits.npz");
   command
       ->add_option("name", dataset.dataset,
-                   "the data set: auto, mnist3d, mnist, digits, kaggle3d, usps, mnistm or npy")
+                   "the data set: auto, mnist3d, mnist, digits, kaggle3d, usps, mnistm, npy, gaussian or w2bench")
       ->required();
   command->add_option("--output", options->output, "the .npz file to write")->required();
   command->add_option("--count", options->count, "samples to draw")
@@ -99,10 +99,12 @@ void add_make(CLI::App& data) {
   command->add_option("--split", options->split, "train, validation or test")
       ->check(CLI::IsMember({"train", "validation", "test"}))
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "seed of the draw")->capture_default_str();
+  command->add_option("--seed", options->seed, "seed of the draw")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--data", options->data,
                       "where the data sets lie (else $VOXOT_DATA, ./data, ../shared/data)");
-  command->add_option("--path", dataset.path, "npy, kaggle3d: the file");
+  command->add_option("--path", dataset.path, "npy, kaggle3d, w2bench: the file");
   command->add_option("--classes", dataset.classes, "digits to draw; all where none is given");
   command->add_option("--colour", dataset.colour, "none, four, six or uniform")->capture_default_str();
   command->add_option("--rotation", dataset.rotation, "none, one_axis, in_plane or three_axes")
@@ -116,6 +118,10 @@ void add_make(CLI::App& data) {
       ->capture_default_str();
   command->add_option("--noise", dataset.noise, "kaggle3d: points move by ± this, in standard deviations")
       ->capture_default_str();
+  command->add_option("--role", dataset.role, "gaussian, w2bench: source or target")->capture_default_str();
+  command->add_option("--dimension", dataset.dimension, "gaussian: values of a sample")
+      ->capture_default_str();
+  command->add_flag("--field", dataset.field, "gaussian: random fields of the resolution, not vectors");
   command->callback([options] { make(*options); });
 }
 

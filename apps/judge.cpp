@@ -41,7 +41,11 @@ std::filesystem::path judge_file(const RunConfig& config, const std::filesystem:
 }
 
 bool can_be_judged(const RunConfig& config) {
-  return has_digits(config.target) && !config.target.classes.empty() && config.target.resolution >= 8;
+  const std::vector<int>& to = config.target.classes;
+  if (!has_digits(config.target) || to.empty() || config.target.resolution < 8) return false;
+  if (!has_digits(config.source)) return true;
+  const std::vector<int>& from = config.source.classes;
+  return !from.empty() && std::find_first_of(from.begin(), from.end(), to.begin(), to.end()) == from.end();
 }
 
 Judge::Judge(const JudgeConfig& config, const DatasetConfig& target,
@@ -140,6 +144,11 @@ const std::vector<NamedHue>& counted_colours(const DatasetConfig& source) {
   return colour_palette(source.colour == "uniform" ? "six" : source.colour);
 }
 
+bool has_hues(const LabelledBatch& batch) {
+  return batch.volumes.extent(4) == 3 && std::all_of(batch.labels.begin(), batch.labels.end(),
+                                                     [](const SampleLabel& l) { return l.hue >= 0; });
+}
+
 bool keeps_colour(const DatasetConfig& source, float before, float after) {
   constexpr float kSameHue = 30;  // degrees: half the distance between neighbours of the six-colour palette
   if (before < 0 || after < 0) return false;
@@ -162,7 +171,7 @@ MapScores score_map(Judge& judge, const DatasetConfig& source, const std::vector
   }
   scores.target_accuracy = share(hit);
   scores.transport_cost = paired_cost(from.volumes, mapped);
-  if (source.colour == "none") return scores;
+  if (!has_hues(from)) return scores;
   const auto& palette = counted_colours(source);
   std::vector<char> kept(n);
   std::vector<std::vector<char>> by_colour(palette.size());
@@ -172,10 +181,11 @@ MapScores score_map(Judge& judge, const DatasetConfig& source, const std::vector
     const float after = dominant_hue(mapped.as<float>() + static_cast<std::int64_t>(i) * voxels * 3, voxels);
     const int colour = nearest_colour(palette, before);
     kept[i] = keeps_colour(source, before, after) ? 1 : 0;
-    if (colour >= 0) by_colour[static_cast<std::size_t>(colour)].push_back(hit[i]);
+    by_colour[static_cast<std::size_t>(colour)].push_back(hit[i]);
   }
   scores.colour.kept = share(kept);
   for (std::size_t c = 0; c < palette.size(); ++c) {
+    if (by_colour[c].empty()) continue;
     scores.colour.names.emplace_back(palette[c].name);
     scores.colour.accuracy.push_back(share(by_colour[c]));
     scores.colour.count.push_back(static_cast<std::int64_t>(by_colour[c].size()));

@@ -43,19 +43,22 @@ class Judge {
 /// Where the config's run keeps its judge.
 std::filesystem::path judge_file(const RunConfig& config, const std::filesystem::path& run_folder);
 
-/// Whether digits are known of this kind of data, so that a judge can be trained.
+/// Whether digits are known of the target, so that a judge can be trained, and no class is both a source's and
+/// a target's: a map that does nothing would be right there.
 bool can_be_judged(const RunConfig& config);
 
 /// Colours of mapped volumes beside those of their sources.
 struct ColourScores {
   double kept = 0;  // share of samples whose colour stays
   std::vector<std::string> names;
-  std::vector<double> accuracy;  // target accuracy of each source colour
+  std::vector<double> accuracy;  // target accuracy of each source colour that was drawn
   std::vector<std::int64_t> count;
 };
 
 /// The colours in which a source's hues are counted; a uniform hue by the nearest of six.
 const std::vector<NamedHue>& counted_colours(const DatasetConfig& source);
+/// Whether every sample's hue is known: coloured digits, and not anyone's own arrays.
+bool has_hues(const LabelledBatch& batch);
 /// Whether a source of hue `before` has kept its colour; never where either hue is unknown (−1).
 bool keeps_colour(const DatasetConfig& source, float before, float after);
 
@@ -65,7 +68,7 @@ struct MapScores {
   double transport_cost = 0;
 };
 
-/// Scores of mapped volumes: accuracy needs the judge, colours need a palette. `classes`: the target's.
+/// Scores of mapped volumes: accuracy needs the judge, colours the sources' hues. `classes`: the target's.
 MapScores score_map(Judge& judge, const DatasetConfig& source, const std::vector<int>& classes,
                     const LabelledBatch& from, const Tensor& mapped);
 

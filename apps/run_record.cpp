@@ -138,6 +138,10 @@ void note_progress(RunRecord& run) {
   if (const auto newest = RunFolder(run.path).newest()) run.steps = std::max(run.steps, *newest);
   const std::int64_t planned = run.config.solver.steps;
   if (run.steps < planned) run.notes.push_back(fmt::format("stopped at step {} of {}", run.steps, planned));
+  if (run.evaluation && run.evaluation->step != run.steps) {
+    run.notes.push_back(fmt::format("the scores are of step {}; samples and curves go on to step {}",
+                                    run.evaluation->step, run.steps));
+  }
   std::int64_t timed = 0;
   for (const TrainingSession& s : run.sessions) timed += s.last_step - s.first_step;
   if (timed > 0 && timed < run.steps) {

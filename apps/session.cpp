@@ -251,6 +251,16 @@ void Session::begin_with(const RunFolder& run) {
   load_state_dict(*map_, take_prefixed("transport.", checkpoint.tensors), file.string() + ": map");
   load_state_dict(*potential_, take_prefixed("potential.", checkpoint.tensors),
                   file.string() + ": potential");
+  const RunConfig other = run.load_config();
+  RunConfig same = config_;
+  same.transport = other.transport;
+  same.potential = other.potential;
+  same.transport.init = config_.transport.init;
+  same.potential.init = config_.potential.init;
+  if (const auto lines = first_difference(same, config_)) {
+    fail_usage("init_from: {} was made with `{}`, the config says `{}`", run.path().string(), lines->front(),
+               lines->back());
+  }
 }
 
 void Session::export_map(const std::filesystem::path& file) {

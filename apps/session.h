@@ -46,7 +46,8 @@ class Session {
   /// Returns the file's metadata. Throws Error when it does not fit this config.
   std::map<std::string, std::string> load(const std::filesystem::path& file);
   /// Takes over the weights of another run's last checkpoint, map and potential; optimizers, average and
-  /// counters begin anew. Throws Error naming every tensor that is missing, unexpected or of another shape.
+  /// counters begin anew. Throws Error naming the first tensor that is missing, unexpected or of another
+  /// shape, and UsageError where the run's networks differ in what no shape shows.
   void begin_with(const RunFolder& run);
   /// The map alone, in published names and axis order, with averaged weights where there is an average.
   void export_map(const std::filesystem::path& file);

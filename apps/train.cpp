@@ -78,16 +78,12 @@ class Training {
  public:
   Training(const RunConfig& config, RunFolder folder, const std::filesystem::path& data, Device device,
            bool quiet)
-      : session_(config, data, device), folder_(std::move(folder)), data_(data), quiet_(quiet) {
-    std::filesystem::create_directories(folder_.path() / "checkpoints");
-    std::filesystem::create_directories(folder_.path() / "samples");
-  }
+      : session_(config, data, device), folder_(std::move(folder)), data_(data), quiet_(quiet) {}
 
   void start() {
     const std::string& from = session_.config().solver.init_from;
     if (!from.empty()) session_.begin_with(RunFolder(from));
-    write_text(folder_.config_file(), to_toml(session_.config()));
-    log_ = std::make_unique<RunLog>(folder_.path());
+    open_folder();
     log_->truncate_after(-1);
     clear_sessions(folder_.path());
     save();
@@ -97,8 +93,7 @@ class Training {
     const auto metadata = session_.load(folder_.checkpoint(step));
     if (const auto best = metadata.find("best_score"); best != metadata.end())
       best_ = std::stod(best->second);
-    write_text(folder_.config_file(), to_toml(session_.config()));
-    log_ = std::make_unique<RunLog>(folder_.path());
+    open_folder();
     log_->truncate_after(step);
   }
 
@@ -147,6 +142,13 @@ class Training {
  private:
   static void write_text(const std::filesystem::path& file, const std::string& text) {
     write_file_atomically(file, std::as_bytes(std::span(text.data(), text.size())));
+  }
+
+  void open_folder() {
+    std::filesystem::create_directories(folder_.path() / "checkpoints");
+    std::filesystem::create_directories(folder_.path() / "samples");
+    write_text(folder_.config_file(), to_toml(session_.config()));
+    log_ = std::make_unique<RunLog>(folder_.path());
   }
 
   void save() {
@@ -268,17 +270,12 @@ void check_same_training(RunConfig stored, const RunConfig& wanted, const std::f
       stored.potential_optimizer.schedule == "constant") {
     stored.solver.steps = wanted.solver.steps;
   }
-  if (stored == wanted) return;
-  std::istringstream a(to_toml(stored));
-  std::istringstream b(to_toml(wanted));
-  std::string was;
-  std::string is;
-  while (std::getline(a, was) && std::getline(b, is) && was == is) {
+  if (const auto lines = first_difference(stored, wanted)) {
+    fail_usage(
+        "{}: the run was made with `{}`, the config says `{}`; resume it with its own config or choose "
+        "another --out",
+        folder.string(), lines->front(), lines->back());
   }
-  fail_usage(
-      "{}: the run was made with `{}`, the config says `{}`; resume it with its own config or choose another "
-      "--out",
-      folder.string(), was, is);
 }
 
 RunConfig resolve_config(const Options& options) {

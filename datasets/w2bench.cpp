@@ -25,16 +25,21 @@ struct Rows {
   std::vector<float> values;
 };
 
+fs::path found_file(const DatasetConfig& config, const fs::path& data_directory) {
+  fs::path path = config.path;
+  std::error_code ignored;
+  if (!fs::exists(path, ignored) && path.is_relative() && !data_directory.empty()) {
+    path = data_directory / path;
+  }
+  VOXOT_CHECK(fs::is_regular_file(path, ignored), "w2bench: expected a file {} or {}, found none", config.path,
+              (data_directory / config.path).string());
+  return path;
+}
+
 class File {
  public:
   File(const DatasetConfig& config, const fs::path& data_directory) {
-    fs::path path = config.path;
-    std::error_code ignored;
-    if (!fs::exists(path, ignored) && path.is_relative() && !data_directory.empty()) {
-      path = data_directory / path;
-    }
-    VOXOT_CHECK(fs::is_regular_file(path, ignored), "w2bench: expected a file {} or {}, found none",
-                config.path, (data_directory / config.path).string());
+    const fs::path path = found_file(config, data_directory);
     name_ = path.string();
     arrays_ = read_npz(path);
     dimension_ = rows("source").dimension;
@@ -143,6 +148,10 @@ Split w2bench_split_of(std::int64_t row) {
 std::unique_ptr<Dataset> open_w2bench(const DatasetConfig& config, Split split,
                                       const fs::path& data_directory) {
   return std::make_unique<W2Bench>(config, split, data_directory);
+}
+
+fs::path w2bench_file(const DatasetConfig& config, const fs::path& data_directory) {
+  return fs::canonical(found_file(config, data_directory));
 }
 
 W2BenchTruth w2bench_truth(const DatasetConfig& config, const fs::path& data_directory) {

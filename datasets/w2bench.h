@@ -19,6 +19,9 @@ Split w2bench_split_of(std::int64_t row);
 std::unique_ptr<Dataset> open_w2bench(const DatasetConfig& config, Split split,
                                       const std::filesystem::path& data_directory);
 
+/// The file of `config`, which exists, without links and dots. Throws Error where there is none.
+std::filesystem::path w2bench_file(const DatasetConfig& config, const std::filesystem::path& data_directory);
+
 /// The test pairs of a file: row i of `image` is T* of row i of `source`.
 struct W2BenchTruth {
   std::int64_t count = 0;

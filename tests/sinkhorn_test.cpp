@@ -230,6 +230,31 @@ TEST_CASE("sinkhorn: the symmetric update finds what alternating finds, in few i
   }
 }
 
+TEST_CASE("sinkhorn: the symmetric update on streamed costs is what it is on held ones", "[sinkhorn]") {
+  for (const Device device : devices()) {
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      for (const GroundCost kind : {GroundCost::squared_euclidean, GroundCost::cosine}) {
+        const std::int64_t n = device == Device::cpu ? 150 : 40;
+        const Tensor x = Tensor::normal({n, 5}, {3, Purpose::test, 1}, 0, 1, dtype).to(device);
+        const std::vector<double> weights = normalised(test_values(n, Values::positive, 9));
+        SinkhornOptions o = options_of(0.02, dtype == DType::f64 ? 1e-8 : 1e-5, false);
+        o.unit = EpsilonUnit::mean_cost;
+        o.symmetric = true;
+        const SinkhornResult held = sinkhorn({pairwise_cost(x, x, kind), weights, weights, {}}, o);
+        const SinkhornResult streamed = sinkhorn_streamed(x, x, kind, o, {weights, weights});
+        INFO(name_of(dtype) << " on " << name_of(device) << ": " << streamed.iterations << " iterations, "
+                            << held.iterations << " held");
+        CHECK(streamed.converged);
+        check_certificate(streamed);
+        CHECK(streamed.iterations <= 40);
+        CHECK(streamed.f == streamed.g);
+        CHECK(streamed.dual == Approx(held.dual).epsilon(dtype == DType::f64 ? 1e-7 : 1e-4));
+        CHECK(streamed.primal == Approx(held.primal).epsilon(dtype == DType::f64 ? 1e-7 : 1e-3));
+      }
+    }
+  }
+}
+
 TEST_CASE("sinkhorn: costs that are not symmetric are solved all the same", "[sinkhorn]") {
   for (const Device device : devices()) {
     const Tensor x = Tensor::normal({20, 4}, {8, Purpose::test, 0}, 0, 1);
