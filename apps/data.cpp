@@ -89,8 +89,9 @@ void add_make(CLI::App& data) {
                           "Draws samples of a data set into a .npz file (data, labels, colours).\n"
                           "Example: voxot data make digits --classes 3 5 --count 500 --output digits.npz");
   command
-      ->add_option("name", dataset.dataset,
-                   "the data set: auto, mnist3d, mnist, digits, kaggle3d, usps, mnistm, npy, gaussian or w2bench")
+      ->add_option(
+          "name", dataset.dataset,
+          "the data set: auto, mnist3d, mnist, digits, kaggle3d, usps, mnistm, npy, gaussian or w2bench")
       ->required();
   command->add_option("--output", options->output, "the .npz file to write")->required();
   command->add_option("--count", options->count, "samples to draw")
@@ -100,7 +101,7 @@ void add_make(CLI::App& data) {
       ->check(CLI::IsMember({"train", "validation", "test"}))
       ->capture_default_str();
   command->add_option("--seed", options->seed, "seed of the draw")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number())
       ->capture_default_str();
   command->add_option("--data", options->data,
                       "where the data sets lie (else $VOXOT_DATA, ./data, ../shared/data)");

@@ -25,15 +25,6 @@ struct Options {
   bool json = false;
 };
 
-std::filesystem::path chosen_checkpoint(const Options& options, const RunFolder& folder) {
-  const auto newest = folder.newest();
-  const bool best = std::filesystem::exists(folder.best_checkpoint());
-  VOXOT_CHECK(newest || best, "{}: holds no checkpoint", folder.path().string());
-  if (options.checkpoint == "best" && best) return folder.best_checkpoint();
-  VOXOT_CHECK(newest.has_value(), "{}: holds no last checkpoint", folder.path().string());
-  return folder.checkpoint(*newest);
-}
-
 void evaluate(const Options& options) {
   kernels::set_threads(options.threads);
   const Device device = choose_device(options.device);
@@ -43,7 +34,7 @@ void evaluate(const Options& options) {
       choose_precision(options.precision.empty() ? config.solver.precision : options.precision, device);
   const auto data = find_data_directory(options.data);
   Session session(config, data, device);
-  session.load(chosen_checkpoint(options, folder));
+  session.load(folder.chosen_checkpoint(options.checkpoint));
   const Evaluation e =
       evaluate_map(session, data, judge_file(config, folder.path()), options.samples, options.json);
   const std::string json = evaluation_json(e);

@@ -30,8 +30,7 @@ Tensor of_half(const LabelledBatch& batch, std::uint64_t half, std::int64_t coun
   std::vector<std::int64_t> chosen;
   for (std::size_t i = 0; i < batch.labels.size() && static_cast<std::int64_t>(chosen.size()) < count; ++i) {
     const auto image = static_cast<std::uint64_t>(batch.labels[i].item / rows_per_image);
-    if ((image * 0x9E3779B97F4A7C15U) >> 63 == half)
-      chosen.push_back(static_cast<std::int64_t>(i));
+    if ((image * 0x9E3779B97F4A7C15U) >> 63 == half) chosen.push_back(static_cast<std::int64_t>(i));
   }
   const auto n = static_cast<std::int64_t>(chosen.size());
   Tensor some = Tensor::empty({n, all.extent(1), all.extent(2), all.extent(3), all.extent(4)});
@@ -178,9 +177,9 @@ Evaluation evaluate_map(Session& session, const std::filesystem::path& data_dire
   Evaluation e;
   e.samples = samples;
   e.step = session.solver().steps();
-  e.transport_cost = paired_cost(from.volumes, mapped);
-  const std::int64_t assigned = std::min(samples, kAssignmentSamples);
-  e.discrete_cost = discrete_cost(first_rows(from.volumes, assigned), first_rows(real.volumes, assigned));
+  const Tensor assigned = first_rows(from.volumes, kAssignmentSamples);
+  e.transport_cost = paired_cost(assigned, first_rows(mapped, kAssignmentSamples));
+  e.discrete_cost = discrete_cost(assigned, first_rows(real.volumes, assigned.extent(0)));
   if (config.solver.form == "strong") {  // the weak form's optimum is another
     if (const auto truth = known_truth(config.source, config.target, data_directory,
                                        {seed, Purpose::evaluation, 4}, samples)) {
@@ -301,7 +300,8 @@ Diversity parse_diversity(const nlohmann::ordered_json& json) {
   if (!json.at("colour_kept").is_null()) d.hue_kept = json.at("colour_kept").get<double>();
   const auto read = [&](const char* key, auto& groups) {
     if (!json.contains(key)) return;
-    for (const auto& [name, value] : json.at(key).items()) groups.emplace_back(name, value.template get<double>());
+    for (const auto& [name, value] : json.at(key).items())
+      groups.emplace_back(name, value.template get<double>());
   };
   read("by_colour", d.by_colour);
   read("by_class", d.by_class);

@@ -64,11 +64,10 @@ Judge::Judge(const JudgeConfig& config, const DatasetConfig& target,
   if (std::filesystem::exists(cache)) {
     const SafetensorsFile file = read_safetensors(cache);
     const auto key = file.metadata.find("trained_for");
-    const auto accuracy = file.metadata.find("accuracy");
-    if (key != file.metadata.end() && key->second == fingerprint(kind, config) &&
-        accuracy != file.metadata.end()) {
+    const auto accuracy = metadata_number(file.metadata, "accuracy", cache.string(), 0.0, 1.0);
+    if (key != file.metadata.end() && key->second == fingerprint(kind, config) && accuracy) {
       load_state_dict(*classifier_, file.tensors, cache.string());
-      accuracy_ = std::stod(accuracy->second);
+      accuracy_ = *accuracy;
       return;
     }
   }

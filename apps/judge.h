@@ -43,8 +43,8 @@ class Judge {
 /// Where the config's run keeps its judge.
 std::filesystem::path judge_file(const RunConfig& config, const std::filesystem::path& run_folder);
 
-/// Whether digits are known of the target, so that a judge can be trained, and no class is both a source's and
-/// a target's: a map that does nothing would be right there.
+/// Whether digits are known of the target, so that a judge can be trained, and no class is both a source's
+/// and a target's: a map that does nothing would be right there.
 bool can_be_judged(const RunConfig& config);
 
 /// Colours of mapped volumes beside those of their sources.

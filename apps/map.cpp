@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <charconv>
 #include <filesystem>
 #include <memory>
 
@@ -24,6 +23,7 @@ struct Options {
   std::string device = "auto";
   std::string precision = "fp32";
   std::string residual = "auto";
+  std::string checkpoint = "best";
   std::int64_t samples = 1;
   std::int64_t seed = 0;
   double noise_std = -1;
@@ -42,20 +42,6 @@ struct LoadedMap {
 std::string metadata_or(const SafetensorsFile& file, const std::string& key, const std::string& otherwise) {
   const auto found = file.metadata.find(key);
   return found == file.metadata.end() ? otherwise : found->second;
-}
-
-/// A number in a file's metadata. Throws Error for anything else, and for one that is not within [0, most].
-template <class T>
-T number_or(const SafetensorsFile& file, const std::string& path, const std::string& key, T otherwise,
-            T most) {
-  const auto found = file.metadata.find(key);
-  if (found == file.metadata.end()) return otherwise;
-  const std::string& text = found->second;
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  VOXOT_CHECK(error == std::errc() && end == text.data() + text.size() && value >= 0 && value <= most,
-              "{}: metadata {}: expected a number from 0 to {}, got \"{}\"", path, key, most, text);
-  return value;
 }
 
 /// Reads the architecture off the shapes and names of a published UNet3D state dict.
@@ -86,12 +72,13 @@ LoadedMap load_state_dict_file(const Options& options, Device device) {
   loaded.map = std::make_unique<UNet3D>(o);
   loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
   load_state_dict(*loaded.map, file.tensors, options.model);
-  loaded.noise = {number_or(file, options.model, "noise_std", 0.1, 1e6),
-                  number_or(file, options.model, "noise_cells", std::int64_t{0}, std::int64_t{256})};
+  loaded.noise = {
+      metadata_number(file.metadata, "noise_std", options.model, 0.0, 1e6).value_or(0.1),
+      metadata_number<std::int64_t>(file.metadata, "noise_cells", options.model, 0, 256).value_or(0)};
   return loaded;
 }
 
-/// The averaged map that a run exported.
+/// A run's map, as `voxot evaluate` scores it.
 LoadedMap load_run(const Options& options, const SampleShape& shape, Device device) {
   const RunFolder folder(options.model);
   RunConfig config = folder.load_config();
@@ -99,10 +86,8 @@ LoadedMap load_run(const Options& options, const SampleShape& shape, Device devi
   LoadedMap loaded;
   loaded.map = make_map(config, shape);
   loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
-  VOXOT_CHECK(std::filesystem::exists(folder.exported_map()),
-              "{}: has no transport.safetensors; the run has not ended", options.model);
-  load_state_dict(*loaded.map, read_safetensors(folder.exported_map()).tensors,
-                  folder.exported_map().string());
+  load_checkpoint_map(folder.chosen_checkpoint(options.checkpoint), config.solver, *loaded.map,
+                      *loaded.parameters);
   loaded.noise = {config.solver.noise_std, config.solver.noise_cells};
   return loaded;
 }
@@ -179,14 +164,15 @@ void add_map(CLI::App& app) {
   command->add_option("--samples", o->samples, "noise draws for each volume")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command->add_option("--seed", o->seed, "seed of the noise")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  command->add_option("--seed", o->seed, "seed of the noise")->check(whole_number())->capture_default_str();
   command->add_option("--noise-std", o->noise_std, "deviation of the noise (default: as trained)");
   command
       ->add_option("--residual", o->residual,
                    "the state dict's map is x + U(x); auto: as the file says, else false")
       ->check(CLI::IsMember({"auto", "true", "false"}))
+      ->capture_default_str();
+  command->add_option("--checkpoint", o->checkpoint, "of a run: the best on validation, or the last")
+      ->check(CLI::IsMember({"best", "last"}))
       ->capture_default_str();
   add_device_option(*command, o->device);
   add_precision_option(*command, o->precision);

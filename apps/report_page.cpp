@@ -93,7 +93,9 @@ void add_scores(const RunRecord& run, Json& row) {
   row["feature_distance"] = value_or_null(e.feature_distance);
   row["feature_distance_real"] = value_or_null(e.feature_distance_real);
   row["feature_ratio"] = ratio(e.feature_distance, e.feature_distance_real);
-  const auto of_noise = [&e](auto field) { return e.diversity ? value_or_null((*e.diversity).*field) : Json(nullptr); };
+  const auto of_noise = [&e](auto field) {
+    return e.diversity ? value_or_null((*e.diversity).*field) : Json(nullptr);
+  };
   row["diversity"] = of_noise(&Diversity::variance);
   row["diversity_of_shape"] = of_noise(&Diversity::shape);
   row["diversity_colour_kept"] = of_noise(&Diversity::hue_kept);

@@ -102,6 +102,14 @@ std::map<std::string, HostArray> take_prefixed(const std::string& prefix,
   return some;
 }
 
+SafetensorsFile read_checkpoint(const std::filesystem::path& file) {
+  SafetensorsFile checkpoint = read_safetensors(file);
+  const auto format = checkpoint.metadata.find("format");
+  VOXOT_CHECK(format != checkpoint.metadata.end() && format->second == "voxot checkpoint 1",
+              "{}: expected a voxot checkpoint", file.string());
+  return checkpoint;
+}
+
 /// The state's step is the draw's number.
 Sampler make_sampler(Dataset& data, RandomState state, Device device) {
   // A CPU draws from what the data set holds already.
@@ -233,10 +241,7 @@ void Session::save(const std::filesystem::path& file, const std::map<std::string
 }
 
 std::map<std::string, std::string> Session::load(const std::filesystem::path& file) {
-  const SafetensorsFile checkpoint = read_safetensors(file);
-  const auto format = checkpoint.metadata.find("format");
-  VOXOT_CHECK(format != checkpoint.metadata.end() && format->second == "voxot checkpoint 1",
-              "{}: expected a voxot checkpoint", file.string());
+  const SafetensorsFile checkpoint = read_checkpoint(file);
   load_state_dict(*map_, take_prefixed("transport.", checkpoint.tensors), file.string());
   load_state_dict(*potential_, take_prefixed("potential.", checkpoint.tensors), file.string());
   solver_->load(checkpoint.tensors);
@@ -247,7 +252,7 @@ void Session::begin_with(const RunFolder& run) {
   const auto newest = run.newest();
   VOXOT_CHECK(newest.has_value(), "init_from: {} holds no checkpoint", run.path().string());
   const std::filesystem::path file = run.checkpoint(*newest);
-  const SafetensorsFile checkpoint = read_safetensors(file);
+  const SafetensorsFile checkpoint = read_checkpoint(file);
   load_state_dict(*map_, take_prefixed("transport.", checkpoint.tensors), file.string() + ": map");
   load_state_dict(*potential_, take_prefixed("potential.", checkpoint.tensors),
                   file.string() + ": potential");
@@ -269,11 +274,29 @@ void Session::export_map(const std::filesystem::path& file) {
   out.tensors = state_dict(*map_);
   out.metadata = {{"format", "pt"},
                   {"model", config_.transport.model},
+                  {"normalisation", config_.transport.normalisation},
                   {"residual", config_.transport.residual ? "true" : "false"},
                   {"noise_channels", std::to_string(config_.solver.noise_channels)},
                   {"noise_std", std::to_string(config_.solver.noise_std)},
                   {"noise_cells", std::to_string(config_.solver.noise_cells)}};
   write_safetensors(file, out);
+}
+
+void load_checkpoint_map(const std::filesystem::path& checkpoint, const SolverConfig& solver,
+                         TransportMap& map, Parameters& parameters) {
+  const SafetensorsFile file = read_checkpoint(checkpoint);
+  load_state_dict(map, take_prefixed("transport.", file.tensors), checkpoint.string());
+  if (solver.ema == 0) return;
+  MovingAverage average(parameters, solver.ema);
+  average.load("solver.average.", file.tensors);
+  if (average.ready()) average.swap();
+}
+
+std::filesystem::path RunFolder::chosen_checkpoint(const std::string& which) const {
+  if (which == "best" && std::filesystem::exists(best_checkpoint())) return best_checkpoint();
+  const auto step = newest();
+  VOXOT_CHECK(step.has_value(), "{}: holds no checkpoint", path_.string());
+  return checkpoint(*step);
 }
 
 std::filesystem::path RunFolder::checkpoint(std::int64_t step) const {

@@ -64,6 +64,11 @@ class Session {
   std::unique_ptr<NeuralOt> solver_;
 };
 
+/// The map of a checkpoint alone, with averaged weights where there are any; `map` and its parameters are as
+/// make_map() made them for the run's config. Throws Error for a file that does not fit.
+void load_checkpoint_map(const std::filesystem::path& checkpoint, const SolverConfig& solver,
+                         TransportMap& map, Parameters& parameters);
+
 /// A run's folder: config.toml, metrics.jsonl, events, checkpoints/, samples/.
 class RunFolder {
  public:
@@ -77,7 +82,10 @@ class RunFolder {
   [[nodiscard]] std::filesystem::path exported_map() const { return path_ / "transport.safetensors"; }
   /// The newest checkpoint's step; nothing when there is none.
   [[nodiscard]] std::optional<std::int64_t> newest() const;
-  /// Removes all but the newest `keep` checkpoints, and temporary files that a killed run left.
+  /// What `voxot evaluate` and `voxot map` take: the checkpoint that was best on validation where `which` is
+  /// "best" and there is one, else the newest. Throws Error where there is none.
+  [[nodiscard]] std::filesystem::path chosen_checkpoint(const std::string& which) const;
+  /// Removes all but the newest `keep` checkpoints.
   void prune(std::int64_t keep) const;
   /// The stored config. Throws Error when the folder holds no run.
   [[nodiscard]] RunConfig load_config() const;

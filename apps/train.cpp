@@ -90,9 +90,8 @@ class Training {
   }
 
   void resume(std::int64_t step) {
-    const auto metadata = session_.load(folder_.checkpoint(step));
-    if (const auto best = metadata.find("best_score"); best != metadata.end())
-      best_ = std::stod(best->second);
+    const auto file = folder_.checkpoint(step);
+    best_ = metadata_number(session_.load(file), "best_score", file.string(), 0.0, 1.0).value_or(best_);
     open_folder();
     log_->truncate_after(step);
   }
@@ -147,13 +146,14 @@ class Training {
   void open_folder() {
     std::filesystem::create_directories(folder_.path() / "checkpoints");
     std::filesystem::create_directories(folder_.path() / "samples");
+    for (const char* part : {"", "checkpoints", "samples"}) remove_temporary_files(folder_.path() / part);
     write_text(folder_.config_file(), to_toml(session_.config()));
     log_ = std::make_unique<RunLog>(folder_.path());
   }
 
   void save() {
     std::map<std::string, std::string> extra;
-    if (best_ > -1e300) extra["best_score"] = fmt::format("{}", best_);
+    if (best_ >= 0) extra["best_score"] = fmt::format("{}", best_);
     session_.save(folder_.checkpoint(session_.solver().steps()), extra);
     folder_.prune(std::max<std::int64_t>(1, session_.config().log.keep_checkpoints));
   }
@@ -258,7 +258,7 @@ class Training {
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<Judge> judge_;
   LabelledBatch validation_, validation_target_, shown_, shown_target_;
-  double best_ = -1e308;
+  double best_ = -1;  // before the first validation
 };
 
 /// Throws UsageError unless the two configs describe the same training (length, judge and logging may
@@ -360,7 +360,7 @@ void add_train(CLI::App& app) {
   add_device_option(*command, o->device);
   add_precision_option(*command, o->precision);
   add_autotune_option(*command, o->autotune);
-  command->add_option("--seed", o->seed, "seed of everything random")->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", o->seed, "seed of everything random")->check(whole_number());
   command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

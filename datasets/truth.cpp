@@ -10,7 +10,8 @@ namespace voxot {
 std::optional<KnownTruth> known_truth(const DatasetConfig& source, const DatasetConfig& target,
                                       const std::filesystem::path& data_directory, const RandomState& state,
                                       std::int64_t count) {
-  if (source.dataset == "w2bench" && target.dataset == "w2bench" && w2bench_file(source, data_directory) == w2bench_file(target, data_directory) &&
+  if (source.dataset == "w2bench" && target.dataset == "w2bench" &&
+      w2bench_file(source, data_directory) == w2bench_file(target, data_directory) &&
       source.role == "source" && target.role == "target") {
     W2BenchTruth file = w2bench_truth(source, data_directory);
     return KnownTruth{file.count, std::move(file.source), std::move(file.image), file.target_variance};

@@ -25,8 +25,10 @@ void check_voxel_config(const DatasetConfig& config, bool flat) {
     fail_usage("rotation: expected none, one_axis, in_plane or three_axes, got \"{}\"", config.rotation);
   }
   if (flat && config.rotation == "three_axes") {
-    fail_usage("rotation: a flat image (dataset \"{}\") turns in its plane alone; expected none, one_axis or in_plane",
-               config.dataset);
+    fail_usage(
+        "rotation: a flat image (dataset \"{}\") turns in its plane alone; expected none, one_axis or "
+        "in_plane",
+        config.dataset);
   }
   if (config.rotate != "after" && config.rotate != "before") {
     fail_usage("rotate: expected after or before, got \"{}\"", config.rotate);

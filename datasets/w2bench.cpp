@@ -31,8 +31,8 @@ fs::path found_file(const DatasetConfig& config, const fs::path& data_directory)
   if (!fs::exists(path, ignored) && path.is_relative() && !data_directory.empty()) {
     path = data_directory / path;
   }
-  VOXOT_CHECK(fs::is_regular_file(path, ignored), "w2bench: expected a file {} or {}, found none", config.path,
-              (data_directory / config.path).string());
+  VOXOT_CHECK(fs::is_regular_file(path, ignored), "w2bench: expected a file {} or {}, found none",
+              config.path, (data_directory / config.path).string());
   return path;
 }
 

@@ -179,6 +179,16 @@ void replace_file_atomically(const std::filesystem::path& path,
   sync(target.has_parent_path() ? target.parent_path() : std::filesystem::path("."), O_DIRECTORY, target);
 }
 
+void remove_temporary_files(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> left;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(".voxot-") && name.ends_with(".tmp")) left.push_back(entry.path());
+  }
+  for (const std::filesystem::path& file : left) std::filesystem::remove(file, none);
+}
+
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {
   write_file_atomically(path, std::span<const std::span<const std::byte>>(&bytes, 1));
 }

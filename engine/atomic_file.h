@@ -33,6 +33,9 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_
 void replace_file_atomically(const std::filesystem::path& path,
                              const std::function<void(const std::filesystem::path& temporary)>& write);
 
+/// Removes the temporary files that killed writers left in a folder; not while another process writes there.
+void remove_temporary_files(const std::filesystem::path& folder);
+
 /// Replaces `path` by these bytes; Error and atomicity as for replace_file_atomically.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 /// The same for the concatenation of `parts`.

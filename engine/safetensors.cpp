@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -306,5 +307,24 @@ void write_safetensors(const std::filesystem::path& path, const SafetensorsFile&
   parts[1] = std::as_bytes(std::span(text));
   write_file_atomically(path, parts);
 }
+
+template <class T>
+std::optional<T> metadata_number(const std::map<std::string, std::string>& metadata, const std::string& key,
+                                 std::string_view name, T low, T high) {
+  const auto found = metadata.find(key);
+  if (found == metadata.end()) return std::nullopt;
+  const std::string& text = found->second;
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  VOXOT_CHECK(error == std::errc() && end == text.data() + text.size() && value >= low && value <= high,
+              "{}: metadata {}: expected a number from {} to {}, got \"{}\"", name, key, low, high,
+              printable(text, 100));
+  return value;
+}
+template std::optional<double> metadata_number(const std::map<std::string, std::string>&, const std::string&,
+                                               std::string_view, double, double);
+template std::optional<std::int64_t> metadata_number(const std::map<std::string, std::string>&,
+                                                     const std::string&, std::string_view, std::int64_t,
+                                                     std::int64_t);
 
 }  // namespace voxot

@@ -7,6 +7,7 @@
 // size that its dtype and shape ask for. Errors are one line and begin with the file's name.
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,5 +30,11 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_
 /// Throws Error for names that are not UTF-8, a tensor named "__metadata__", and an array whose bytes do not
 /// fit its shape.
 void write_safetensors(const std::filesystem::path& path, const SafetensorsFile& file);
+
+/// A number (double or std::int64_t) that `metadata` holds under `key`, or nothing. Throws Error, beginning
+/// with `name`, for other text and for a number outside [low, high].
+template <class T>
+std::optional<T> metadata_number(const std::map<std::string, std::string>& metadata, const std::string& key,
+                                 std::string_view name, T low, T high);
 
 }  // namespace voxot

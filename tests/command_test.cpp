@@ -1,106 +1,31 @@
 // The command as its user meets it: exit statuses, messages, interruption and resumption, files for Python.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <cstring>
-#include <fstream>
-#include <sstream>
 #include <thread>
 
 #include "engine/npy.h"
 #include "engine/safetensors.h"
 #include "kernels/features.h"
 #include "kernels/philox.h"
-#include "tests/temp_directory.h"
+#include "tests/command.h"
 
 namespace {
 
 using namespace voxot;
+using namespace voxot::test;
 namespace fs = std::filesystem;
 
-std::string text_of(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-/// The command, started in a folder of its own; output goes to files there.
-class Command {
- public:
-  Command(const fs::path& folder, const std::vector<std::string>& arguments) : folder_(folder) {
-    pid_ = fork();
-    REQUIRE(pid_ >= 0);
-    if (pid_ != 0) return;
-    std::vector<char*> argv;
-    const char* moved = std::getenv("VOXOT_COMMAND");  // where the tests have moved since the build
-    const char* command = moved != nullptr ? moved : VOXOT_COMMAND;
-    std::string name = "voxot";
-    argv.push_back(name.data());
-    std::vector<std::string> copies = arguments;
-    for (std::string& a : copies) argv.push_back(a.data());
-    argv.push_back(nullptr);
-    const int out = open((folder / "stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    const int err = open((folder / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (chdir(folder.c_str()) != 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(99);
-    execv(command, argv.data());
-    _exit(98);
-  }
-  void send(int signal) const { kill(pid_, signal); }
-  /// The exit status, or 128 + signal.
-  int wait() const {
-    int status = 0;
-    REQUIRE(waitpid(pid_, &status, 0) == pid_);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-  [[nodiscard]] std::string err() const { return text_of(folder_ / "stderr"); }
-  [[nodiscard]] std::string out() const { return text_of(folder_ / "stdout"); }
-
- private:
-  fs::path folder_;
-  pid_t pid_ = 0;
-};
-
-constexpr const char* kTiny = R"(
-[solver]
-steps = 24
-inner_steps = 2
-batch_size = 2
-precision = "fp32"
-[transport]
-base = 2
-[potential]
-nf = 2
-[source]
-dataset = "digits"
-classes = [3]
-[target]
-dataset = "digits"
-classes = [5]
-[log]
-every = 2
-validate_every = 0
-samples_every = 7
-checkpoint_every = 3
-)";
-
-fs::path tiny_folder(const test::TempDirectory& directory, const std::string& name) {
-  const fs::path folder = directory.path() / name;
-  fs::create_directories(folder);
-  std::ofstream(folder / "tiny.toml") << kTiny;
-  return folder;
-}
-
-std::vector<std::string> train(const std::string& more = "") {
-  std::vector<std::string> all{"train", "tiny.toml", "--out", "run"};
-  if (!more.empty()) all.push_back(more);
+/// A run that a small judge validates, so that there is a best checkpoint.
+std::vector<std::string> judged(const std::string& more = "") {
+  std::vector<std::string> all = train(more);
+  for (const char* setting : {"log.validate_every=6", "log.validate_samples=16", "judge.steps=10",
+                              "judge.width=4", "judge.required=0", "judge.file=../judge.safetensors"})
+    all.insert(all.end(), {"--set", setting});
   return all;
 }
 
@@ -108,6 +33,7 @@ void check_same_run(const fs::path& a, const fs::path& b) {
   CHECK(text_of(a / "run/metrics.jsonl") == text_of(b / "run/metrics.jsonl"));
   CHECK(text_of(a / "run/checkpoints/step-0000024.safetensors") ==
         text_of(b / "run/checkpoints/step-0000024.safetensors"));
+  CHECK(text_of(a / "run/checkpoints/best.safetensors") == text_of(b / "run/checkpoints/best.safetensors"));
   CHECK(text_of(a / "run/transport.safetensors") == text_of(b / "run/transport.safetensors"));
   CHECK(text_of(a / "run/samples/last.npz") == text_of(b / "run/samples/last.npz"));
 }
@@ -121,37 +47,26 @@ bool wait_for_training(const fs::path& folder) {
   return false;
 }
 
-void check_fails(const fs::path& folder, const std::vector<std::string>& arguments, int status,
-                 const std::string& fragment) {
-  const Command command(folder, arguments);
-  CAPTURE(arguments, fragment);
-  CHECK(command.wait() == status);
-  const std::string message = command.err();
-  CAPTURE(message);
-  CHECK(message.find("voxot: error: ") != std::string::npos);
-  CHECK(message.find(fragment) != std::string::npos);
-  CHECK(message.find('\n', message.find("voxot: error: ")) == message.size() - 1);
-}
-
 }  // namespace
 
 TEST_CASE("command: a killed, an interrupted and an untouched run leave the same bits", "[command]") {
   const test::TempDirectory directory;
   const fs::path whole = tiny_folder(directory, "whole");
-  REQUIRE(Command(whole, train()).wait() == 0);
+  REQUIRE(Command(whole, judged()).wait() == 0);
+  REQUIRE(fs::exists(whole / "run/checkpoints/best.safetensors"));
   const fs::path again = tiny_folder(directory, "again");
-  REQUIRE(Command(again, train()).wait() == 0);
+  REQUIRE(Command(again, judged()).wait() == 0);
   check_same_run(whole, again);
 
   const fs::path interrupted = tiny_folder(directory, "interrupted");
   {
-    const Command command(interrupted, train());
+    const Command command(interrupted, judged());
     REQUIRE(wait_for_training(interrupted));
     command.send(SIGINT);
     const int status = command.wait();
     CHECK((status == 130 || status == 0));  // 0: the run ended before the signal came
   }
-  REQUIRE(Command(interrupted, train("--resume")).wait() == 0);
+  REQUIRE(Command(interrupted, judged("--resume")).wait() == 0);
   check_same_run(whole, interrupted);
   CHECK(text_of(whole / "run/sessions.jsonl").starts_with("{\"first_step\":0,\"last_step\":24,\"seconds\":"));
   const std::string sessions = text_of(interrupted / "run/sessions.jsonl");
@@ -161,14 +76,18 @@ TEST_CASE("command: a killed, an interrupted and an untouched run leave the same
   const fs::path killed = tiny_folder(directory, "killed");
   Random random(5, Purpose::test);
   for (int round = 0; round < 4; ++round) {
-    const Command command(killed, train("--resume"));
+    const Command command(killed, judged("--resume"));
     if (round == 0) REQUIRE(wait_for_training(killed));
-    std::this_thread::sleep_for(std::chrono::milliseconds(random.below(250)));
+    if (round > 0) std::this_thread::sleep_for(std::chrono::milliseconds(random.below(250)));
     command.send(SIGKILL);
     command.wait();
+    if (round == 0) CHECK_FALSE(fs::exists(killed / "run/checkpoints/step-0000024.safetensors"));
   }
-  REQUIRE(Command(killed, train("--resume")).wait() == 0);
+  const fs::path half = killed / "run/checkpoints/.voxot-1-1.tmp";
+  std::ofstream(half) << "what a kill amid a write leaves";
+  REQUIRE(Command(killed, judged("--resume")).wait() == 0);
   check_same_run(whole, killed);
+  CHECK_FALSE(fs::exists(half));
 }
 
 TEST_CASE("command: SIGTERM ends a run with 143 and a checkpoint", "[command]") {
@@ -248,24 +167,16 @@ TEST_CASE("command: a run begins with the weights of another, or says what does 
   refused({"--init-from", "run", "--set", "transport.base=3"}, "inc.double_conv.0.weight has shape");
   refused({"--init-from", "run", "--set", "potential.nf=3"}, "conv_img.weight has shape");
   refused({"--init-from", "nowhere"}, "nowhere holds no checkpoint");
-}
-
-TEST_CASE("command: map applies a run's map and its exported weights alike", "[command]") {
-  const test::TempDirectory directory;
-  const fs::path folder = tiny_folder(directory, "work");
-  std::vector<std::string> arguments = train();
-  arguments.insert(arguments.end(), {"--set", "solver.steps=3"});
-  REQUIRE(Command(folder, arguments).wait() == 0);
-  REQUIRE(Command(folder, {"data", "make", "digits", "--output", "x.npz", "--count", "3"}).wait() == 0);
-  write_npy(folder / "x.npy", read_npz(folder / "x.npz").at("data"));
-  REQUIRE(Command(folder, {"map", "run", "--input", "x.npy", "--output", "a.npy"}).wait() == 0);
-  REQUIRE(
-      Command(folder, {"map", "run/transport.safetensors", "--input", "x.npy", "--output", "b.npy"}).wait() ==
-      0);
-  CHECK(text_of(folder / "a.npy") == text_of(folder / "b.npy"));
-  CHECK(read_npy(folder / "a.npy").shape == read_npy(folder / "x.npy").shape);
-  REQUIRE(Command(folder, {"render", "a.npy", "--output", "a.png"}).wait() == 0);
-  CHECK(text_of(folder / "a.png").starts_with("\x89PNG"));
+  // What no shape shows.
+  check_fails(
+      folder,
+      {"train", "tiny.toml", "--out", "other", "--init-from", "run", "--set", "transport.residual=false"}, 2,
+      "residual = true");
+  check_fails(
+      folder,
+      {"train", "tiny.toml", "--out", "other", "--init-from", "run", "--set", "potential.res_ratio=0.5"}, 2,
+      "res_ratio = 0.1");
+  CHECK_FALSE(fs::exists(folder / "other"));
 }
 
 TEST_CASE("command: report makes one page, or nothing", "[command][report]") {

@@ -208,6 +208,8 @@ TEST_CASE("config: settings that contradict each other are refused", "[config]")
       {"[source]\ndataset = \"gaussian\"\nclasses = [3]\n", "source.classes: \"gaussian\" has no classes"},
       {"[source]\ndataset = \"gaussian\"\ndimension = 3\n[target]\ndataset = \"gaussian\"\n",
        "target: expected field, dimension and resolution of the source"},
+      {"[source]\nclasses = [3]\n[target]\nclasses = [5]\n[judge]\nclasses = [5]\n",
+       "judge.classes: expected all classes of source and target, got [5] without 3"},
   };
   for (const Case& c : cases) {
     INFO(c.text);

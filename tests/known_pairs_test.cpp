@@ -175,6 +175,11 @@ TEST_CASE("w2bench: training never sees a test row, nor validation a training ro
   CHECK(truth->image == std::vector<float>(21, -2));
   CHECK(truth->target_variance == 2.5);
   CHECK_FALSE(known_truth(target, source, {}, {1, Purpose::evaluation, 0}, 2));
+  const std::filesystem::path detour =
+      std::filesystem::path(target.path).parent_path() / "." / std::filesystem::path(target.path).filename();
+  DatasetConfig same = target;
+  same.path = detour.string();
+  CHECK(known_truth(source, same, {}, {1, Purpose::evaluation, 0}, 2));
 }
 
 TEST_CASE("w2bench: hostile files are refused in a line that says what is wrong", "[datasets]") {

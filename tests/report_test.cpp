@@ -38,6 +38,9 @@ Evaluation scores() {
   e.discrete_cost = 0.04;
   e.feature_distance = 9;
   e.feature_distance_real = 3;
+  e.diversity = Diversity{8, 0.02, 0.01, 0.5, {{"green", 0.01}, {"red", 0.03}}, {{"3", 0.02}}};
+  e.l2_uvp = 1.5;
+  e.cosine = 0.75;
   return e;
 }
 
@@ -103,7 +106,12 @@ TEST_CASE("report: the row of a scored run", "[report]") {
   CHECK(row.at("colour_kept") == 0.5);
   CHECK(row.at("cost_ratio").get<double>() == Approx(0.75));
   CHECK(row.at("feature_ratio").get<double>() == Approx(3));
-  CHECK(row.at("l2_uvp").is_null());
+  CHECK(row.at("diversity") == 0.02);
+  CHECK(row.at("diversity_of_shape") == 0.01);
+  CHECK(row.at("diversity_colour_kept") == 0.5);
+  CHECK(row.at("cosine") == 0.75);
+  CHECK(row.at("judge_accuracy") == 0.99);
+  CHECK(row.at("l2_uvp") == 1.5);
   CHECK(row.at("steps") == 10);
   CHECK(row.at("seconds") == 2.75);
   CHECK(row.at("device") == "processor");
@@ -304,5 +312,7 @@ TEST_CASE("report: base64 as RFC 4648 has it", "[report]") {
 TEST_CASE("report: scores read back as they were written", "[report]") {
   const Evaluation e = scores();
   CHECK(evaluation_json(parse_evaluation(evaluation_json(e), "scores")) == evaluation_json(e));
+  CHECK(evaluation_json(parse_evaluation(evaluation_json(Evaluation{}), "scores")) ==
+        evaluation_json(Evaluation{}));
   CHECK_THROWS_WITH(parse_evaluation("null", "scores"), Catch::StartsWith("scores: expected"));
 }

@@ -65,6 +65,45 @@ TEST_CASE("scores: a map that does nothing, and a shuffle of real targets", "[sc
   CHECK(shuffled.transport_cost > 1.5 * discrete_cost(from.volumes, real.volumes));
 }
 
+TEST_CASE("scores: colours are counted where every source has a known hue, and of those that were drawn",
+          "[scores]") {
+  const test::OneThread one;
+  const test::TempDirectory folder;
+  JudgeConfig config;
+  config.steps = 1;
+  const auto file = folder.path() / "judge.safetensors";
+  DatasetConfig grey = digits(5);
+  grey.colour = "none";
+  for (const DatasetConfig& target : {digits(5), grey}) {
+    Judge judge(config, target, {}, file, Device::cpu, true);
+    LabelledBatch own = test_samples(target, 1, 20);
+    for (SampleLabel& label : own.labels) label = {};
+    // "four" is the colour of a config that says nothing of it, as one of anyone's own arrays does.
+    const MapScores scores = score_map(judge, digits(3), {5}, own, own.volumes);
+    CHECK(scores.colour.names.empty());
+  }
+  Judge judge(config, digits(5), {}, file, Device::cpu, true);
+  LabelledBatch red = test_samples(digits(3), 1, 1);
+  const MapScores scores = score_map(judge, digits(3), {5}, red, red.volumes);
+  REQUIRE(scores.colour.names.size() == 1);
+  CHECK(scores.colour.count == std::vector<std::int64_t>{1});
+  CHECK(scores.colour.kept == 1);
+}
+
+TEST_CASE("scores: nothing is judged where a map that does nothing would be right", "[scores]") {
+  RunConfig config;
+  config.source = digits(3);
+  config.target = digits(5);
+  CHECK(can_be_judged(config));
+  config.target.classes = {3, 5};
+  CHECK_FALSE(can_be_judged(config));
+  config.target.classes = {5};
+  config.source.classes.clear();
+  CHECK_FALSE(can_be_judged(config));
+  config.source.dataset = "npy";
+  CHECK(can_be_judged(config));
+}
+
 TEST_CASE("scores: a judge below what is required is not trusted", "[scores]") {
   const test::OneThread one;
   const test::TempDirectory folder;

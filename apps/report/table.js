@@ -66,8 +66,13 @@ function plainCell(column, run) {
   return [(column.text || numberText)(value)];
 }
 
-function tableRow(run, index) {
-  return el('tr', {}, ...COLUMNS.map((column) => {
+/** Columns of which some run knows something. */
+function shownColumns() {
+  return COLUMNS.filter((column) => RUNS.some((run) => sortValue(column, run) !== null));
+}
+
+function tableRow(columns, run, index) {
+  return el('tr', {}, ...columns.map((column) => {
     const tag = column.key === 'name' ? 'th' : 'td';
     const kind = isNumeric(column) ? `number ${column.key}` : column.key;
     const attributes = {class: kind, scope: tag === 'th' ? 'row' : null};
@@ -85,9 +90,10 @@ function compareRuns(column, sign) {
 }
 
 function buildTable(place) {
-  const rows = RUNS.map(tableRow);
+  const columns = shownColumns();
+  const rows = RUNS.map((run, index) => tableRow(columns, run, index));
   const body = el('tbody', {}, ...rows);
-  const headings = COLUMNS.map((column) => {
+  const headings = columns.map((column) => {
     const button = el('button', {type: 'button'}, column.title);
     const heading = el('th', {scope: 'col', class: isNumeric(column) ? 'number' : null}, button);
     button.addEventListener('click', () => {

@@ -1,0 +1,113 @@
+#pragma once
+// The command as a process of its own, in a folder of its own.
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/temp_directory.h"
+
+namespace voxot::test {
+
+namespace fs = std::filesystem;
+
+inline std::string text_of(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+/// The command, started in a folder of its own; output goes to files there.
+class Command {
+ public:
+  Command(const fs::path& folder, const std::vector<std::string>& arguments) : folder_(folder) {
+    pid_ = fork();
+    REQUIRE(pid_ >= 0);
+    if (pid_ != 0) return;
+    std::vector<char*> argv;
+    const char* moved = std::getenv("VOXOT_COMMAND");  // where the tests have moved since the build
+    const char* command = moved != nullptr ? moved : VOXOT_COMMAND;
+    std::string name = "voxot";
+    argv.push_back(name.data());
+    std::vector<std::string> copies = arguments;
+    for (std::string& a : copies) argv.push_back(a.data());
+    argv.push_back(nullptr);
+    const int out = open((folder / "stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int err = open((folder / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (chdir(folder.c_str()) != 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(99);
+    execv(command, argv.data());
+    _exit(98);
+  }
+  void send(int signal) const { kill(pid_, signal); }
+  /// The exit status, or 128 + signal.
+  int wait() const {
+    int status = 0;
+    REQUIRE(waitpid(pid_, &status, 0) == pid_);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  [[nodiscard]] std::string err() const { return text_of(folder_ / "stderr"); }
+  [[nodiscard]] std::string out() const { return text_of(folder_ / "stdout"); }
+
+ private:
+  fs::path folder_;
+  pid_t pid_ = 0;
+};
+
+inline constexpr const char* kTiny = R"(
+[solver]
+steps = 24
+inner_steps = 2
+batch_size = 2
+precision = "fp32"
+[transport]
+base = 2
+[potential]
+nf = 2
+[source]
+dataset = "digits"
+classes = [3]
+[target]
+dataset = "digits"
+classes = [5]
+[log]
+every = 2
+validate_every = 0
+samples_every = 7
+checkpoint_every = 3
+)";
+
+inline fs::path tiny_folder(const test::TempDirectory& directory, const std::string& name) {
+  const fs::path folder = directory.path() / name;
+  fs::create_directories(folder);
+  std::ofstream(folder / "tiny.toml") << kTiny;
+  return folder;
+}
+
+inline std::vector<std::string> train(const std::string& more = "") {
+  std::vector<std::string> all{"train", "tiny.toml", "--out", "run"};
+  if (!more.empty()) all.push_back(more);
+  return all;
+}
+
+inline void check_fails(const fs::path& folder, const std::vector<std::string>& arguments, int status,
+                        const std::string& fragment) {
+  const Command command(folder, arguments);
+  CAPTURE(arguments, fragment);
+  CHECK(command.wait() == status);
+  const std::string message = command.err();
+  CAPTURE(message);
+  CHECK(message.find("voxot: error: ") != std::string::npos);
+  CHECK(message.find(fragment) != std::string::npos);
+  CHECK(message.find('\n', message.find("voxot: error: ")) == message.size() - 1);
+}
+
+}  // namespace voxot::test
