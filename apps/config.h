@@ -19,7 +19,7 @@ struct SolverConfig {
   std::string kind = "neural_ot";
   std::string form = "strong";     // strong | weak
   std::string cost = "quadratic";  // quadratic (strong) | weak_quadratic (weak); defaulted from the form
-  std::int64_t inner_steps = 10;   // K_T: transport steps for each potential step
+  std::int64_t inner_steps = 4;    // K_T: transport steps for each potential step
   std::int64_t steps = 200;        // outer iterations
   std::int64_t batch_size = 16;
   double gamma = 0.66;               // weak: the final γ
@@ -67,14 +67,14 @@ struct PotentialConfig {
 /// [optimizer.transport], [optimizer.potential]. Schedules count the run's outer iterations.
 struct OptimizerConfig {
   std::string kind = "adam";  // adam | adamw | sgd | rmsprop
-  double learning_rate = 3e-4;
+  double learning_rate = 1.5e-3;
   std::array<double, 2> betas{0.5, 0.999};  // adam, adamw
   double epsilon = 1e-8;
   double weight_decay = 1e-10;
   double momentum = 0;                   // sgd, rmsprop
   double alpha = 0.99;                   // rmsprop
   double clip_norm = 0;                  // largest norm of the whole gradient; 0: off
-  std::string schedule = "constant";     // constant | linear | cosine | steps
+  std::string schedule = "linear";       // constant | linear | cosine | steps
   std::int64_t warmup_steps = 0;         // the rate rises linearly over so many outer iterations
   double final_scale = 0;                // linear, cosine: last rate / learning_rate
   std::vector<std::int64_t> milestones;  // steps: outer iterations after which the rate is multiplied

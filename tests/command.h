@@ -72,6 +72,10 @@ precision = "fp32"
 base = 2
 [potential]
 nf = 2
+[optimizer.transport]
+schedule = "constant"
+[optimizer.potential]
+schedule = "constant"
 [source]
 dataset = "digits"
 classes = [3]

@@ -42,7 +42,7 @@ TEST_CASE("config: a later file wins key by key, an override over all", "[config
 TEST_CASE("config: an empty text gives the defaults", "[config]") {
   const RunConfig config = parse_config("", "empty.toml");
   CHECK(config.solver.form == "strong");
-  CHECK(config.solver.inner_steps == 10);
+  CHECK(config.solver.inner_steps == 4);
   CHECK(config.transport_optimizer.betas == std::array<double, 2>{0.5, 0.999});
   CHECK(config.source.extrude == std::array<int, 2>{5, 11});
   CHECK(config == RunConfig{});

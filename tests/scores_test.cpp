@@ -104,6 +104,15 @@ TEST_CASE("scores: nothing is judged where a map that does nothing would be righ
   CHECK(can_be_judged(config));
 }
 
+TEST_CASE("scores: the judge as it comes tells the digits that need no data", "[scores][slow]") {
+  DatasetConfig volumes;
+  volumes.dataset = "digits";
+  const test::TempDirectory folder;
+  const Judge judge({}, volumes, {}, folder.path() / "judge.safetensors", Device::cpu, true);
+  INFO(judge.accuracy());
+  CHECK(judge.trusted());
+}
+
 TEST_CASE("scores: a judge below what is required is not trusted", "[scores]") {
   const test::OneThread one;
   const test::TempDirectory folder;

@@ -171,7 +171,7 @@ TEST_CASE("neural_ot: γ-weak transport between Gaussians", "[solvers][truth][sl
     std::vector<double> deviation;  // of the target; the source is N(0, 1)
     double gamma;
   };
-  const std::vector<Case> cases{{{3}, 0.25}, {{3}, 0.4}, {{3}, 0.6}, {{3}, 0.9}, {{3, 1.5}, 0.5}};
+  const std::vector<Case> cases{{{3}, 0.25}, {{3}, 0.4}, {{3}, 0.6}, {{3, 1.5}, 0.5}};
   double before = -1;
   for (const Case& c : cases) {
     const auto values = static_cast<std::int64_t>(c.deviation.size());
