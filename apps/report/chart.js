@@ -5,6 +5,7 @@ const QUANTITIES = new Map([
   ['train/cost', 'transport cost'],
   ['train/potential_loss', 'potential loss'],
   ['train/gamma', 'γ'],
+  ['train/slope', 'slope of the potential; at the optimum the cost'],
   ['validate/target_accuracy', 'target accuracy on validation volumes'],
   ['validate/colour_kept', 'colour kept on validation volumes'],
   ['validate/transport_cost', 'transport cost on validation volumes'],
