@@ -235,7 +235,7 @@ TEST_CASE("static step: a run moves between devices, and goes on from a graph wi
 }
 
 TEST_CASE("static step: data in the device's memory, recorded and eager, as drawn on the host",
-          "[static_step][neural_ot][volumes]") {
+          "[static_step][neural_ot][volumes][device]") {
   const TraceCase c{GENERATE(false, true), false};
   VolumeParams p;
   p.extent = {1, 2, 2};
@@ -275,7 +275,7 @@ TEST_CASE("static step: data in the device's memory, recorded and eager, as draw
 }
 
 TEST_CASE("static step: losses may wait, and one that is not finite is named when it is read",
-          "[static_step]") {
+          "[static_step][device]") {
   for (const Device device : devices()) {
     CAPTURE(name_of(device));
     Run once(TraceCase{}, device, true);
@@ -301,7 +301,7 @@ TEST_CASE("static step: losses may wait, and one that is not finite is named whe
 }
 
 TEST_CASE("static step: a loss that is not finite ends the run a ring's length later, and no state is saved",
-          "[static_step]") {
+          "[static_step][device]") {
   for (const Device device : devices()) {
     for (const std::int64_t sound : {0, 3, 8, 15}) {
       if (device != Device::cpu && sound % 8 != 0)
@@ -385,7 +385,7 @@ TEST_CASE("graph: what cannot be recorded is refused, and the stream works on", 
   CHECK(x.to_floats() == std::vector<float>{1, 2});
 }
 
-TEST_CASE("random: an offset in memory moves the draw", "[static_step][random]") {
+TEST_CASE("random: an offset in memory moves the draw", "[static_step][random][device]") {
   for (const Device device : devices()) {
     CAPTURE(name_of(device));
     for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{1} << 33}) {
@@ -404,7 +404,7 @@ TEST_CASE("random: an offset in memory moves the draw", "[static_step][random]")
   }
 }
 
-TEST_CASE("elementwise: scale and add by a factor in memory", "[static_step][elementwise]") {
+TEST_CASE("elementwise: scale and add by a factor in memory", "[static_step][elementwise][device]") {
   for (const double factor : {0.75, 0.0}) {
     OpCase c;
     c.name = fmt::format("scale_add_at {}", factor);
@@ -424,7 +424,7 @@ TEST_CASE("elementwise: scale and add by a factor in memory", "[static_step][ele
              Catch::Contains("expected three"));
 }
 
-TEST_CASE("optimizer: an update in two halves is a step", "[static_step][optimizer]") {
+TEST_CASE("optimizer: an update in two halves is a step", "[static_step][optimizer][device]") {
   for (const Device device : devices()) {
     CAPTURE(name_of(device));
     const TraceCase c;
@@ -461,7 +461,7 @@ TEST_CASE("optimizer: an update in two halves is a step", "[static_step][optimiz
   }
 }
 
-TEST_CASE("allocator: a pool keeps its blocks to itself", "[static_step][allocator]") {
+TEST_CASE("allocator: a pool keeps its blocks to itself", "[static_step][allocator][device]") {
   for (const Device device : devices()) {
     CAPTURE(name_of(device));
     const auto block = [device] { return Tensor::empty({1000}, DType::f32, device); };
@@ -490,7 +490,7 @@ TEST_CASE("allocator: a pool keeps its blocks to itself", "[static_step][allocat
   }
 }
 
-TEST_CASE("staging: values go through the ring in order, into one place", "[static_step][staging]") {
+TEST_CASE("staging: values go through the ring in order, into one place", "[static_step][staging][device]") {
   for (const Device device : devices()) {
     CAPTURE(name_of(device));
     StaticInputs inputs(device, 2);
