@@ -9,10 +9,11 @@ namespace voxot {
 Device choose_device(const std::string& word) {
   if (word == "cpu") return Device::cpu;
   const std::string build = kernels::cuda_build();
-  const bool usable = kernels::cuda_devices() > 0;
+  std::string why;
+  const bool usable = kernels::cuda_devices(&why) > 0;
   if (word == "auto") return build == "on" && usable ? Device::cuda : Device::cpu;
   if (build == "off") fail_usage("device cuda: this build has no CUDA (configure with -DVOXOT_CUDA=on)");
-  if (!usable) fail_usage("device cuda: no usable GPU was found");
+  if (!usable) fail_usage("device cuda: no usable GPU was found ({})", why);
   return Device::cuda;
 }
 

@@ -45,6 +45,7 @@ class Bench {
       : o_(o),
         watch_(Device::cuda, o.small),
         end_(Clock::now() + std::chrono::milliseconds(static_cast<std::int64_t>(1000 * o.seconds))) {
+    fmt::print("cudnn: {}\n", describe_cudnn().empty() ? "not found" : describe_cudnn());
     for (const std::string& p : o.precisions) ceilings_[p] = product_ceiling(watch_, p);
   }
 
@@ -66,6 +67,7 @@ class Bench {
     }
     if (left_out_ > 0) fmt::print("{} layers left out: {:.0f} s were over\n", left_out_, o_.seconds);
     nlohmann::ordered_json report = header(Device::cuda);
+    report["over_cudnn"] = print_ratios();
     for (const auto& [precision, ceiling] : ceilings_) {
       report["ceiling_flop_per_second"][precision] = ceiling ? nlohmann::ordered_json(*ceiling) : nullptr;
     }
@@ -77,6 +79,30 @@ class Bench {
 
  private:
   using Clock = std::chrono::steady_clock;
+
+  /// Sums of the logarithms of cuDNN's time over ours.
+  struct Ratios {
+    double own = 0, best = 0;
+    int layers = 0;
+  };
+
+  /// Geometric means over the layers that cuDNN computes, for each precision and pass and over all passes.
+  nlohmann::ordered_json print_ratios() {
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    for (const auto& [key, r] : ratios_) {
+      const double own = std::exp(r.own / r.layers);
+      const double best = std::exp(r.best / r.layers);
+      fmt::print(
+          "over cuDNN, {:<5}{:<12} best of ours {:.2f}x, after autotuning {:.2f}x (geometric means of {})\n",
+          key.first, key.second, own, best, r.layers);
+      all.push_back({{"precision", key.first},
+                     {"pass", key.second},
+                     {"ours", own},
+                     {"autotuned", best},
+                     {"layers", r.layers}});
+    }
+    return all;
+  }
 
   void run_layer(const Layer& layer, const std::string& precision, std::int64_t extent) {
     if (Clock::now() > end_) {
@@ -93,12 +119,27 @@ class Bench {
       const std::vector<double> exact = sampled.exact(pass);
       const cuda::ConvVariant* best = nullptr;
       double fastest = 0;
+      double fastest_own = 0;
+      double cudnn = 0;
       for (const cuda::ConvVariant& v : cuda::variants(pass)) {
         if (!v.takes(call) || (v.name == std::string("naive") && !o_.naive)) continue;
         const double median = measure(v, call, sampled, exact, layer, precision, extent);
+        if (v.name == std::string("cudnn")) {
+          cudnn = median;
+        } else if (median > 0 && (fastest_own == 0 || median < fastest_own)) {
+          fastest_own = median;
+        }
         if (median > 0 && (best == nullptr || median < fastest)) {
           best = &v;
           fastest = median;
+        }
+      }
+      if (cudnn > 0 && fastest_own > 0) {
+        for (const char* name : {cuda::name_of(pass), "all"}) {
+          Ratios& r = ratios_[{precision, name}];
+          r.own += std::log(cudnn / fastest_own);
+          r.best += std::log(cudnn / fastest);
+          ++r.layers;
         }
       }
       if (best != nullptr)
@@ -146,6 +187,7 @@ class Bench {
   Stopwatch watch_;
   Clock::time_point end_;
   std::map<std::string, std::optional<double>> ceilings_;
+  std::map<std::pair<std::string, std::string>, Ratios> ratios_;
   nlohmann::ordered_json rows_ = nlohmann::ordered_json::array();
   int left_out_ = 0;
   bool wrong_ = false;
@@ -172,8 +214,9 @@ int run_main(int argc, char** argv) {
     o.base = o.nf = 8;
     o.batch = 1;
   }
-  if (kernels::cuda_devices() == 0) {
-    fmt::print("skipped: bench_conv3d needs a CUDA device, and none can be used\n");
+  std::string why;
+  if (kernels::cuda_devices(&why) == 0) {
+    fmt::print("skipped: bench_conv3d needs a CUDA device, and none can be used: {}\n", why);
     return 0;
   }
   return Bench(o).run();

@@ -10,9 +10,11 @@
 #include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "apps/device.h"
 #include "benchmarks/measure.h"
+#include "benchmarks/network_shapes.h"
 #include "engine/allocator.h"
 #include "kernels/features.h"
 #include "models/resnet3d.h"
@@ -125,11 +127,20 @@ int run(const Options& o) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   const std::int64_t peak = std::int64_t{1024} * usage.ru_maxrss;
+  const double rate =
+      bench::outer_iteration_flop(o.base, o.nf, o.batch, o.small ? 8 : 16, o.inner) / t.median;
+  std::optional<double> ceiling;
+  if (device == Device::cuda && !o.json && !o.small && kernels::cuda_build() == "on") {
+    bench::Stopwatch watch(device, false);
+    ceiling = bench::product_ceiling(watch, choose_precision(o.precision, device));
+  }
   nlohmann::ordered_json report = bench::header(device);
   report.update({{"iterations_per_second", 1 / t.median},
                  {"seconds", measured.seconds},
                  {"peak_resident_bytes", peak},
                  {"peak_device_bytes", measured.device_bytes},
+                 {"flop_per_second", rate},
+                 {"ceiling_flop_per_second", ceiling ? nlohmann::ordered_json(*ceiling) : nullptr},
                  {"precision", o.precision},
                  {"graph", device == Device::cuda && o.graph},
                  {"base", o.base},
@@ -148,6 +159,11 @@ int run(const Options& o) {
       o.base, o.nf, o.batch, o.inner, name_of(device), o.precision,
       device == Device::cuda && o.graph ? " graph" : "", t.median, t.least, t.most, 1 / t.median, peak >> 20);
   if (device == Device::cuda) fmt::print(", {} MiB of the device", measured.device_bytes >> 20);
+  fmt::print(", {:.2f} TFLOP/s in its convolutions", rate / 1e12);
+  if (ceiling) {
+    fmt::print(", {} of the {:.1f} of {} matrix products", bench::share(rate, ceiling), *ceiling / 1e12,
+               bench::describe_cublas());
+  }
   fmt::print("\n");
   double total = 0;
   for (const double s : measured.seconds) total += s;

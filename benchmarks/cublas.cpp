@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include "benchmarks/measure.h"
+#include "kernels/cuda/conv3d_variants.h"
 
 namespace voxot::bench {
 
 std::string describe_cublas() { return cuda::describe_cublas(); }
+std::string describe_cudnn() { return cuda::describe_cudnn(); }
 
 std::optional<double> product_ceiling(Stopwatch& watch, const std::string& precision) {
   if (cuda::describe_cublas().empty()) {

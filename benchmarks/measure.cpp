@@ -129,7 +129,8 @@ nlohmann::ordered_json header(Device device) {
           {"device", device == Device::cuda ? kernels::describe_cuda() : kernels::describe_cpu()},
           {"build", kernels::cuda_build()},
           {"libraries", kernels::describe_libraries()},
-          {"cublas", describe_cublas()}};
+          {"cublas", describe_cublas()},
+          {"cudnn", describe_cudnn()}};
 }
 
 void write_report(const std::filesystem::path& path, const nlohmann::ordered_json& report) {

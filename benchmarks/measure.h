@@ -54,6 +54,8 @@ double copy_ceiling(Stopwatch& watch, Device device, bool small);
 std::optional<double> product_ceiling(Stopwatch& watch, const std::string& precision);
 /// Which cuBLAS was loaded: "cuBLAS 13.1.0", or "".
 std::string describe_cublas();
+/// The same of cuDNN.
+std::string describe_cudnn();
 
 /// ‖value − reference‖ / ‖reference‖; NaN where a value is not finite, so that no limit passes.
 double relative_error(const std::vector<double>& value, const std::vector<double>& reference);

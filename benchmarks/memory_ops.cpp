@@ -105,6 +105,15 @@ MemoryOpRun fill_normal(const OpVolume& v, DType t, Device d) {
           y, sizes(y)};
 }
 
+MemoryOpRun fill_uniform(const OpVolume& v, DType t, Device d) {
+  const Setting s(v, t, d);
+  const Tensor y = s.output();
+  return {[=] {
+            kernels::fill_uniform(s.stream, t, s.count(), {5, Purpose::test, 9}, -1, 1, y.data());
+          },
+          y, sizes(y)};
+}
+
 MemoryOpRun relu_forward(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor x = s.input(0);
@@ -178,6 +187,24 @@ MemoryOpRun normalisation_backward(const OpVolume& v, DType t, Device d) {
           gx, sizes(x, g, gx)};
 }
 
+/// Statistics of each sample's groups of channels, or of each of its channels.
+MemoryOpRun sample_statistics(const Setting& s, std::int64_t members) {
+  const std::int64_t batch = s.volume.batch;
+  const std::int64_t groups = s.volume.channels / members;
+  const NormalisationParams p{batch, s.rows() / batch, s.volume.channels, groups, 1e-5, kRelu};
+  const Tensor x = s.input(0);
+  const Tensor mean = Tensor::full({batch * groups}, 0, parameter_type(s.dtype), s.device);
+  const Tensor variance = Tensor::full({batch * groups}, 0, parameter_type(s.dtype), s.device);
+  return {[=] {
+            kernels::normalisation_statistics(s.stream, s.dtype, p, x.data(), mean.data(), variance.data());
+          },
+          variance, sizes(x)};
+}
+MemoryOpRun group_statistics(const OpVolume& v, DType t, Device d) { return sample_statistics({v, t, d}, 4); }
+MemoryOpRun instance_statistics(const OpVolume& v, DType t, Device d) {
+  return sample_statistics({v, t, d}, 1);
+}
+
 PoolParams max_pool(const Setting& s) {
   const std::int64_t e = s.volume.extent;
   return {s.volume.batch, s.volume.channels, {e, e, e}};
@@ -239,9 +266,9 @@ MemoryOpRun average_pool_backward(const OpVolume& v, DType t, Device d) {
           gx, sizes(g, gx)};
 }
 
-UpsampleParams upsample(const Setting& s) {
+UpsampleParams upsample(const Setting& s, bool trilinear = false) {
   const std::int64_t e = s.volume.extent / 2;
-  return {s.volume.batch, s.volume.channels, {e, e, e}};
+  return {s.volume.batch, s.volume.channels, {e, e, e}, {2, 2, 2}, trilinear};
 }
 
 MemoryOpRun upsample_forward(const OpVolume& v, DType t, Device d) {
@@ -249,6 +276,14 @@ MemoryOpRun upsample_forward(const OpVolume& v, DType t, Device d) {
   const Tensor x = s.input(0, v.extent / 2);
   const Tensor y = s.output();
   return {[=] { kernels::upsample_forward(s.stream, t, upsample(s), x.data(), y.data()); }, y, sizes(x, y)};
+}
+
+MemoryOpRun upsample_trilinear(const OpVolume& v, DType t, Device d) {
+  const Setting s(v, t, d);
+  const Tensor x = s.input(0, v.extent / 2);
+  const Tensor y = s.output();
+  return {[=] { kernels::upsample_forward(s.stream, t, upsample(s, true), x.data(), y.data()); }, y,
+          sizes(x, y)};
 }
 
 MemoryOpRun upsample_backward(const OpVolume& v, DType t, Device d) {
@@ -277,6 +312,15 @@ MemoryOpRun reduce_forward(const OpVolume& v, DType t, Device d) {
   const Tensor x = s.input(0);
   const Tensor y = Tensor::full({v.batch}, 0, t, d);
   const ReductionParams p{Reduction::variance, v.batch, s.count() / v.batch, 1};
+  return {[=] { kernels::reduce_forward(s.stream, t, p, x.data(), y.data()); }, y, sizes(x)};
+}
+
+/// Over all voxels for each channel, as a convolution's bias has its gradient.
+MemoryOpRun sum_of_channels(const OpVolume& v, DType t, Device d) {
+  const Setting s(v, t, d);
+  const Tensor x = s.input(0);
+  const Tensor y = Tensor::full({v.channels}, 0, t, d);
+  const ReductionParams p{Reduction::sum, 1, s.rows(), v.channels};
   return {[=] { kernels::reduce_forward(s.stream, t, p, x.data(), y.data()); }, y, sizes(x)};
 }
 
@@ -321,6 +365,14 @@ MemoryOpRun optimizer_step(const OpVolume& v, DType t, Device d) {
           p, size(g) + 2 * sizes(p, m, n)};
 }
 
+MemoryOpRun clip_factor(const OpVolume& v, DType t, Device d) {
+  const Setting s(v, t, d);
+  const Tensor g = s.input(0);
+  const Tensor scalars = Tensor::full({3}, 0, DType::f64, d);
+  return {[=] { kernels::clip_factor(s.stream, t, s.count(), g.data(), 1, scalars.as<OptimizerScalars>()); },
+          scalars, sizes(g)};
+}
+
 /// Samples of three channels, about as many values as the volume has, of a thousand images; fp32 whatever the
 /// type.
 MemoryOpRun paint(const OpVolume& v, Device d, Turn turn) {
@@ -355,22 +407,28 @@ const MemoryOp kOps[] = {
     {"multiply", multiply},
     {"cast", cast},
     {"fill_normal", fill_normal},
+    {"fill_uniform", fill_uniform},
     {"relu_forward", relu_forward},
     {"relu_backward", relu_backward},
     {"normalisation_statistics", normalisation_statistics},
     {"normalisation_forward", normalisation_forward},
     {"normalisation_backward", normalisation_backward},
+    {"group_statistics", group_statistics},
+    {"instance_statistics", instance_statistics},
     {"max_pool_forward", max_pool_forward},
     {"max_pool_backward", max_pool_backward},
     {"average_pool_forward", average_pool_forward},
     {"average_pool_backward", average_pool_backward},
     {"upsample_forward", upsample_forward},
+    {"upsample_trilinear", upsample_trilinear},
     {"upsample_backward", upsample_backward},
     {"copy_channels", copy_channels},
     {"reduce_forward", reduce_forward},
+    {"sum_of_channels", sum_of_channels},
     {"mean_squared_error_forward", mean_squared_error_forward},
     {"mean_squared_error_backward", mean_squared_error_backward},
     {"optimizer_step", optimizer_step, true},
+    {"clip_factor", clip_factor, true},
     {"paint_volumes", paint_upright, true},
     {"paint_volumes_rotated", paint_rotated, true},
 };

@@ -9,7 +9,7 @@ constexpr std::int64_t kMostChannels = 512;
 
 class List {
  public:
-  explicit List(std::int64_t batch) : batch_(batch) {}
+  List(std::int64_t batch, bool distinct) : batch_(batch), distinct_(distinct) {}
 
   void add(const std::string& name, std::int64_t in, std::int64_t out, std::int64_t extent,
            std::int64_t kernel, bool leaky = false, bool residual = false) {
@@ -20,7 +20,7 @@ class List {
         leaky,
         residual};
     const auto same = [&](const Layer& l) { return l.params == layer.params; };
-    if (std::none_of(layers_.begin(), layers_.end(), same)) layers_.push_back(layer);
+    if (!distinct_ || std::none_of(layers_.begin(), layers_.end(), same)) layers_.push_back(layer);
   }
   void add_double(const std::string& name, std::int64_t in, std::int64_t mid, std::int64_t out,
                   std::int64_t extent) {
@@ -31,14 +31,12 @@ class List {
 
  private:
   std::int64_t batch_;
+  bool distinct_;
   std::vector<Layer> layers_;
 };
 
-}  // namespace
-
-std::vector<Layer> unet_layers(std::int64_t base, std::int64_t batch, std::int64_t extent) {
-  const std::int64_t b = base;
-  List list(batch);
+std::vector<Layer> unet(std::int64_t b, std::int64_t batch, std::int64_t extent, bool distinct) {
+  List list(batch, distinct);
   list.add_double("unet.inc", 3, b, b, extent);
   list.add_double("unet.down1", b, 2 * b, 2 * b, extent / 2);
   list.add_double("unet.down2", 2 * b, 4 * b, 4 * b, extent / 4);
@@ -50,8 +48,8 @@ std::vector<Layer> unet_layers(std::int64_t base, std::int64_t batch, std::int64
   return list.layers();
 }
 
-std::vector<Layer> resnet_layers(std::int64_t nf, std::int64_t batch, std::int64_t extent) {
-  List list(batch);
+std::vector<Layer> resnet(std::int64_t nf, std::int64_t batch, std::int64_t extent, bool distinct) {
+  List list(batch, distinct);
   list.add("resnet.conv_img", 3, nf, extent, 3, true);
   int index = 0;
   const auto block = [&](std::int64_t in, std::int64_t out, std::int64_t e) {
@@ -68,6 +66,32 @@ std::vector<Layer> resnet_layers(std::int64_t nf, std::int64_t batch, std::int64
     width = wide;
   }
   return list.layers();
+}
+
+}  // namespace
+
+std::vector<Layer> unet_layers(std::int64_t base, std::int64_t batch, std::int64_t extent) {
+  return unet(base, batch, extent, true);
+}
+std::vector<Layer> resnet_layers(std::int64_t nf, std::int64_t batch, std::int64_t extent) {
+  return resnet(nf, batch, extent, true);
+}
+
+double outer_iteration_flop(std::int64_t base, std::int64_t nf, std::int64_t batch, std::int64_t extent,
+                            std::int64_t inner) {
+  const auto total = [](const std::vector<Layer>& layers) {
+    double sum = 0;
+    for (const Layer& l : layers) sum += flop(l.params);
+    return sum;
+  };
+  const std::vector<Layer> map = unet(base, batch, extent, false);
+  const std::vector<Layer> potential = resnet(nf, batch, extent, false);
+  const double u = total(map);
+  const double f = total(potential);
+  // Nobody wants the gradient of x, or of what the potential sees in its own step.
+  const double first_u = flop(map[0].params);
+  const double first_f = flop(potential[0].params);
+  return static_cast<double>(inner) * (3 * u - first_u + 2 * f) + u + 2 * (3 * f - first_f);
 }
 
 double flop(const Conv3dParams& p) {

@@ -6,6 +6,7 @@
 namespace voxot::bench {
 
 std::string describe_cublas() { return ""; }
+std::string describe_cudnn() { return ""; }
 
 std::optional<double> product_ceiling(Stopwatch&, const std::string& precision) {
   fmt::print(stderr, "skipped: no ceiling of {} products, this build has no cuBLAS\n", precision);

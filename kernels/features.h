@@ -12,16 +12,17 @@ namespace voxot::kernels {
 bool cpu_has_bf16();
 /// "AMD EPYC ..., 2 threads, AVX-512, bf16"
 std::string describe_cpu();
-/// (where to put the number of CUDA devices that can be used now)
-inline constinit Kernel<void(int*)> count_devices{"count_devices"};
+/// (where to put the number of CUDA devices that can be used now, and why where there is none)
+inline constinit Kernel<void(int*, std::string*)> count_devices{"count_devices"};
 /// (where to put a description)
 inline constinit Kernel<void(std::string*)> describe_device{"describe_device"};
 /// (where to put how the CUDA half was built: "on" or "emulated")
 inline constinit Kernel<void(std::string*)> build_mode{"build_mode"};
 /// "on", "emulated", or "off" where CUDA was not built.
 std::string cuda_build();
-/// 0 where CUDA was not built, has no driver or finds no GPU. The emulated device counts.
-int cuda_devices();
+/// 0 where CUDA was not built, has no driver, finds no GPU, or one for which the build has no code; `why`
+/// gets the reason. The emulated device counts.
+int cuda_devices(std::string* why = nullptr);
 /// "NVIDIA H200, sm_90, ..."; throws Error where there is none.
 std::string describe_cuda();
 /// Threads that kernels use; 0 leaves the choice to OpenMP.

@@ -21,7 +21,7 @@ const std::pair<const char*, Activation> kKinds[] = {
 
 }  // namespace
 
-TEST_CASE("activation: every kind", "[activation]") {
+TEST_CASE("activation: every kind", "[activation][device]") {
   for (const auto& [name, act] : kKinds) {
     // The second is beyond the size from which threads share the work.
     for (const Shape& shape : {Shape{2, 3, 1, 5, 3}, Shape{3, 3001}, Shape{1}}) {
@@ -39,7 +39,7 @@ TEST_CASE("activation: every kind", "[activation]") {
   }
 }
 
-TEST_CASE("activation: prelu with one slope and with one for each channel", "[activation]") {
+TEST_CASE("activation: prelu with one slope and with one for each channel", "[activation][device]") {
   for (const std::int64_t slopes : {1, 5}) {
     OpCase c;
     c.name = fmt::format("{} slopes", slopes);
@@ -61,7 +61,7 @@ TEST_CASE("activation: prelu with one slope and with one for each channel", "[ac
              Catch::Contains("3 slopes for 5 channels"));
 }
 
-TEST_CASE("activation: in chains, where gradients are written in place", "[activation]") {
+TEST_CASE("activation: in chains, where gradients are written in place", "[activation][device]") {
   OpCase c;
   c.name = "chain";
   c.inputs = {{{2, 3, 2, 3, 3}, false, Values::away}};
@@ -74,7 +74,7 @@ TEST_CASE("activation: in chains, where gradients are written in place", "[activ
   check(c);
 }
 
-TEST_CASE("activation: far from zero values stay finite", "[activation]") {
+TEST_CASE("activation: far from zero values stay finite", "[activation][device]") {
   const Device device = GENERATE(from_range(devices()));
   const std::vector<double> far{-1e4, -200, -100, -30, 0, 30, 100, 200, 1e4};
   for (const auto& [name, act] : kKinds) {
@@ -99,7 +99,7 @@ TEST_CASE("activation: far from zero values stay finite", "[activation]") {
   }
 }
 
-TEST_CASE("activation: the gradient through slices of wider rows", "[activation]") {
+TEST_CASE("activation: the gradient through slices of wider rows", "[activation][device]") {
   const Device device = GENERATE(from_range(devices()));
   struct Case {
     std::int64_t rows, channels, saved_pitch, grad_pitch;

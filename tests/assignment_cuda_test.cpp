@@ -6,6 +6,7 @@
 #include "kernels/features.h"
 #include "kernels/memory.h"
 #include "solvers/exact_ot.h"
+#include "tests/cuda_device.h"
 #include "tests/golden.h"
 #include "tests/temp_directory.h"
 
@@ -76,10 +77,7 @@ void check_answer(const Tensor& cost, const Answer& a, double limit) {
 }  // namespace
 
 TEST_CASE("assignment on cuda: proved, and equal to the CPU's", "[cuda][exact_ot]") {
-  if (kernels::cuda_devices() == 0) {
-    WARN("skipped: no CUDA device");
-    return;
-  }
+  if (no_device()) return;
   for (const std::int64_t n : {1, 2, 31, 32, 33, 65}) {
     for (int kind = 0; kind < 5; ++kind) {
       for (const bool initialise : {true, false}) {
@@ -97,10 +95,7 @@ TEST_CASE("assignment on cuda: proved, and equal to the CPU's", "[cuda][exact_ot
 }
 
 TEST_CASE("assignment on cuda: two hundred points and more", "[cuda][exact_ot]") {
-  if (kernels::cuda_devices() == 0) {
-    WARN("skipped: no CUDA device");
-    return;
-  }
+  if (no_device()) return;
   for (const std::int64_t n : {129, 256}) {
     const Tensor cost = costs(1, n, 0, DType::f32);
     const Answer a = answer(Device::cuda, cost, true);

@@ -1,7 +1,10 @@
 // The autotuner: what it decides, remembers, takes from a pinned file and refuses.
-#include <catch2/catch.hpp>
+#include <stdlib.h>
 
+#include <catch2/catch.hpp>
+#include <cstdlib>
 #include <fstream>
+#include <optional>
 
 #include "kernels/cuda/conv3d_autotune.h"
 #include "kernels/features.h"
@@ -12,12 +15,6 @@ using namespace voxot;
 using namespace voxot::test;
 
 namespace {
-
-bool no_device() {
-  if (kernels::cuda_devices() > 0) return false;
-  WARN("skipped: no CUDA device");
-  return true;
-}
 
 const Stream& stream() {
   static const Stream stream = kernels::stream_of(Device::cuda);
@@ -46,9 +43,28 @@ std::string read(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// Rules of thumb again when a test is over.
-struct Restore {
-  ~Restore() { cuda::configure({kernels::Autotune::off, {}}); }
+/// A cache folder of the test's own, and rules of thumb again when it is over.
+class Restore {
+ public:
+  Restore() {
+    if (const char* before = std::getenv("XDG_CACHE_HOME"); before != nullptr) before_ = before;
+    ::setenv("XDG_CACHE_HOME", cache_.path().c_str(), 1);
+  }
+  ~Restore() {
+    if (before_) {
+      ::setenv("XDG_CACHE_HOME", before_->c_str(), 1);
+    } else {
+      ::unsetenv("XDG_CACHE_HOME");
+    }
+    cuda::configure({kernels::Autotune::off, {}});
+  }
+  Restore(const Restore&) = delete;
+  Restore& operator=(const Restore&) = delete;
+  [[nodiscard]] const TempDirectory& cache() const { return cache_; }
+
+ private:
+  TempDirectory cache_;
+  std::optional<std::string> before_;
 };
 
 }  // namespace
@@ -83,6 +99,16 @@ TEST_CASE("autotune: measures once, remembers in a file, and a pinned file decid
     other.call.params.batch = 1;
     CHECK(cuda::choose(stream(), other.call).name == std::string(cuda::rule_of_thumb(other.call).name));
     CHECK(read(file).ends_with("\ttiled_64x64\t12.5\n"));
+  }
+  SECTION("a remembered variant that is not here is measured anew") {
+    std::ofstream(file) << cuda::describe(c.call) << "\tquantum\t0.5\n";
+    cuda::configure({kernels::Autotune::measure, file, true});
+    cuda::choose(stream(), c.call);
+    REQUIRE(cuda::choices().size() == 1);
+    CHECK(cuda::choices()[0].variant != "quantum");
+    CHECK(cuda::choices()[0].reason.starts_with("measured "));
+    cuda::configure({kernels::Autotune::measure, file, true});
+    CHECK(cuda::choices()[0].variant != "quantum");
   }
   SECTION("off: rules of thumb") {
     cuda::configure({kernels::Autotune::off, {}});

@@ -116,7 +116,7 @@ class CallCount {
 
 }  // namespace
 
-TEST_CASE("channel slices: the same memory, and only for those that ask for rows", "[slices]") {
+TEST_CASE("channel slices: the same memory, and only for those that ask for rows", "[slices][device]") {
   const Device device = GENERATE(from_range(devices()));
   const Tensor all = values_of({2, 3, 5}, 1, DType::f32, device);
   const Tensor slice = all.channels(1, 3);
@@ -164,7 +164,7 @@ TEST_CASE("channel slices: the same memory, and only for those that ask for rows
   CHECK_THAT(error_of([&] { ops::conv3d(tape, x, w, {}, {}, fused); }), Catch::Contains("in a slice"));
 }
 
-TEST_CASE("channel slices: a level of a U-Net has the bits of copies", "[slices]") {
+TEST_CASE("channel slices: a level of a U-Net has the bits of copies", "[slices][device]") {
   const std::vector<OpInput> normalised = {{{2, 4, 6, 2, 16}}, {{16}, true}, {{16}, true}};
   check_bits("normalised", normalised_level, normalised);
   const std::vector<OpInput> few = {{{3, 2, 4, 6, 3}}, {{3}, true}, {{3}, true}};
@@ -181,7 +181,7 @@ TEST_CASE("channel slices: a level of a U-Net has the bits of copies", "[slices]
   check_bits("convolved", convolved({}), wide);
 }
 
-TEST_CASE("channel slices: gradients of a level", "[slices]") {
+TEST_CASE("channel slices: gradients of a level", "[slices][device]") {
   OpCase normalised;
   normalised.name = "normalised";
   normalised.inputs = {{{2, 2, 4, 2, 3}}, {{3}, true, Values::away}, {{3}, true}};
@@ -200,7 +200,7 @@ TEST_CASE("channel slices: gradients of a level", "[slices]") {
 }
 
 // Backward, the skip's gradient is then memory of its own when the joined tensor's share comes.
-TEST_CASE("channel slices: a skip that is pooled after it was joined", "[slices]") {
+TEST_CASE("channel slices: a skip that is pooled after it was joined", "[slices][device]") {
   const Level level = [](Tape& tape, const std::vector<Tensor>& in, bool slices) {
     ops::NormOptions options;
     options.into = room(slices, in[0].shape(), in[1].extent(4), in[0]);
@@ -212,7 +212,7 @@ TEST_CASE("channel slices: a skip that is pooled after it was joined", "[slices]
   check_bits("pooled last", level, {{{2, 4, 4, 2, 8}}, {{2, 2, 2, 1, 8}}});
 }
 
-TEST_CASE("channel slices: joined in place, or copied where they do not fit", "[slices]") {
+TEST_CASE("channel slices: joined in place, or copied where they do not fit", "[slices][device]") {
   const Device device = GENERATE(from_range(devices()));
   Tape tape;
   const Tensor all = values_of({1, 2, 2, 2, 7}, 1, DType::f32, device);
@@ -241,7 +241,8 @@ TEST_CASE("channel slices: joined in place, or copied where they do not fit", "[
   CHECK(wrong == 0);
 }
 
-TEST_CASE("channel slices: UNet3D copies no channels, and takes statistics in training alone", "[slices]") {
+TEST_CASE("channel slices: UNet3D copies no channels, and takes statistics in training alone",
+          "[slices][device]") {
   const Device device = GENERATE(from_range(devices()));
   for (const NormKind norm : {NormKind::none, NormKind::batch}) {
     for (const UpsamplingKind upsampling : {UpsamplingKind::nearest, UpsamplingKind::transposed}) {

@@ -13,6 +13,7 @@
 #include "kernels/features.h"
 #include "kernels/philox.h"
 #include "tests/command.h"
+#include "tests/cuda_device.h"
 
 namespace {
 
@@ -301,14 +302,14 @@ TEST_CASE("command: help and info", "[command]") {
 
 TEST_CASE("command: a device that is not there is refused in one line", "[command][cuda]") {
   if (kernels::cuda_devices() > 0) {
-    WARN("there is a CUDA device here: its absence is not tested");
+    WARN("skipped: a CUDA device is here");
     return;
   }
   const test::TempDirectory directory;
   const fs::path folder = tiny_folder(directory, "work");
   const std::string message = kernels::cuda_build() == "off"
                                   ? "device cuda: this build has no CUDA (configure with -DVOXOT_CUDA=on)\n"
-                                  : "device cuda: no usable GPU was found\n";
+                                  : "device cuda: no usable GPU was found (";
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"train", "tiny.toml"},
         {"evaluate", "run"},
@@ -353,10 +354,7 @@ fs::path small_folder(const test::TempDirectory& directory, const std::string& n
 
 TEST_CASE("command: on a device, a killed run resumes to the same bits, and moves to the CPU and back",
           "[command][cuda]") {
-  if (kernels::cuda_devices() == 0) {
-    WARN("no CUDA device here, not tested");
-    return;
-  }
+  if (test::no_device()) return;
   const test::TempDirectory directory;
   const fs::path whole = small_folder(directory, "whole");
   REQUIRE(Command(whole, small_train("cuda")).wait() == 0);

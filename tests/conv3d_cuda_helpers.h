@@ -81,10 +81,4 @@ inline constexpr ConvType kConvTypes[] = {{DType::f32, cuda::ConvMath::exact},
                                           {DType::f64, cuda::ConvMath::exact}};
 inline DType parameter_of(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
 
-inline bool no_cuda() {
-  if (kernels::cuda_devices() > 0) return false;
-  WARN("skipped: no CUDA device");
-  return true;
-}
-
 }  // namespace voxot::test

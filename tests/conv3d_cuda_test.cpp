@@ -140,7 +140,7 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
 namespace {
 
 void check_variants(cuda::ConvPass pass) {
-  if (no_cuda()) return;
+  if (no_device()) return;
   for (const Geometry& geometry : kGeometries) {
     geometry.params.validate();
     for (const cuda::ConvVariant& variant : cuda::variants(pass)) {
@@ -174,7 +174,7 @@ TEST_CASE("cuda convolution: every variant of grad_weight against double", "[con
 }
 
 TEST_CASE("cuda convolution: the epilogue over plain sums", "[conv3d][cuda]") {
-  if (no_cuda()) return;
+  if (no_device()) return;
   const Stream stream = kernels::stream_of(Device::cuda);
   for (const DType dtype : {DType::f32, DType::bf16}) {
     for (const Epilogue& e : kEpilogues) {

@@ -72,7 +72,7 @@ Run run(const cuda::ConvVariant& variant, cuda::ConvCall call, const Case& c, do
 }  // namespace
 
 TEST_CASE("cuda convolution: statistics of what is written", "[conv3d][cuda]") {
-  if (no_cuda()) return;
+  if (no_device()) return;
   for (const Case& c : kCases) {
     INFO(c.name);
     for_each_variant(c.params, [&](const cuda::ConvVariant& variant, const cuda::ConvCall& call) {
@@ -86,7 +86,7 @@ TEST_CASE("cuda convolution: statistics of what is written", "[conv3d][cuda]") {
 // A mean 20,000 times the deviation: the difference of E[y²] and E[y]² in fp32 would be wrong by a hundred
 // times the variance. What is left is the rounding of each tile's mean, 6e-5, against a deviation of 0.05.
 TEST_CASE("cuda convolution: statistics of a small variance about a large mean", "[conv3d][cuda]") {
-  if (no_cuda()) return;
+  if (no_device()) return;
   const Case c{"", conv_params(2, 8, 20, {5, 9, 11}, {1, 1, 1}), false, 20};
   for_each_variant(c.params, [&](const cuda::ConvVariant& variant, const cuda::ConvCall& call) {
     // bf16 stores the mean to four units: there the variance is that of a constant, or of a few values.

@@ -330,7 +330,7 @@ constexpr Activation kLeaky{ActivationKind::leaky_relu, 0.2F};
 
 }  // namespace
 
-TEST_CASE("conv3d: op", "[conv3d]") {
+TEST_CASE("conv3d: op", "[conv3d][device]") {
   const ops::Conv3dGeometry same{kOne, kOne, kOne};
   // Scales are powers of two: scaled weights stay exact in bf16, so that no sign before an activation is in
   // doubt.
@@ -347,7 +347,7 @@ TEST_CASE("conv3d: op", "[conv3d]") {
   for (const OpCase& c : cases) check(c);
 }
 
-TEST_CASE("conv_transpose3d: op", "[conv3d][conv_transpose3d]") {
+TEST_CASE("conv_transpose3d: op", "[conv3d][conv_transpose3d][device]") {
   struct Case {
     const char* name;
     Shape x, w;
@@ -398,7 +398,7 @@ TEST_CASE("conv_transpose3d: the adjoint of conv3d", "[conv3d][conv_transpose3d]
   CHECK(std::abs(left) > 1);
 }
 
-TEST_CASE("linear: op", "[conv3d][linear]") {
+TEST_CASE("linear: op", "[conv3d][linear][device]") {
   struct Case {
     std::int64_t rows, in, out;
     bool bias;

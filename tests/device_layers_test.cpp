@@ -17,12 +17,6 @@ constexpr DType kTypes[] = {DType::f32, DType::bf16, DType::f64};
 double limit_of(DType dtype) { return dtype == DType::bf16 ? 4e-3 : dtype == DType::f32 ? 2e-6 : 1e-13; }
 DType parameter_of(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
 
-bool no_device() {
-  if (kernels::cuda_devices() > 0) return false;
-  WARN("skipped: no CUDA device, and the build does not emulate one");
-  return true;
-}
-
 struct Pair {
   Tensor cpu;
   Tensor cuda;
@@ -122,7 +116,7 @@ void check_normalisation(const Rows& n, DType dtype, std::int64_t shift, Activat
 
 }  // namespace
 
-TEST_CASE("device layers: normalisation", "[device_layers]") {
+TEST_CASE("device layers: normalisation", "[device_layers][device]") {
   if (no_device()) return;
   const Rows norms[] = {
       {1, 70, 3, 3},   {1, 300, 1, 1},    {1, 65, 8, 8},       {1, 33, 31, 31},    {3, 17, 33, 33},
@@ -142,7 +136,7 @@ TEST_CASE("device layers: normalisation", "[device_layers]") {
   }
 }
 
-TEST_CASE("device layers: the variance of a mean a thousand times as large", "[device_layers]") {
+TEST_CASE("device layers: the variance of a mean a thousand times as large", "[device_layers][device]") {
   if (no_device()) return;
   for (const std::int64_t channels : {3, 8}) {
     const std::int64_t rows = 3000;
@@ -162,7 +156,7 @@ TEST_CASE("device layers: the variance of a mean a thousand times as large", "[d
   }
 }
 
-TEST_CASE("device layers: pooling", "[device_layers]") {
+TEST_CASE("device layers: pooling", "[device_layers][device]") {
   if (no_device()) return;
   const PoolParams shapes[] = {
       {2, 3, {4, 2, 6}, {2, 2, 2}, {2, 2, 2}, {0, 0, 0}, true},
@@ -214,7 +208,7 @@ TEST_CASE("device layers: pooling", "[device_layers]") {
   }
 }
 
-TEST_CASE("device layers: resampling", "[device_layers]") {
+TEST_CASE("device layers: resampling", "[device_layers][device]") {
   if (no_device()) return;
   const UpsampleParams shapes[] = {
       {2, 3, {2, 3, 1}, {2, 2, 2}},

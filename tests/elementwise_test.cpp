@@ -54,7 +54,7 @@ struct Placed {
 
 }  // namespace
 
-TEST_CASE("elementwise: arithmetic", "[elementwise]") {
+TEST_CASE("elementwise: arithmetic", "[elementwise][device]") {
   const Shape odd{2, 3, 1, 5, 3};
   const Shape large{3, 3001};  // beyond the size from which threads share the work
   const std::pair<const char*, OpCase> cases[] = {
@@ -89,7 +89,7 @@ TEST_CASE("elementwise: arithmetic", "[elementwise]") {
   }
 }
 
-TEST_CASE("elementwise: repeat goes copy by copy", "[elementwise]") {
+TEST_CASE("elementwise: repeat goes copy by copy", "[elementwise][device]") {
   for (const Device device : devices()) {
     Tape tape;
     const Tensor x =
@@ -112,7 +112,7 @@ TEST_CASE("elementwise: what does not fit", "[elementwise]") {
   CHECK_THAT(error_of([&] { ops::repeat(tape, x, 0); }), Catch::Contains("0 times"));
 }
 
-TEST_CASE("elementwise: a cast brings the gradient back in the input's type", "[elementwise]") {
+TEST_CASE("elementwise: a cast brings the gradient back in the input's type", "[elementwise][device]") {
   const Device device = GENERATE(from_range(devices()));
   for (const DType from : {DType::f32, DType::f64}) {
     INFO(name_of(from) << " on " << name_of(device));
@@ -137,7 +137,7 @@ TEST_CASE("elementwise: a cast brings the gradient back in the input's type", "[
 }
 
 TEST_CASE("elementwise: bf16 rounds to nearest, ties to even, and keeps what is not finite",
-          "[elementwise]") {
+          "[elementwise][device]") {
   const Device device = GENERATE(from_range(devices()));
   const auto rounded = [device](float v) {
     const Tensor wide = Tensor::from({1}, std::span<const float>(&v, 1), DType::f32, device);
@@ -157,7 +157,7 @@ TEST_CASE("elementwise: bf16 rounds to nearest, ties to even, and keeps what is 
   CHECK((nan & 0x7F) != 0);
 }
 
-TEST_CASE("elementwise: any length at any alignment", "[elementwise]") {
+TEST_CASE("elementwise: any length at any alignment", "[elementwise][device]") {
   const Device device = GENERATE(from_range(devices()));
   INFO(name_of(device));
   const Stream stream = kernels::stream_of(device);
@@ -208,7 +208,7 @@ TEST_CASE("elementwise: any length at any alignment", "[elementwise]") {
   });
 }
 
-TEST_CASE("elementwise: a bias for each channel", "[elementwise]") {
+TEST_CASE("elementwise: a bias for each channel", "[elementwise][device]") {
   const Device device = GENERATE(from_range(devices()));
   INFO(name_of(device));
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
@@ -237,7 +237,7 @@ TEST_CASE("elementwise: a bias for each channel", "[elementwise]") {
   }
 }
 
-TEST_CASE("elementwise: random fills are the same on every device", "[elementwise][random]") {
+TEST_CASE("elementwise: random fills are the same on every device", "[elementwise][random][device]") {
   const Device device = GENERATE(from_range(devices()));
   INFO(name_of(device));
   each_placement([&](DType dtype, std::int64_t count, std::int64_t offset) {

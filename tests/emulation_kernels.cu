@@ -92,6 +92,13 @@ VOXOT_KERNEL void race_with_atomic(int* y) {
   simt::sync_block();
   y[thread_index().x] = sum;
 }
+VOXOT_KERNEL void atomic_at(int* y, std::int64_t i) { simt::atomic_add(&y[i], 1); }
+VOXOT_KERNEL void atomic_shared_at(int i) {
+  VOXOT_SHARED(bins, int[8]);
+  bins[thread_index().x] = 0;
+  simt::sync_block();
+  simt::atomic_add(reinterpret_cast<int*>(&bins) + i, 1);
+}
 VOXOT_KERNEL void leave_before_barrier() {
   if (thread_index().x >= 40) return;
   simt::sync_block();
@@ -197,6 +204,7 @@ std::vector<PlantedFault> planted_faults() {
   static Buffer<float> y(1024);
   static Buffer<int> words(1024);
   static Buffer<float> raw(100);
+  static Buffer<int> unset(16);
   static std::vector<float> host(16, 1.0F);
   const auto freed = [] {
     auto* gone = static_cast<float*>(simt::allocate(64));
@@ -226,6 +234,11 @@ std::vector<PlantedFault> planted_faults() {
       {"race with the next round", "race", plant(64, 0, race_of_next_round, y.data)},
       {"race inside a warp", "race", plant(32, 0, race_in_warp, y.data)},
       {"race of atomic and plain", "race", plant(64, 0, race_with_atomic, words.data)},
+      {"atomic past the end", "out of bounds, 0 bytes past the end",
+       plant(1, 0, atomic_at, words.data, 1024)},
+      {"atomic of what nothing wrote", "nothing wrote it", plant(1, 0, atomic_at, unset.data, 3)},
+      {"atomic out of bounds of shared memory", "out of bounds of shared memory",
+       plant(8, 0, atomic_shared_at, 8)},
       {"barrier that some never reach", "never reaches", plant(64, 0, leave_before_barrier)},
       {"different barriers", "wait at different barriers", plant(64, 0, part_ways)},
       {"shuffle with an ended lane", "lanes that never come",
@@ -462,6 +475,11 @@ std::vector<float> run_mma(Mma kind, std::span<const float> a, std::span<const f
     simt::launch(l, transposed ? mma_16<F16, true> : mma_16<F16, false>, k, x.data, y.data, d.data);
   }
   return d.values();
+}
+
+void run_with_shared(std::size_t bytes) {
+  simt::launch({"nothing", {1}, {32}, bytes}, nothing);
+  simt::synchronize({Device::cuda, nullptr});
 }
 
 std::vector<float> run_graph(std::span<const float> values, int launches) {

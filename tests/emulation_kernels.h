@@ -26,6 +26,8 @@ enum class Mma { bf16, f16, tf32 };
 /// 16×n·n×8 through ldmatrix (16 bits) or plain loads; `transposed` reads A by the transposed ldmatrix.
 std::vector<float> run_mma(Mma kind, std::span<const float> a, std::span<const float> b, int k,
                            bool transposed);
+/// Launches a kernel that does nothing with so much dynamic shared memory.
+void run_with_shared(std::size_t bytes);
 std::vector<float> run_graph(std::span<const float> values, int launches);
 
 }  // namespace voxot::testing

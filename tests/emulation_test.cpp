@@ -10,16 +10,13 @@
 #include "kernels/check.h"
 #include "kernels/cuda/simt_runtime.h"
 #include "kernels/philox.h"
+#include "tests/cuda_device.h"
 #include "tests/emulation_kernels.h"
 
 namespace voxot::testing {
 namespace {
 
-bool no_device() {
-  if (simt::device_count() > 0) return false;
-  WARN("skipped: no CUDA device");
-  return true;
-}
+using test::no_device;
 
 std::vector<float> numbers(std::size_t count, std::uint64_t step) {
   Random random(7, Purpose::test, step);
@@ -130,6 +127,57 @@ TEST_CASE("simt: a graph is recorded once and launched many times", "[cuda]") {
   const auto x = numbers(100, 8);
   const auto y = run_graph(x, 3);
   for (std::size_t i = 0; i < x.size(); ++i) CHECK(y[i] == ((x[i] + 1) + 2) + 3);
+}
+
+TEST_CASE("simt: a recording takes no memory, no wait and no pageable copy, and is not lost by it",
+          "[cuda]") {
+  if (no_device()) return;
+  const auto refused = [](const std::string& why, const auto& call) {
+    CHECK_THROWS_WITH(call(), "cuda: a graph is being recorded: " + why);
+  };
+  const std::size_t more = std::size_t{1} << 33;  // than scratch memory has grown to
+  const Stream stream{Device::cuda, simt::create_stream()};
+  void* block = simt::allocate(64);
+  auto* pinned = static_cast<float*>(simt::allocate_pinned(64));
+  std::fill_n(pinned, 16, 2.0F);
+  std::vector<float> host(16);
+  const simt::Event event;
+  simt::Graph::begin(stream);
+  refused("no memory can be asked for", [] { simt::allocate(64); });
+  refused("no memory can be asked for", [] { simt::allocate_pinned(64); });
+  refused("no memory can be asked for", [&] { simt::scratch(more); });
+  refused("the host cannot wait", [&] { simt::synchronize(stream); });
+  refused("the host cannot wait", [&] { event.wait(); });
+  refused("only page-locked host memory can be copied", [&] { simt::copy(stream, host.data(), block, 64); });
+  refused("only page-locked host memory can be copied", [&] { simt::copy(stream, block, host.data(), 64); });
+  simt::copy(stream, block, pinned, 64);
+  const simt::Graph graph = simt::Graph::end(stream);
+  CHECK(graph.nodes() == 1);
+  graph.launch(stream);
+  simt::copy(stream, host.data(), block, 64);
+  simt::synchronize(stream);
+  CHECK(host == std::vector<float>(16, 2.0F));
+  simt::free(block);
+  simt::free_pinned(pinned);
+  simt::destroy_stream(stream.handle);
+}
+
+TEST_CASE("simt: a device of another major or an older minor runs no code", "[cuda]") {
+  const int built[] = {800, 900};
+  CHECK(simt::has_code(built, 8, 0));
+  CHECK(simt::has_code(built, 8, 9));
+  CHECK(simt::has_code(built, 9, 0));
+  CHECK_FALSE(simt::has_code(built, 7, 5));
+  CHECK_FALSE(simt::has_code(built, 10, 0));
+  CHECK_FALSE(simt::has_code(built, 12, 0));
+  const int newer[] = {860};
+  CHECK_FALSE(simt::has_code(newer, 8, 0));
+}
+
+TEST_CASE("simt: a refused launch leaves nothing for the next one", "[cuda][refused]") {
+  if (no_device()) return;
+  CHECK_THROWS_WITH(run_with_shared(std::size_t{16} << 20), Catch::Contains("nothing"));
+  CHECK_NOTHROW(run_with_shared(1024));
 }
 
 }  // namespace voxot::testing

@@ -32,7 +32,7 @@ std::vector<double> plain_product(const GemmParams& p, const std::vector<double>
 
 }  // namespace
 
-TEST_CASE("gemm: against plain loops", "[gemm]") {
+TEST_CASE("gemm: against plain loops", "[gemm][device]") {
   const std::array<std::int64_t, 4> sizes[] = {{1, 1, 1, 1}, {3, 5, 7, 2}, {17, 33, 65, 1}, {64, 1, 130, 3}};
   for (const auto& [rows, columns, inner, batch] : sizes) {
     for (const int flags : {0, 1, 2, 3}) {

@@ -66,7 +66,7 @@ Moments moments(const std::vector<double>& v, std::size_t channels, std::size_t 
 
 }  // namespace
 
-TEST_CASE("normalisation: batch", "[normalisation]") {
+TEST_CASE("normalisation: batch", "[normalisation][device]") {
   const OpCase cases[] = {
       batch_case("training", {2, 3, 2, 5, 3}, true, true, {}),
       batch_case("training, relu", {3, 2, 3, 3, 4}, true, true, kRelu),
@@ -81,7 +81,7 @@ TEST_CASE("normalisation: batch", "[normalisation]") {
   for (const OpCase& c : cases) check(c);
 }
 
-TEST_CASE("normalisation: group and instance", "[normalisation]") {
+TEST_CASE("normalisation: group and instance", "[normalisation][device]") {
   const OpCase cases[] = {
       group_case("two groups", {2, 3, 2, 3, 6}, 2, true, {}),
       group_case("two groups, relu", {3, 3, 2, 3, 4}, 2, true, kRelu),
@@ -94,11 +94,11 @@ TEST_CASE("normalisation: group and instance", "[normalisation]") {
   for (const OpCase& c : cases) check(c);
 }
 
-TEST_CASE("normalisation: enough rows for several slices and threads", "[normalisation]") {
+TEST_CASE("normalisation: enough rows for several slices and threads", "[normalisation][device]") {
   check(batch_case("many rows", {2, 20, 25, 40, 3}, true, true, kRelu));
 }
 
-TEST_CASE("normalisation: running statistics", "[normalisation]") {
+TEST_CASE("normalisation: running statistics", "[normalisation][device]") {
   const DType dtype = GENERATE(DType::f64, DType::f32);
   const Device device = GENERATE(from_range(devices()));
   const std::size_t channels = 3;
@@ -128,7 +128,7 @@ TEST_CASE("normalisation: running statistics", "[normalisation]") {
   CHECK(evaluated[0] == Approx(expected).epsilon(1e-5));
 }
 
-TEST_CASE("normalisation: a large mean does not destroy the variance", "[normalisation]") {
+TEST_CASE("normalisation: a large mean does not destroy the variance", "[normalisation][device]") {
   const Device device = GENERATE(from_range(devices()));
   // 4096 + multiples of 1/64 are exact in fp32; E[x²] − E[x]² in fp32 would be off by 4096²·6e-8 ≈ 1.
   const std::int64_t rows = 5000;
@@ -154,7 +154,8 @@ TEST_CASE("normalisation: a large mean does not destroy the variance", "[normali
   }
 }
 
-TEST_CASE("normalisation: an outlier in the first row does not destroy the variance", "[normalisation]") {
+TEST_CASE("normalisation: an outlier in the first row does not destroy the variance",
+          "[normalisation][device]") {
   const Device device = GENERATE(from_range(devices()));
   // Sums are taken about the first row, so an odd first row must not cost accuracy.
   std::vector<double> values = test_values(4000, Values::normal, 10);

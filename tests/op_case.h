@@ -12,6 +12,7 @@
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduction.h"
 #include "kernels/features.h"
+#include "tests/cuda_device.h"
 #include "tests/golden.h"
 
 namespace voxot::test {

@@ -94,7 +94,7 @@ TEST_CASE("optimizer: five steps of each against PyTorch", "[optimizer][goldens]
   }
 }
 
-TEST_CASE("optimizer: the update on every device against PyTorch", "[optimizer][goldens]") {
+TEST_CASE("optimizer: the update on every device against PyTorch", "[optimizer][goldens][device]") {
   const Golden g("ops");
   const DType dtype = GENERATE(DType::f64, DType::f32);
   const Device device = GENERATE(from_range(devices()));
@@ -144,7 +144,7 @@ TEST_CASE("optimizer: the update on every device against PyTorch", "[optimizer][
   }
 }
 
-TEST_CASE("optimizer: the clip factor on every device", "[optimizer]") {
+TEST_CASE("optimizer: the clip factor on every device", "[optimizer][device]") {
   const DType dtype = GENERATE(DType::f64, DType::f32, DType::bf16);
   const Device device = GENERATE(from_range(devices()));
   const Stream stream = kernels::stream_of(device);

@@ -134,7 +134,7 @@ TEST_CASE("order: shuffled, every item comes once before one comes again", "[per
 }
 
 TEST_CASE("order: a device chooses what the host does, where the draw's number lies in memory",
-          "[permutation][volumes][datasets]") {
+          "[permutation][volumes][datasets][device]") {
   const TempDirectory folder;
   const auto dataset = open_dataset(numbers(folder), Split::train, folder.path());
   for (const Device device : devices()) {

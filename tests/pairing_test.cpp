@@ -185,10 +185,7 @@ TEST_CASE("pairing: features of any shape, fp64, and sets that differ in size", 
 }
 
 TEST_CASE("pairing: on a GPU the partners are the host's", "[pairing][cuda]") {
-  if (kernels::cuda_devices() == 0) {
-    WARN("skipped: no CUDA device, real or emulated");
-    return;
-  }
+  if (test::no_device()) return;
   const Tensor x = points(18, 7, 15);
   const Tensor y = points(18, 7, 16);
   std::vector<std::int64_t> groups;
@@ -226,10 +223,7 @@ TEST_CASE("pairing: on a GPU the partners are the host's", "[pairing][cuda]") {
 
 TEST_CASE("pairing: on a GPU exact plans between sets that differ in size, and features that are no numbers",
           "[pairing][cuda]") {
-  if (kernels::cuda_devices() == 0) {
-    WARN("skipped: no CUDA device, real or emulated");
-    return;
-  }
+  if (test::no_device()) return;
   const Tensor x = points(9, 3, 31, DType::f64);
   const Tensor y = points(14, 3, 32, DType::f64);
   const auto o = options(PairingPlan::exact, PartnerRule::sample);
@@ -246,7 +240,8 @@ TEST_CASE("pairing: on a GPU exact plans between sets that differ in size, and f
   }
 }
 
-TEST_CASE("pairing: queued it chooses what pair() chooses, eagerly and recorded", "[pairing][static_step]") {
+TEST_CASE("pairing: queued it chooses what pair() chooses, eagerly and recorded",
+          "[pairing][static_step][device]") {
   constexpr std::uint64_t kDraws = 5;
   for (const Device device : test::devices()) {
     for (const auto plan : {PairingPlan::sinkhorn, PairingPlan::exact}) {
@@ -299,10 +294,7 @@ TEST_CASE("pairing: queued it chooses what pair() chooses, eagerly and recorded"
 
 TEST_CASE("pairing: queued with features that are no numbers it names targets that exist, and says so",
           "[pairing][cuda]") {
-  if (kernels::cuda_devices() == 0) {
-    WARN("skipped: no CUDA device, real or emulated");
-    return;
-  }
+  if (test::no_device()) return;
   Tensor bad = points(7, 3, 71);
   bad.as<float>()[5] = std::nanf("");
   const Tensor x = bad.to(Device::cuda);

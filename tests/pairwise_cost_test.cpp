@@ -34,7 +34,7 @@ double plain_cost(std::span<const double> x, std::span<const double> y, GroundCo
 
 }  // namespace
 
-TEST_CASE("pairwise cost: values and gradients", "[pairwise_cost]") {
+TEST_CASE("pairwise cost: values and gradients", "[pairwise_cost][device]") {
   // Three dimensions take differences, more a product; 1030 are two panels, 131 rows two tiles.
   const std::pair<Shape, Shape> shapes[] = {{{5, 3}, {7, 3}},       {{1, 1}, {2, 1}},
                                             {{4, 19}, {6, 19}},     {{2, 3, 12}, {2, 5, 12}},
@@ -60,7 +60,7 @@ TEST_CASE("pairwise cost: values and gradients", "[pairwise_cost]") {
   }
 }
 
-TEST_CASE("pairwise cost: against plain loops, far from the origin", "[pairwise_cost]") {
+TEST_CASE("pairwise cost: against plain loops, far from the origin", "[pairwise_cost][device]") {
   for (const auto& [name, kind] : kKinds) {
     for (const std::int64_t d : {2, 9, 1500}) {
       // An offset as large as the spread times a hundred: the product alone would lose four more digits. The
@@ -91,7 +91,7 @@ TEST_CASE("pairwise cost: against plain loops, far from the origin", "[pairwise_
   }
 }
 
-TEST_CASE("pairwise cost: duplicates, neighbours, zero vectors", "[pairwise_cost]") {
+TEST_CASE("pairwise cost: duplicates, neighbours, zero vectors", "[pairwise_cost][device]") {
   for (const auto& [name, kind] : kKinds) {
     for (const std::int64_t d : {4, 3000}) {
       INFO(name << ", dimension " << d);
@@ -158,7 +158,7 @@ TEST_CASE("pairwise cost: dimensions in which one set agrees", "[pairwise_cost]"
   }
 }
 
-TEST_CASE("pairwise cost: a set with itself is symmetric to the bit", "[pairwise_cost]") {
+TEST_CASE("pairwise cost: a set with itself is symmetric to the bit", "[pairwise_cost][device]") {
   for (const Device device : devices()) {
     for (const std::int64_t d : {3, 40}) {
       const std::int64_t n = device == Device::cpu ? 300 : 70;  // several tiles

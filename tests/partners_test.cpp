@@ -75,7 +75,7 @@ constexpr Plan kPlans[] = {Plan::spread, Plan::sparse, Plan::tied, Plan::empty_r
 
 }  // namespace
 
-TEST_CASE("partners: drawn and largest as they are defined, on every device", "[partners][pairing]") {
+TEST_CASE("partners: drawn and largest as they are defined, on every device", "[partners][pairing][device]") {
   for (const Device device : devices()) {
     for (const auto& [n, m] : kExtents) {
       for (const Plan kind : kPlans) {
@@ -107,7 +107,7 @@ TEST_CASE("partners: drawn and largest as they are defined, on every device", "[
   }
 }
 
-TEST_CASE("partners: a draw's number in memory moves the draw", "[partners][pairing]") {
+TEST_CASE("partners: a draw's number in memory moves the draw", "[partners][pairing][device]") {
   for (const Device device : devices()) {
     CAPTURE(name_of(device));
     const Tensor plan = plan_of(50, 20, Plan::spread, DType::f32).to(device);
@@ -118,7 +118,8 @@ TEST_CASE("partners: a draw's number in memory moves the draw", "[partners][pair
   }
 }
 
-TEST_CASE("partners: the permutation with most of a plan's mass, on every device", "[partners][pairing]") {
+TEST_CASE("partners: the permutation with most of a plan's mass, on every device",
+          "[partners][pairing][device]") {
   for (const std::int64_t n : {1, 2, 5, 6}) {
     const Tensor plan = plan_of(n, n, Plan::spread, DType::f32);
     const std::vector<double> mass = doubles(plan);
@@ -148,10 +149,7 @@ TEST_CASE("partners: the permutation with most of a plan's mass, on every device
 
 TEST_CASE("partners: a GPU refuses a permutation of more points than it takes, and pair() asks the host",
           "[partners][cuda]") {
-  if (devices().size() == 1) {
-    WARN("skipped: no CUDA device, real or emulated");
-    return;
-  }
+  if (no_device()) return;
   constexpr std::int64_t kMany = kMostAssignedOnCuda + 1;
   const Tensor plan = plan_of(kMany, kMany, Plan::spread, DType::f64);
   CHECK_THAT(error_of([&] { chosen(plan.to(Device::cuda), PartnerRule::permutation, {}); }),
@@ -169,7 +167,7 @@ TEST_CASE("partners: a GPU refuses a permutation of more points than it takes, a
 }
 
 TEST_CASE("partners: sums and entropies of rows, and costs of pairs, on every device",
-          "[partners][pairing]") {
+          "[partners][pairing][device]") {
   for (const Device device : devices()) {
     for (const auto& [n, m] : kExtents) {
       for (const DType dtype : {DType::f32, DType::f64}) {
@@ -208,7 +206,8 @@ TEST_CASE("partners: sums and entropies of rows, and costs of pairs, on every de
   }
 }
 
-TEST_CASE("dual_excess: what potentials violate, to the last bit on every device", "[partners][exact_ot]") {
+TEST_CASE("dual_excess: what potentials violate, to the last bit on every device",
+          "[partners][exact_ot][device]") {
   const std::int64_t count = 2;
   for (const auto& [n, m] : kExtents) {
     for (const DType dtype : {DType::f32, DType::f64}) {

@@ -57,7 +57,8 @@ TEST_CASE("philox: sequential reading gives the blocks' words in order", "[philo
   }
 }
 
-TEST_CASE("philox: element i of a fill is number i mod 4 of block i div 4, on every device", "[philox]") {
+TEST_CASE("philox: element i of a fill is number i mod 4 of block i div 4, on every device",
+          "[philox][device]") {
   const Device device = GENERATE(from_range(devices()));
   INFO(name_of(device));
   const RandomState state{(std::uint64_t{1} << 40) + 3, Purpose::test, (std::uint64_t{1} << 33) + 1};

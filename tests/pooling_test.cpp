@@ -67,7 +67,7 @@ std::vector<double> pool(const std::vector<double>& x, const Shape& shape, const
 
 }  // namespace
 
-TEST_CASE("pooling: max", "[pooling]") {
+TEST_CASE("pooling: max", "[pooling][device]") {
   for (const Window& w : kWindows) {
     OpCase c;
     c.name = w.name;
@@ -86,7 +86,7 @@ TEST_CASE("pooling: max", "[pooling]") {
   }
 }
 
-TEST_CASE("pooling: average", "[pooling]") {
+TEST_CASE("pooling: average", "[pooling][device]") {
   for (const Window& w : kWindows) {
     for (const bool count_padding : {true, false}) {
       OpCase c;
@@ -107,7 +107,7 @@ TEST_CASE("pooling: average", "[pooling]") {
   }
 }
 
-TEST_CASE("pooling: among equals the first wins, and NaN wins over all", "[pooling]") {
+TEST_CASE("pooling: among equals the first wins, and NaN wins over all", "[pooling][device]") {
   const Device device = GENERATE(from_range(devices()));
   Tape tape;
   Tensor x = Tensor::full({1, 2, 2, 2, 1}, 3, DType::f32, device);

@@ -18,7 +18,7 @@ const Shape kLarge{40001};  // several slices, and enough for all threads
 
 }  // namespace
 
-TEST_CASE("reduction: over every axis", "[reduction]") {
+TEST_CASE("reduction: over every axis", "[reduction][device]") {
   for (const auto& [name, kind] : kKinds) {
     for (const Shape& shape : {Shape{3, 4, 2, 5, 3}, Shape{7, 5}, Shape{2, 2}}) {
       for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
@@ -34,7 +34,7 @@ TEST_CASE("reduction: over every axis", "[reduction]") {
   }
 }
 
-TEST_CASE("reduction: over long axes", "[reduction]") {
+TEST_CASE("reduction: over long axes", "[reduction][device]") {
   // Over 8,500 elements, so without the slow check by differences. On a GPU: rows and columns, whole vectors
   // and not, in one block and in several chunks, one tile and two.
   const std::pair<Shape, std::size_t> cases[] = {{{90, 100}, 1}, {{3, 3001}, 1}, {{2, 5000}, 1},
@@ -53,7 +53,7 @@ TEST_CASE("reduction: over long axes", "[reduction]") {
   }
 }
 
-TEST_CASE("reduction: at any alignment", "[reduction]") {
+TEST_CASE("reduction: at any alignment", "[reduction][device]") {
   const Device device = GENERATE(from_range(devices()));
   const ReductionParams views[] = {{Reduction::variance, 1, 5003, 1}, {Reduction::variance, 3, 1500, 1},
                                    {Reduction::variance, 2, 300, 8},  {Reduction::variance, 2, 5, 16},
@@ -83,7 +83,7 @@ TEST_CASE("reduction: at any alignment", "[reduction]") {
   }
 }
 
-TEST_CASE("reduction: the same inputs give the same bits", "[reduction]") {
+TEST_CASE("reduction: the same inputs give the same bits", "[reduction][device]") {
   const Device device = GENERATE(from_range(devices()));
   Tape tape;
   const Tensor x = Tensor::normal({30011, 3}, {1, Purpose::test, 0}, 0, 1, DType::f32, device);
@@ -99,7 +99,7 @@ TEST_CASE("reduction: the same inputs give the same bits", "[reduction]") {
   }
 }
 
-TEST_CASE("reduction: over everything", "[reduction]") {
+TEST_CASE("reduction: over everything", "[reduction][device]") {
   for (const auto& [name, kind] : kKinds) {
     for (const Shape& shape : {Shape{2, 3, 1, 5, 3}, kLarge}) {
       OpCase c;
@@ -111,7 +111,7 @@ TEST_CASE("reduction: over everything", "[reduction]") {
   }
 }
 
-TEST_CASE("reduction: values by hand", "[reduction]") {
+TEST_CASE("reduction: values by hand", "[reduction][device]") {
   const Device device = GENERATE(from_range(devices()));
   Tape tape;
   const Tensor x = Tensor::from({2, 3}, std::span<const double>(std::vector<double>{1, 2, 6, 0, 4, 5}),
@@ -129,7 +129,7 @@ TEST_CASE("reduction: values by hand", "[reduction]") {
              Catch::Contains("1 elements"));
 }
 
-TEST_CASE("reduction: long fp32 sums do not drift", "[reduction]") {
+TEST_CASE("reduction: long fp32 sums do not drift", "[reduction][device]") {
   const Device device = GENERATE(from_range(devices()));
   // 2^22 times 0.1 in one running fp32 sum would be 1e-2 off.
   Tape tape;
@@ -148,7 +148,7 @@ TEST_CASE("reduction: long fp32 sums do not drift", "[reduction]") {
   CHECK(ops::reduce_all(tape, y, Reduction::variance).item() == Approx(variance).epsilon(1e-6));
 }
 
-TEST_CASE("reduction: mean squared error", "[reduction]") {
+TEST_CASE("reduction: mean squared error", "[reduction][device]") {
   for (const Shape& shape : {Shape{3, 5}, Shape{2, 3, 1, 5, 3}, kLarge}) {
     OpCase c;
     c.name = shape.text();
@@ -166,7 +166,7 @@ TEST_CASE("reduction: mean squared error", "[reduction]") {
              Catch::Contains("4 fp64 with 2×2"));
 }
 
-TEST_CASE("reduction: cross entropy", "[reduction]") {
+TEST_CASE("reduction: cross entropy", "[reduction][device]") {
   const std::vector<std::int32_t> labels{0, 4, 2, 2, 1, 3, 0};
   OpCase c;
   c.name = "7×5";
@@ -183,7 +183,7 @@ TEST_CASE("reduction: cross entropy", "[reduction]") {
   check(wide);
 }
 
-TEST_CASE("reduction: cross entropy of equal and of huge logits", "[reduction]") {
+TEST_CASE("reduction: cross entropy of equal and of huge logits", "[reduction][device]") {
   const Device device = GENERATE(from_range(devices()));
   Tape tape;
   // Equal logits: log of the number of classes. Huge ones: neither overflow nor NaN.

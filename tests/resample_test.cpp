@@ -19,7 +19,7 @@ Tensor values_of(const Shape& shape, std::uint64_t seed, DType dtype = DType::f6
 
 }  // namespace
 
-TEST_CASE("resample: upsampling", "[resample]") {
+TEST_CASE("resample: upsampling", "[resample][device]") {
   struct Case {
     Shape shape;
     Triple factor;
@@ -43,7 +43,7 @@ TEST_CASE("resample: upsampling", "[resample]") {
   }
 }
 
-TEST_CASE("resample: nearest repeats every voxel", "[resample]") {
+TEST_CASE("resample: nearest repeats every voxel", "[resample][device]") {
   const Device device = GENERATE(from_range(devices()));
   Tape tape;
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
@@ -64,7 +64,8 @@ TEST_CASE("resample: nearest repeats every voxel", "[resample]") {
   }
 }
 
-TEST_CASE("resample: trilinear keeps constants, and ramps between the outer half voxels", "[resample]") {
+TEST_CASE("resample: trilinear keeps constants, and ramps between the outer half voxels",
+          "[resample][device]") {
   const Device device = GENERATE(from_range(devices()));
   Tape tape;
   const Tensor constant = Tensor::full({1, 2, 3, 2, 2}, 0.75, DType::f64, device);
@@ -77,7 +78,7 @@ TEST_CASE("resample: trilinear keeps constants, and ramps between the outer half
   CHECK(distance(y, std::vector<double>{0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3}) < 1e-15);
 }
 
-TEST_CASE("resample: joining channels", "[resample]") {
+TEST_CASE("resample: joining channels", "[resample][device]") {
   const std::pair<Shape, Shape> shapes[] = {{{2, 2, 3, 1, 3}, {2, 2, 3, 1, 5}},
                                             {{1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}},
                                             {{4, 3}, {4, 1}},
@@ -110,7 +111,7 @@ TEST_CASE("resample: joining channels", "[resample]") {
              Catch::Contains("2×3×1 with 3×2×1"));
 }
 
-TEST_CASE("resample: joining with an upsampled volume in one pass", "[resample]") {
+TEST_CASE("resample: joining with an upsampled volume in one pass", "[resample][device]") {
   OpCase c;
   c.name = "concat_upsampled";
   c.inputs = {{{2, 4, 2, 6, 3}}, {{2, 2, 1, 2, 5}}};

@@ -10,6 +10,8 @@
 namespace voxot {
 namespace {
 
+using test::no_device;
+
 struct Case {
   std::string name;
   std::vector<std::array<std::int64_t, 2>> sizes;
@@ -126,12 +128,6 @@ void check(const Case& c) {
       if (c.params.hard()) CHECK(row_error <= c.params.tolerance + (dtype == DType::f32 ? 1e-6 : 1e-12));
     }
   }
-}
-
-bool no_device() {
-  if (kernels::cuda_devices() > 0) return false;
-  WARN("skipped: no CUDA device");
-  return true;
 }
 
 SinkhornParams params(double epsilon, double tolerance) {

@@ -54,7 +54,7 @@ TEST_CASE("goldens: sinkhorn", "[goldens][sinkhorn]") {
   }
 }
 
-TEST_CASE("goldens: sinkhorn at 1e-4 of the mean cost", "[goldens][sinkhorn]") {
+TEST_CASE("goldens: sinkhorn at 1e-4 of the mean cost", "[goldens][sinkhorn][device]") {
   const Golden g("sinkhorn");
   for (const Device device : devices()) {
     for (const std::string name : {"tiny_epsilon", "tiny_epsilon_wide"}) {
@@ -191,7 +191,8 @@ TEST_CASE("sinkhorn: from features, batched and streamed", "[sinkhorn]") {
   }
 }
 
-TEST_CASE("sinkhorn: the symmetric update finds what alternating finds, in few iterations", "[sinkhorn]") {
+TEST_CASE("sinkhorn: the symmetric update finds what alternating finds, in few iterations",
+          "[sinkhorn][device]") {
   for (const Device device : devices()) {
     for (const DType dtype : {DType::f32, DType::f64}) {
       for (const bool relaxed : {false, true}) {
@@ -230,7 +231,8 @@ TEST_CASE("sinkhorn: the symmetric update finds what alternating finds, in few i
   }
 }
 
-TEST_CASE("sinkhorn: the symmetric update on streamed costs is what it is on held ones", "[sinkhorn]") {
+TEST_CASE("sinkhorn: the symmetric update on streamed costs is what it is on held ones",
+          "[sinkhorn][device]") {
   for (const Device device : devices()) {
     for (const DType dtype : {DType::f32, DType::f64}) {
       for (const GroundCost kind : {GroundCost::squared_euclidean, GroundCost::cosine}) {
@@ -255,7 +257,7 @@ TEST_CASE("sinkhorn: the symmetric update on streamed costs is what it is on hel
   }
 }
 
-TEST_CASE("sinkhorn: costs that are not symmetric are solved all the same", "[sinkhorn]") {
+TEST_CASE("sinkhorn: costs that are not symmetric are solved all the same", "[sinkhorn][device]") {
   for (const Device device : devices()) {
     const Tensor x = Tensor::normal({20, 4}, {8, Purpose::test, 0}, 0, 1);
     const Tensor y = Tensor::normal({20, 4}, {8, Purpose::test, 1}, 0, 1);

@@ -22,7 +22,7 @@ constexpr RandomState kState{11, Purpose::test, 0};
 
 }  // namespace
 
-TEST_CASE("costs: quadratic", "[solvers][costs]") {
+TEST_CASE("costs: quadratic", "[solvers][costs][device]") {
   OpCase c;
   c.name = "quadratic";
   c.inputs = {{{3, 1, 2, 2, 2}}, {{3, 1, 2, 2, 2}}};
@@ -49,7 +49,7 @@ TEST_CASE("costs: weak, by hand", "[solvers][costs]") {
              Catch::Contains("5 mapped values"));
 }
 
-TEST_CASE("costs: weak, gradient", "[solvers][costs]") {
+TEST_CASE("costs: weak, gradient", "[solvers][costs][device]") {
   for (const double gamma : {0.0, 0.5, 1.0}) {
     OpCase c;
     c.name = fmt::format("gamma {}", gamma);

@@ -76,7 +76,7 @@ struct Guarded {
 
 }  // namespace
 
-TEST_CASE("sort: pairs by ascending key, stably, on every device", "[sort]") {
+TEST_CASE("sort: pairs by ascending key, stably, on every device", "[sort][device]") {
   for (const Device device : devices()) {
     for (const std::int64_t n : kSizes) {
       for (const Keys kind : kKinds) {
@@ -103,7 +103,7 @@ TEST_CASE("sort: pairs by ascending key, stably, on every device", "[sort]") {
   }
 }
 
-TEST_CASE("sort: exclusive sums on every device", "[sort]") {
+TEST_CASE("sort: exclusive sums on every device", "[sort][device]") {
   for (const Device device : devices()) {
     for (const std::int64_t n : kSizes) {
       CAPTURE(name_of(device), n);
@@ -120,7 +120,7 @@ TEST_CASE("sort: exclusive sums on every device", "[sort]") {
   }
 }
 
-TEST_CASE("sort: groups of equal keys on every device", "[sort]") {
+TEST_CASE("sort: groups of equal keys on every device", "[sort][device]") {
   for (const Device device : devices()) {
     for (const std::int64_t n : kSizes) {
       for (const Keys kind : kKinds) {
@@ -193,7 +193,8 @@ TEST_CASE("sort: the emulation reports a sort of what nothing wrote", "[sort][cu
              Catch::Contains("sort_pairs reads what nothing wrote"));
 }
 
-TEST_CASE("gather: rows by their numbers, of every type and width, on every device", "[sort][gather]") {
+TEST_CASE("gather: rows by their numbers, of every type and width, on every device",
+          "[sort][gather][device]") {
   for (const Device device : devices()) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
       for (const std::int64_t width : {1, 3, 8, 4097}) {

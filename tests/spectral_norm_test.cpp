@@ -32,7 +32,7 @@ double norm_of(const Tensor& t) { return norm(doubles(t)); }
 
 }  // namespace
 
-TEST_CASE("spectral_norm: a weight over u'Wv, with u and v constant", "[spectral_norm]") {
+TEST_CASE("spectral_norm: a weight over u'Wv, with u and v constant", "[spectral_norm][device]") {
   // Rows and columns beside whole vectors and blocks; the last is for threads and chunks.
   for (const Shape& shape : {Shape{5, 7}, Shape{3, 3, 1, 2, 5}, Shape{1, 9}, Shape{12, 1}, Shape{33, 257},
                              Shape{16, 3, 3, 3, 40}}) {
@@ -68,7 +68,7 @@ TEST_CASE("spectral_norm: the gradient is of the vectors that the forward pass s
 }
 
 TEST_CASE("spectral_norm: power iterations find the largest singular value, on a device as on the CPU",
-          "[spectral_norm]") {
+          "[spectral_norm][device]") {
   for (const Shape& shape : {Shape{7, 5}, Shape{5, 300}, Shape{300, 5}, Shape{1, 4}, Shape{6, 3, 3, 3, 2}}) {
     CAPTURE(shape.text());
     struct Vectors {
@@ -98,7 +98,8 @@ TEST_CASE("spectral_norm: power iterations find the largest singular value, on a
   }
 }
 
-TEST_CASE("spectral_norm: one iteration is u from v, then v from u, within its bounds", "[spectral_norm]") {
+TEST_CASE("spectral_norm: one iteration is u from v, then v from u, within its bounds",
+          "[spectral_norm][device]") {
   for (const Device device : devices()) {
     for (const DType dtype : {DType::f64, DType::f32}) {
       CAPTURE(name_of(device), name_of(dtype));
@@ -119,7 +120,7 @@ TEST_CASE("spectral_norm: one iteration is u from v, then v from u, within its b
   }
 }
 
-TEST_CASE("spectral_norm: a matrix of zeros leaves its vectors finite", "[spectral_norm]") {
+TEST_CASE("spectral_norm: a matrix of zeros leaves its vectors finite", "[spectral_norm][device]") {
   for (const Device device : devices()) {
     const Tensor weight = Tensor::full({3, 4}, 0, DType::f32, device);
     const Tensor u = Tensor::full({3}, 1, DType::f32, device);

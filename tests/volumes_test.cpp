@@ -163,7 +163,7 @@ class FewImages final : public ImageSource {
 
 }  // namespace
 
-TEST_CASE("volumes: every turn and colour as it is defined, on every device", "[volumes]") {
+TEST_CASE("volumes: every turn and colour as it is defined, on every device", "[volumes][device]") {
   const Turn turn = GENERATE(Turn::none, Turn::in_plane, Turn::turntable, Turn::free);
   const Hues hues = GENERATE(Hues::none, Hues::palette, Hues::uniform);
   const VolumeParams p = params_of({5, 7, 6}, {1, 4}, turn, hues);
@@ -188,7 +188,7 @@ TEST_CASE("volumes: every turn and colour as it is defined, on every device", "[
 }
 
 TEST_CASE("volumes: fine images turn before they are voxelised, as it is defined, on every device",
-          "[volumes]") {
+          "[volumes][device]") {
   struct Case {
     std::array<int, 3> extent;
     std::array<int, 2> extrude;
@@ -265,7 +265,7 @@ TEST_CASE("strokes one pixel thin keep their contrast where the image turns befo
   CHECK(before.largest > 1.2 * after.largest);
 }
 
-TEST_CASE("volumes: a sample reads item, hue and angles in this order", "[volumes]") {
+TEST_CASE("volumes: a sample reads item, hue and angles in this order", "[volumes][device]") {
   for (const Device device : devices()) {
     for (const std::uint64_t step : {std::uint64_t{3}, std::uint64_t{1} << 33}) {
       CAPTURE(name_of(device), step);
@@ -288,10 +288,7 @@ TEST_CASE("volumes: a sample reads item, hue and angles in this order", "[volume
 }
 
 TEST_CASE("volumes: a device as the host at any size", "[volumes][cuda]") {
-  if (devices().size() == 1) {
-    WARN("volumes: no CUDA device here, not tested");
-    return;
-  }
+  if (no_device()) return;
   struct Case {
     std::array<int, 3> extent;
     std::array<int, 2> extrude;
@@ -339,7 +336,7 @@ TEST_CASE("volumes: parameters that do not fit are refused", "[volumes]") {
   CHECK_THAT(error_of([&] { colourless.validate(); }), Catch::Contains("palette of 0"));
 }
 
-TEST_CASE("a data set in a device's memory draws what it draws on the host", "[volumes][datasets]") {
+TEST_CASE("a data set in a device's memory draws what it draws on the host", "[volumes][datasets][device]") {
   DatasetConfig config;
   config.colour = GENERATE(as<std::string>(), "none", "four", "six", "uniform");
   config.rotation = GENERATE(as<std::string>(), "none", "one_axis", "in_plane", "three_axes");
@@ -374,7 +371,7 @@ TEST_CASE("a data set in a device's memory draws what it draws on the host", "[v
   }
 }
 
-TEST_CASE("digits without end stay on the host, MNIST and arrays do not", "[volumes][datasets]") {
+TEST_CASE("digits without end stay on the host, MNIST and arrays do not", "[volumes][datasets][device]") {
   CHECK(!open_dataset(digits_config(), Split::train, {})->on_device(Device::cpu));
   const TempDirectory folder;
   std::vector<float> values(60 * 3 * 10);
@@ -403,7 +400,7 @@ TEST_CASE("digits without end stay on the host, MNIST and arrays do not", "[volu
   CHECK((there->draw({1, Purpose::source_samples, 3}, 20).to_floats() == draw(*mnist, 20, 3).values));
 }
 
-TEST_CASE("volumes: gathered values of any width, at the end of the table too", "[volumes]") {
+TEST_CASE("volumes: gathered values of any width, at the end of the table too", "[volumes][device]") {
   const std::int64_t width = GENERATE(1, 3, 4, 4096, 5001);
   for (const Device device : devices()) {
     CAPTURE(name_of(device), width);

@@ -60,10 +60,11 @@ std::string cuda_build() {
   return mode;
 }
 
-int cuda_devices() {
-  if (!count_devices.implemented(Device::cuda)) return 0;
+int cuda_devices(std::string* why) {
   int count = 0;
-  count_devices({Device::cuda, nullptr}, &count);
+  std::string reason = "this build has no CUDA";
+  if (count_devices.implemented(Device::cuda)) count_devices({Device::cuda, nullptr}, &count, &reason);
+  if (why != nullptr) *why = reason;
   return count;
 }
 

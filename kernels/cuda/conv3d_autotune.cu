@@ -16,7 +16,7 @@ namespace voxot::cuda {
 namespace {
 
 constexpr int kRepetitions = 5;
-constexpr const char* kFormat = "voxot-conv3d-1";  // rises when variants change their meaning
+constexpr const char* kFormat = "conv3d-2";  // rises when variants change their meaning
 
 struct Decision {
   std::string variant;
@@ -46,8 +46,10 @@ std::filesystem::path cache_file() {
     return {};
   }
   const simt::DeviceProperties& p = simt::device_properties();
+  const std::string cudnn = describe_cudnn();
   std::string name =
-      fmt::format("{}-{}-sm_{}{}-{}.tsv", kFormat, p.name, p.major, p.minor, p.multiprocessors);
+      fmt::format("{}-{}-{}-{}-sm_{}{}-{}.tsv", kFormat, VOXOT_VERSION, cudnn.empty() ? "no cuDNN" : cudnn,
+                  p.name, p.major, p.minor, p.multiprocessors);
   std::replace(name.begin(), name.end(), ' ', '_');
   std::replace(name.begin(), name.end(), '/', '_');
   return folder / "voxot" / name;
@@ -96,32 +98,64 @@ std::size_t output_bytes(const ConvCall& c) {
   return static_cast<std::size_t>(count) * size_of(c.dtype);
 }
 
-/// The fastest of the variants that take the call, by the least of some runs into memory of their own.
+/// Device memory of one measurement.
+struct Output {
+  explicit Output(std::size_t bytes) : block(simt::allocate(bytes)) {}
+  ~Output() {
+    try {
+      simt::free(block);
+    } catch (const Error&) {
+      // A device that has failed takes nothing back.
+    }
+  }
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
+  void* block;
+};
+
+/// The least of some runs, in microseconds.
+double least_time(const Stream& stream, const ConvVariant& v, const ConvCall& call) {
+  v.run(stream, call);
+  double least = 0;
+  for (int i = 0; i < kRepetitions; ++i) {
+    simt::Event start;
+    simt::Event stop;
+    start.record(stream);
+    v.run(stream, call);
+    stop.record(stream);
+    stop.wait();
+    const double seconds = stop.seconds_since(start);
+    if (i == 0 || seconds < least) least = seconds;
+  }
+  return least * 1e6;
+}
+
+/// The fastest of the variants that take the call, into memory of their own. One that fails is out of the
+/// running.
 Decision measure(const Stream& stream, ConvCall call) {
-  void* output = simt::allocate(output_bytes(call));
-  if (output == nullptr) return {};
-  simt::clear(stream, output, output_bytes(call));  // an accumulating call reads it
-  call.output = output;
+  const Output output(output_bytes(call));
+  if (output.block == nullptr) return {};
+  simt::clear(stream, output.block, output_bytes(call));  // an accumulating call reads it
+  call.output = output.block;
   Decision best;
   for (const ConvVariant& v : variants(call.pass)) {
     if (!v.takes(call) || v.name == std::string_view("naive")) continue;
-    v.run(stream, call);
-    double least = 0;
-    for (int i = 0; i < kRepetitions; ++i) {
-      simt::Event start;
-      simt::Event stop;
-      start.record(stream);
-      v.run(stream, call);
-      stop.record(stream);
-      stop.wait();
-      const double seconds = stop.seconds_since(start);
-      if (i == 0 || seconds < least) least = seconds;
+    try {
+      const double microseconds = least_time(stream, v, call);
+      if (best.variant.empty() || microseconds < best.microseconds) best = {v.name, microseconds};
+    } catch (const Error& e) {
+      fmt::print(stderr, "autotune: {} is left out for {}: {}\n", v.name, describe(call), e.what());
     }
-    if (best.variant.empty() || least * 1e6 < best.microseconds) best = {v.name, least * 1e6};
   }
   simt::synchronize(stream);
-  simt::free(output);
   return best;
+}
+
+/// Whether this build on this machine has the variant, whatever the addresses of a call.
+bool has_variant(ConvPass pass, const std::string& name) {
+  if (name == "cudnn" && describe_cudnn().empty()) return false;
+  const auto all = variants(pass);
+  return std::any_of(all.begin(), all.end(), [&](const ConvVariant& v) { return name == v.name; });
 }
 
 const ConvVariant* find(const ConvCall& call, std::string_view name) {
@@ -179,6 +213,11 @@ const ConvVariant& choose(const Stream& stream, const ConvCall& call) {
   load(s);
   const std::string key = describe(call);
   auto found = s.decisions.find(key);
+  if (found != s.decisions.end() && s.options.mode == kernels::Autotune::measure &&
+      !has_variant(call.pass, found->second.variant)) {
+    s.decisions.erase(found);
+    found = s.decisions.end();
+  }
   if (found == s.decisions.end()) {
     Decision d;
     const bool possible = (!simt::emulated() || s.options.even_emulated) && !simt::capturing(stream);

@@ -35,6 +35,7 @@ struct Refused {};
 
 struct Library {
   decltype(&cudnnCreate) create = nullptr;
+  decltype(&cudnnGetVersion) version = nullptr;
   decltype(&cudnnSetStream) set_stream = nullptr;
   decltype(&cudnnBackendCreateDescriptor) create_descriptor = nullptr;
   decltype(&cudnnBackendDestroyDescriptor) destroy_descriptor = nullptr;
@@ -54,7 +55,8 @@ const Library& library() {
       function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(file, name));
       return function != nullptr;
     };
-    const bool whole = take(l.create, "cudnnCreate") && take(l.set_stream, "cudnnSetStream") &&
+    const bool whole = take(l.create, "cudnnCreate") && take(l.version, "cudnnGetVersion") &&
+                       take(l.set_stream, "cudnnSetStream") &&
                        take(l.create_descriptor, "cudnnBackendCreateDescriptor") &&
                        take(l.destroy_descriptor, "cudnnBackendDestroyDescriptor") &&
                        take(l.finalize, "cudnnBackendFinalize") && take(l.set, "cudnnBackendSetAttribute") &&
@@ -344,6 +346,12 @@ const Plan* plan_of(const ConvCall& c) {
 bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kAlignment == 0; }
 
 }  // namespace
+
+std::string describe_cudnn() {
+  if (library().handle == nullptr) return "";
+  const std::size_t v = library().version();  // 91400: 9.14.0
+  return fmt::format("cuDNN {}.{}.{}", v / 10000, v % 10000 / 100, v % 100);
+}
 
 bool takes_cudnn(const ConvCall& c) {
   const Conv3dParams& p = c.params;

@@ -2,6 +2,7 @@
 // Volumes N×D×H×W×C, weights [C_out, kD, kH, kW, C_in]; the element index rides on grid.x. Any geometry, any
 // type.
 #include "kernels/cuda/conv3d_variants.h"
+#include "kernels/cuda/ordered_sum.cuh"
 #include "kernels/cuda/scalar.h"
 
 namespace voxot::cuda {
@@ -161,26 +162,6 @@ VOXOT_KERNEL void grad_weight(Geometry g, const T* x, const T* grad_y, float sca
   put<W>(grad[i], static_cast<F>(scale) * sum);
 }
 
-/// A block sums 32 channels: warp t.y every 32nd row from t.y, then the 32 partial sums of each channel, in
-/// fixed order.
-template <class T, Write W>
-VOXOT_KERNEL void column_sum(std::int64_t rows, std::int64_t channels, std::int64_t pitch, const T* x,
-                             float scale, Compute<T>* y) {
-  using F = Compute<T>;
-  VOXOT_SHARED(partial, F[32][33]);
-  const auto t = simt::thread_index();
-  const std::int64_t c = static_cast<std::int64_t>(simt::block_index().x) * 32 + t.x;
-  F sum = 0;
-  if (c < channels) {
-    for (std::int64_t r = t.y; r < rows; r += 32) sum += load(x[r * pitch + c]);
-  }
-  partial[t.y][t.x] = sum;
-  simt::sync_block();
-  sum = simt::warp_sum(partial[t.x][t.y]);
-  const std::int64_t out = static_cast<std::int64_t>(simt::block_index().x) * 32 + t.y;
-  if (t.x == 0 && out < channels) put<W>(y[out], static_cast<F>(scale) * sum);
-}
-
 template <class T>
 void run_forward(const Stream& stream, const ConvCall& c) {
   const Conv3dEpilogue& e = c.epilogue;
@@ -228,9 +209,9 @@ void conv3d_grad_bias(const Stream& stream, DType dtype, const Conv3dParams& p, 
                       float scale, void* grad_bias, Write write) {
   with_type(dtype, [&]<class T>() {
     with_write(write, [&]<Write W>() {
-      simt::launch({"conv3d_grad_bias", {simt::blocks_for(p.out_channels, 32)}, {32, 32}, 0, stream},
-                   column_sum<T, W>, p.batch * p.out_voxels(), p.out_channels, p.out_row(),
-                   static_cast<const T*>(grad_y), scale, static_cast<Compute<T>*>(grad_bias));
+      const SumView columns{1, p.batch * p.out_voxels(), p.out_channels, p.out_row()};
+      const StoreSum<W, Compute<T>> store{static_cast<Compute<T>*>(grad_bias), scale};
+      ordered_sum(stream, "conv3d_grad_bias", columns, Itself{}, store, static_cast<const T*>(grad_y));
     });
   });
 }

@@ -3,6 +3,7 @@
 
 namespace voxot::cuda {
 
+std::string describe_cudnn() { return ""; }
 bool takes_cudnn(const ConvCall&) { return false; }
 void conv3d_cudnn(const Stream&, const ConvCall&) { fail("conv3d: built without cuDNN"); }
 

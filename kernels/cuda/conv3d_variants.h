@@ -37,6 +37,9 @@ struct ConvVariant {
   void (*run)(const Stream&, const ConvCall&);
 };
 
+/// "cuDNN 9.14.0", empty where the variant cudnn takes nothing.
+std::string describe_cudnn();
+
 /// Every variant of a pass, the naive one first.
 std::span<const ConvVariant> variants(ConvPass pass);
 

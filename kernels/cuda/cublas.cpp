@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <type_traits>
 
@@ -94,14 +95,15 @@ bool cublas_gemm(const Stream& stream, DType dtype, const GemmParams& p, const v
   const auto rows = static_cast<int>(p.rows);
   const auto columns = static_cast<int>(p.columns);
   const auto inner = static_cast<int>(p.inner);
+  const int step = std::max(inner, 1);  // cuBLAS refuses matrices whose rows lie 0 apart, empty ones too
   const cublasHandle_t handle = handle_of(*library);
   check(library->set_stream(handle, static_cast<cudaStream_t>(stream.handle)), "set stream");
   check(library->set_workspace(handle, workspace(), kWorkspace), "set workspace");
   // Its matrices lie by columns: what it takes for Cᵀ = op(B)ᵀ·op(A)ᵀ is ours by rows.
   check(library->gemm(handle, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
                       p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, columns, rows, inner, alpha, b, type,
-                      p.transpose_b ? inner : columns, static_cast<long long>(p.inner * p.columns), a, type,
-                      p.transpose_a ? rows : inner, static_cast<long long>(p.rows * p.inner), beta, c, type,
+                      p.transpose_b ? step : columns, static_cast<long long>(p.inner * p.columns), a, type,
+                      p.transpose_a ? rows : step, static_cast<long long>(p.rows * p.inner), beta, c, type,
                       columns, static_cast<long long>(p.rows * p.columns), static_cast<int>(p.batch), compute,
                       CUBLAS_GEMM_DEFAULT),
         "product");

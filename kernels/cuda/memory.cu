@@ -7,6 +7,20 @@
 namespace voxot::kernels {
 namespace {
 
+void count(int* devices, std::string* why) {
+  *devices = simt::device_count(why);
+#ifdef __CUDA_ARCH_LIST__
+  // Without code for it a device would be refused at the first launch.
+  constexpr int kArchitectures[] = {__CUDA_ARCH_LIST__};
+  if (*devices == 0) return;
+  const simt::DeviceProperties& p = simt::device_properties();
+  if (simt::has_code(kArchitectures, p.major, p.minor)) return;
+  *devices = 0;
+  *why = fmt::format("{} is sm_{}{}, and this build has code for", p.name, p.major, p.minor);
+  for (const int a : kArchitectures) *why += fmt::format(" sm_{}", a / 10);
+#endif
+}
+
 const Implement registered[] = {
     {allocate, Device::cuda,
      [](const Stream&, std::size_t bytes, void** block) { *block = simt::allocate(bytes); }},
@@ -20,7 +34,7 @@ const Implement registered[] = {
        simt::copy(stream, to, from, bytes);
      }},
     {synchronize, Device::cuda, [](const Stream& stream) { simt::synchronize(stream); }},
-    {count_devices, Device::cuda, [](const Stream&, int* count) { *count = simt::device_count(); }},
+    {count_devices, Device::cuda, [](const Stream&, int* devices, std::string* why) { count(devices, why); }},
     {build_mode, Device::cuda,
      [](const Stream&, std::string* mode) { *mode = simt::emulated() ? "emulated" : "on"; }},
     {allocate_pinned, Device::cuda,

@@ -140,18 +140,20 @@ VOXOT_DEVICE void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std
 }
 
 inline void check(cudaError_t status, const char* what) {
-  VOXOT_CHECK(status == cudaSuccess, "cuda: {}: {}", what, cudaGetErrorString(status));
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // else the next launch would report it as its own
+  fail("cuda: {}: {}", what, cudaGetErrorString(status));
 }
 
 /// Queues a kernel. Throws Error when the launch is refused.
 template <class... P, class... A>
 void launch(const Launch& l, void (*kernel)(P...), A&&... arguments) {
-  nvtxRangePushA(l.name);
   if (l.shared_bytes > 48 * 1024) {
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(l.shared_bytes)),
           l.name);
   }
+  nvtxRangePushA(l.name);
   kernel<<<dim3(l.grid.x, l.grid.y, l.grid.z), dim3(l.block.x, l.block.y, l.block.z), l.shared_bytes,
            static_cast<cudaStream_t>(l.stream.handle)>>>(static_cast<P>(std::forward<A>(arguments))...);
   const cudaError_t status = cudaGetLastError();

@@ -155,6 +155,7 @@ void queue(Stream stream, std::function<void()> work);
 
 // Device memory as the host sees it. An address may be of either side; out of bounds throws Error.
 void* allocate_device(std::size_t bytes);
+bool device_holds(const void* address);
 void free_device(void* block);
 void recycle_device(void* block, std::size_t bytes, std::size_t capacity);
 void copy_memory(void* to, const void* from, std::size_t bytes);

@@ -322,6 +322,7 @@ void clear_shared(BlockState& b) {
 }
 
 void* allocate_device(std::size_t bytes) { return arena().allocate(bytes); }
+bool device_holds(const void* address) { return arena().holds(address); }
 void free_device(void* block) {
   if (block != nullptr) arena().free(block);
 }

@@ -4,6 +4,7 @@
 // runtime's own words when it fails.
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -26,8 +27,10 @@ struct DeviceProperties {
   bool emulated = false;
 };
 
-/// Devices that can be used now: 0 when there is no driver or no GPU.
-int device_count();
+/// Devices that can be used now: 0 when there is no driver or no GPU, and `why` then says which.
+int device_count(std::string* why = nullptr);
+/// Whether code for one of the architectures (800: sm_80) runs on a device of this compute capability.
+bool has_code(std::span<const int> architectures, int major, int minor);
 /// Whether kernels run on the host under the emulation's checks.
 bool emulated();
 const DeviceProperties& device_properties();

@@ -3,11 +3,22 @@
 
 #include <cuda_runtime.h>
 
+#include "kernels/cuda/simt_recording.h"
+
 namespace voxot::simt {
 namespace {
 
 void check(cudaError_t status, const char* what) {
-  VOXOT_CHECK(status == cudaSuccess, "cuda: {}: {}", what, cudaGetErrorString(status));
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // else the next launch would report it as its own
+  fail("cuda: {}: {}", what, cudaGetErrorString(status));
+}
+
+/// Device memory or page-locked host memory.
+bool reaches(const void* address) {
+  cudaPointerAttributes attributes{};
+  check(cudaPointerGetAttributes(&attributes, address), "look up an address");
+  return attributes.type != cudaMemoryTypeUnregistered;
 }
 
 cudaStream_t stream_of(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
@@ -21,13 +32,13 @@ int attribute(cudaDeviceAttr name) {
 
 }  // namespace
 
-int device_count() {
+int device_count(std::string* why) {
   int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess) {
-    cudaGetLastError();  // no driver or no GPU: not an error that later calls should meet
-    return 0;
-  }
-  return count;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess) return count;
+  cudaGetLastError();  // no driver or no GPU: not an error that later calls should meet
+  if (why != nullptr) *why = cudaGetErrorString(status);
+  return 0;
 }
 
 bool emulated() { return false; }
@@ -65,6 +76,7 @@ std::string describe_device() {
 }
 
 void* allocate(std::size_t bytes) {
+  check_not_recording(kNoMemoryNow);
   void* block = nullptr;
   const cudaError_t status = cudaMalloc(&block, bytes);
   if (status == cudaErrorMemoryAllocation) {
@@ -82,6 +94,7 @@ std::size_t memory_in_use() {
   return total - free;
 }
 void* allocate_pinned(std::size_t bytes) {
+  check_not_recording(kNoMemoryNow);
   void* block = nullptr;
   check(cudaMallocHost(&block, bytes), "allocate pinned memory");
   return block;
@@ -90,6 +103,7 @@ void free_pinned(void* block) { check(cudaFreeHost(block), "free pinned memory")
 void recycle(void*, std::size_t, std::size_t) {}
 
 void copy(Stream stream, void* to, const void* from, std::size_t bytes) {
+  if (recording && !(reaches(to) && reaches(from))) check_not_recording(kNoPageableNow);
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_of(stream)), "copy");
 }
 void clear(Stream stream, void* block, std::size_t bytes) {
@@ -102,7 +116,10 @@ void* create_stream() {
   return stream;
 }
 void destroy_stream(void* handle) { cudaStreamDestroy(static_cast<cudaStream_t>(handle)); }
-void synchronize(Stream stream) { check(cudaStreamSynchronize(stream_of(stream)), "synchronize"); }
+void synchronize(Stream stream) {
+  if (recording && capturing(stream)) check_not_recording(kNoWaitNow);
+  check(cudaStreamSynchronize(stream_of(stream)), "synchronize");
+}
 
 bool capturing(Stream stream) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
@@ -119,7 +136,10 @@ Event::~Event() { cudaEventDestroy(event_of(handle_)); }
 void Event::record(Stream stream) {
   check(cudaEventRecord(event_of(handle_), stream_of(stream)), "record event");
 }
-void Event::wait() const { check(cudaEventSynchronize(event_of(handle_)), "wait for event"); }
+void Event::wait() const {
+  check_not_recording(kNoWaitNow);
+  check(cudaEventSynchronize(event_of(handle_)), "wait for event");
+}
 double Event::seconds_since(const Event& earlier) const {
   float milliseconds = 0;
   check(cudaEventElapsedTime(&milliseconds, event_of(earlier.handle_), event_of(handle_)),
@@ -132,8 +152,10 @@ Graph::~Graph() {
 }
 void Graph::begin(Stream stream) {
   check(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal), "begin capture");
+  recording = true;
 }
 Graph Graph::end(Stream stream) {
+  recording = false;
   cudaGraph_t recorded = nullptr;
   check(cudaStreamEndCapture(stream_of(stream), &recorded), "end capture");
   Graph graph;

@@ -1,11 +1,16 @@
-// The one block of memory for intermediate results. Work is queued in one stream, so that a kernel's results
-// are read before the next kernel writes there.
+// What both forms of simt_runtime.h share. The one block of memory for intermediate results. Work is queued
+// in one stream, so that a kernel's results are read before the next kernel writes there.
 #include <algorithm>
 #include <mutex>
 
 #include "kernels/cuda/simt_runtime.h"
 
 namespace voxot::simt {
+
+bool has_code(std::span<const int> architectures, int major, int minor) {
+  return std::any_of(architectures.begin(), architectures.end(),
+                     [&](int a) { return a / 100 == major && a % 100 / 10 <= minor; });
+}
 
 void* scratch(std::size_t bytes) {
   static std::mutex mutex;

@@ -11,7 +11,15 @@ namespace {
 using namespace cuda;
 using namespace cuda::sinkhorn;
 
-constexpr std::int64_t kPanelCosts = std::int64_t{1} << 22;
+constexpr std::size_t kPanelBytes = std::size_t{16} << 20;  // where the L2 cache is not known
+constexpr std::int64_t kTileRows = 64;                      // of pairwise_cost: fewer rows cost as much
+
+/// Rows whose costs fill half of the L2 cache, in whole tiles.
+std::int64_t panel_rows_of(std::int64_t n, std::int64_t m, std::size_t size) {
+  const std::size_t level2 = simt::device_properties().level2;
+  const auto costs = static_cast<std::int64_t>((level2 > 0 ? level2 / 2 : kPanelBytes) / size);
+  return std::min(n, std::max(costs / m / kTileRows * kTileRows, kTileRows));
+}
 
 /// Device memory of one call: kernels that compute costs use the common scratch.
 class DeviceBlock {
@@ -19,7 +27,13 @@ class DeviceBlock {
   explicit DeviceBlock(std::size_t bytes) : block_(simt::allocate(bytes)) {
     VOXOT_CHECK(block_ != nullptr, "sinkhorn_streamed: no device memory for {} bytes", bytes);
   }
-  ~DeviceBlock() { simt::free(block_); }
+  ~DeviceBlock() {
+    try {
+      simt::free(block_);
+    } catch (const Error&) {
+      // A device that has failed takes nothing back.
+    }
+  }
   DeviceBlock(const DeviceBlock&) = delete;
   DeviceBlock& operator=(const DeviceBlock&) = delete;
   [[nodiscard]] void* get() const { return block_; }
@@ -34,7 +48,7 @@ void solve(const Stream& stream, DType dtype, const SinkhornParams& params,
            double* f, double* g, SinkhornStatus& status) {
   const std::int64_t n = features.rows;
   const std::int64_t m = features.columns;
-  const std::int64_t panel_rows = std::clamp<std::int64_t>(kPanelCosts / m, 1, n);
+  const std::int64_t panel_rows = panel_rows_of(n, m, sizeof(T));
   std::int64_t chunks = 0;
   for (std::int64_t first = 0; first < n; first += panel_rows)
     chunks += chunks_of(std::min(panel_rows, n - first));
