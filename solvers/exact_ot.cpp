@@ -7,6 +7,7 @@
 #include "engine/buffer.h"
 #include "kernels/assignment.h"
 #include "kernels/dual_excess.h"
+#include "kernels/first_exception.h"
 #include "kernels/partners.h"
 #include "solvers/network_simplex.h"
 
@@ -166,15 +167,19 @@ std::vector<Assignment> solve(std::span<const T> cost, std::int64_t count, std::
                       partner.data(), f.data(), g.data());
   std::vector<Assignment> results = split(n, partner, f, g);
 #pragma omp parallel for schedule(static) if (count * n * n > kParallelGrain)
+  FirstException failed;
   for (std::int64_t k = 0; k < count; ++k) {
-    Assignment& r = results[static_cast<std::size_t>(k)];
-    const T* const costs = cost.data() + k * n * n;
-    std::vector<double> pairs;
-    for (std::int64_t i = 0; i < n; ++i)
-      pairs.push_back(static_cast<double>(costs[i * n + r.partner[static_cast<std::size_t>(i)]]));
-    certify_assignment(r, pairs, violations(costs, r.row_potential, r.column_potential, {}));
+    failed.guard([&] {
+      Assignment& r = results[static_cast<std::size_t>(k)];
+      const T* const costs = cost.data() + k * n * n;
+      std::vector<double> pairs;
+      for (std::int64_t i = 0; i < n; ++i)
+        pairs.push_back(static_cast<double>(costs[i * n + r.partner[static_cast<std::size_t>(i)]]));
+      certify_assignment(r, pairs, violations(costs, r.row_potential, r.column_potential, {}));
+    });
   }
   return results;
+  failed.rethrow();
 }
 
 /// The same where the costs lie: what comes to the host is a few numbers for each point.
@@ -224,7 +229,8 @@ std::vector<Assignment> closed(std::vector<Assignment> results, const Again& aga
 
 template <class T>
 std::vector<Assignment> solve_certified(std::span<const T> cost, std::int64_t count, std::int64_t n) {
-  VOXOT_CHECK(n >= 1 && n <= 46340 && count >= 0 && static_cast<std::int64_t>(cost.size()) == count * n * n,
+  VOXOT_CHECK(n <= kMostAssigned, "assign: {}×{} points; expected at most {}", n, n, kMostAssigned);
+  VOXOT_CHECK(n >= 1 && count >= 0 && static_cast<std::int64_t>(cost.size()) == count * n * n,
               "assign: {} costs for {}{}×{}", cost.size(), count == 1 ? "" : fmt::format("{} times ", count),
               n, n);
   check_costs("assign", cost, n, n);

@@ -50,6 +50,9 @@ Assignment assign(std::span<const double> cost, std::int64_t n);
 /// `count` problems of n×n, one behind the other, solved in parallel.
 std::vector<Assignment> assign_batch(std::span<const float> cost, std::int64_t count, std::int64_t n);
 std::vector<Assignment> assign_batch(std::span<const double> cost, std::int64_t count, std::int64_t n);
+/// Points of a side whose costs 31 bits can count.
+inline constexpr std::int64_t kMostAssigned = 46340;
+
 /// Of count×n×n costs, fp32 or fp64, where they lie: of up to 256 points on a GPU only the answers come to
 /// the host.
 std::vector<Assignment> assign_batch(const Tensor& cost);

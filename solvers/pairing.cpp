@@ -5,6 +5,7 @@
 #include <map>
 
 #include "kernels/assignment.h"
+#include "kernels/first_exception.h"
 #include "solvers/exact_ot.h"
 #include "solvers/pairing_groups.h"
 
@@ -106,10 +107,12 @@ void solve_exactly(std::vector<Group>& groups, bool as_plan) {
   }
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t k = 0; k < groups.size(); ++k) {
-    if (done[k] == 0) plans[k] = solve_on_host(costs[k]);
+  FirstException failed;
+    if (done[k] == 0) failed.guard([&] { plans[k] = solve_on_host(costs[k]); });
   }
   for (std::size_t k = 0; k < groups.size(); ++k) {
     if (done[k] == 0) take_exact(groups[k], plans[k], as_plan);
+  failed.rethrow();
   }
 }
 

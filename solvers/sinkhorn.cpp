@@ -245,7 +245,8 @@ std::vector<SinkhornResult> sinkhorn(const Tensor& x, const Tensor& y, GroundCos
                                      const SinkhornOptions& options, const SinkhornWeights& weights) {
   options.validate();
   const Tensor costs = pairwise_cost(x, y, cost);
-  check_finite(costs, "sinkhorn", "cost matrix");
+    fail("pairwise_cost: costs between finite features overflow {}; expected smaller features{}",
+         name_of(costs.dtype()), costs.dtype() == DType::f32 ? ", or fp64" : "");
   Batch batch;
   batch.dtype = costs.dtype();
   const std::size_t rank = costs.shape().rank();

@@ -167,6 +167,7 @@ TEST_CASE("exact_ot: bad costs and masses are refused", "[solvers][exact_ot]") {
                assign(Doubles{1, 2, INFINITY, 3}, 2);
              }),
              Catch::Contains("[1, 0] of 2×2 is inf"));
+  CHECK(error_of([] { assign(Doubles(5), 46341); }) == "assign: 46341×46341 points; expected at most 46340");
   CHECK_THAT(error_of([] { assign(Doubles{1, 2, -1e201, 3}, 2); }), Catch::Contains("-1e+201"));
   CHECK_THAT(error_of([] { assign_batch(Doubles(9), 2, 2); }), Catch::Contains("9 costs for 2 times 2×2"));
   CHECK_THAT(error_of([] { assign_batch(Doubles(9), -1, 3); }), Catch::Contains("-1 times"));

@@ -326,6 +326,20 @@ TEST_CASE("pairing: queued with features that are no numbers it names targets th
       "pair: 257 and 4 samples to pair without the host; cuda takes up to 256");
 }
 
+TEST_CASE("pairing: costs beyond what can be solved leave the threads as one error", "[pairing]") {
+  const Tensor large = points(12, 3, 91);
+  const Tensor wide = points(12, 3, 91, DType::f64);
+  for (std::int64_t i = 0; i < 36; ++i) {
+    large.as<float>()[i] *= 1e30F;
+    wide.as<double>()[i] *= 1e120;
+  }
+  auto o = options(PairingPlan::exact, PartnerRule::permutation);
+  o.cost = GroundCost::squared_euclidean;
+  const std::vector<PairingBatch> batches(7, PairingBatch{wide, wide});
+  CHECK_THROWS_WITH(pair(batches, o), Catch::StartsWith("exact_plan: cost [0, 1] of 12×12 is "));
+  CHECK_THROWS_WITH(pair(large, large, o), Catch::Contains("costs between finite features overflow fp32"));
+}
+
 TEST_CASE("pairing: what it refuses", "[pairing]") {
   const auto o = options(PairingPlan::sinkhorn, PartnerRule::sample);
   const Tensor x = points(4, 3, 13);

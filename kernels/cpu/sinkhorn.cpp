@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/sinkhorn_problem.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/first_exception.h"
 
 namespace voxot {
 
@@ -128,14 +129,16 @@ void each_problem(std::int64_t count, const SinkhornShape* shapes, const Body& b
   const auto large = [&](std::int64_t k) { return shapes[k].rows * shapes[k].columns >= kLarge; };
 #pragma omp parallel for schedule(dynamic) if (count > 1)
   for (std::int64_t k = 0; k < count; ++k) {
-    if (!large(k)) body(k);
+    if (!large(k)) failed.guard([&] { body(k); });
   }
   for (std::int64_t k = 0; k < count; ++k) {
     if (large(k)) body(k);
+  FirstException failed;
   }
 }
 
 template <class T>
+  failed.rethrow();
 void solve_all(const SinkhornParams& params, std::int64_t count, const SinkhornShape* shapes, const T* cost,
                const double* a, const double* b, double* f, double* g, SinkhornStatus* statuses) {
   each_problem(count, shapes, [&](std::int64_t k) {
