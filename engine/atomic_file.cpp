@@ -161,8 +161,10 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_
   return bytes;
 }
 
-void replace_file_atomically(const std::filesystem::path& path,
-                             const std::function<void(const std::filesystem::path& temporary)>& write) {
+namespace {
+
+/// The file that is replaced: where a link leads.
+std::filesystem::path replaced_by(const std::filesystem::path& path) {
   VOXOT_CHECK(path.has_filename(), "{}: expected the name of a file to write", name_for_messages(path));
   std::error_code error;
   std::filesystem::path target = std::filesystem::canonical(path, error);
@@ -172,6 +174,16 @@ void replace_file_atomically(const std::filesystem::path& path,
     VOXOT_CHECK(std::filesystem::is_regular_file(target), "{}: cannot replace it: it is not a regular file",
                 name_for_messages(path));
   }
+  return target;
+}
+
+}  // namespace
+
+void check_replaceable(const std::filesystem::path& path) { const TemporaryFile made(replaced_by(path)); }
+
+void replace_file_atomically(const std::filesystem::path& path,
+                             const std::function<void(const std::filesystem::path& temporary)>& write) {
+  const std::filesystem::path target = replaced_by(path);
   TemporaryFile temporary(target);
   write(temporary.path());
   sync(temporary.path(), 0, target);

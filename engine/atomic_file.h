@@ -36,6 +36,10 @@ void replace_file_atomically(const std::filesystem::path& path,
 /// Removes the temporary files that killed writers left in a folder; not while another process writes there.
 void remove_temporary_files(const std::filesystem::path& folder);
 
+/// Throws the Error that replacing `path` would begin with, before the work whose result is to go there: no
+/// such folder, no right to write in it, a target that is no regular file.
+void check_replaceable(const std::filesystem::path& path);
+
 /// Replaces `path` by these bytes; Error and atomicity as for replace_file_atomically.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 /// The same for the concatenation of `parts`.

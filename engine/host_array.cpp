@@ -20,20 +20,51 @@ float half_to_float(std::uint16_t half) {
   return std::bit_cast<float>(sign | static_cast<std::uint32_t>(exponent + 112) << 23 | mantissa << 13);
 }
 
-template <class T, class Convert>
-std::vector<float> convert(const std::vector<std::byte>& bytes, const Convert& to_float) {
-  std::vector<float> values(bytes.size() / sizeof(T));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    T element;
-    std::memcpy(&element, bytes.data() + i * sizeof(T), sizeof(T));
-    values[i] = to_float(element);
+/// Every element by convert(element), whose argument is a float, a double or an integer.
+template <class To, class Convert>
+std::vector<To> converted(const HostArray& array, const Convert& convert) {
+  array.check();
+  const auto each = [&]<class T>(T, const auto& value_of) {
+    std::vector<To> values(array.bytes.size() / sizeof(T));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      T element;
+      std::memcpy(&element, array.bytes.data() + i * sizeof(T), sizeof(T));
+      values[i] = convert(value_of(element));
+    }
+    return values;
+  };
+  const auto as_it_is = [](auto element) { return element; };
+  switch (array.type) {
+    case FileType::f16:
+      return each(std::uint16_t{}, half_to_float);
+    case FileType::bf16:
+      return each(std::uint16_t{}, [](std::uint16_t element) {
+        return std::bit_cast<float>(static_cast<std::uint32_t>(element) << 16);
+      });
+    case FileType::f32:
+      return each(float{}, as_it_is);
+    case FileType::f64:
+      return each(double{}, as_it_is);
+    case FileType::i8:
+      return each(std::int8_t{}, as_it_is);
+    case FileType::u8:
+      return each(std::uint8_t{}, as_it_is);
+    case FileType::i16:
+      return each(std::int16_t{}, as_it_is);
+    case FileType::u16:
+      return each(std::uint16_t{}, as_it_is);
+    case FileType::i32:
+      return each(std::int32_t{}, as_it_is);
+    case FileType::u32:
+      return each(std::uint32_t{}, as_it_is);
+    case FileType::i64:
+      return each(std::int64_t{}, as_it_is);
+    case FileType::u64:
+      return each(std::uint64_t{}, as_it_is);
+    case FileType::boolean:
+      return each(std::uint8_t{}, [](std::uint8_t element) { return element != 0 ? 1 : 0; });
   }
-  return values;
-}
-
-template <class T>
-std::vector<float> convert(const std::vector<std::byte>& bytes) {
-  return convert<T>(bytes, [](T element) { return static_cast<float>(element); });
+  fail("host array: unknown element type {}", static_cast<int>(array.type));
 }
 
 template <class T>
@@ -142,38 +173,25 @@ void HostArray::check() const {
 std::string HostArray::describe() const { return fmt::format("{} {}", name_of(type), describe_shape(shape)); }
 
 std::vector<float> HostArray::to_floats() const {
-  check();
-  switch (type) {
-    case FileType::f16:
-      return convert<std::uint16_t>(bytes, half_to_float);
-    case FileType::bf16:
-      return convert<std::uint16_t>(bytes, [](std::uint16_t element) {
-        return std::bit_cast<float>(static_cast<std::uint32_t>(element) << 16);
-      });
-    case FileType::f32:
-      return convert<float>(bytes);
-    case FileType::f64:
-      return convert<double>(bytes);
-    case FileType::i8:
-      return convert<std::int8_t>(bytes);
-    case FileType::u8:
-      return convert<std::uint8_t>(bytes);
-    case FileType::i16:
-      return convert<std::int16_t>(bytes);
-    case FileType::u16:
-      return convert<std::uint16_t>(bytes);
-    case FileType::i32:
-      return convert<std::int32_t>(bytes);
-    case FileType::u32:
-      return convert<std::uint32_t>(bytes);
-    case FileType::i64:
-      return convert<std::int64_t>(bytes);
-    case FileType::u64:
-      return convert<std::uint64_t>(bytes);
-    case FileType::boolean:
-      return convert<std::uint8_t>(bytes, [](std::uint8_t element) { return element != 0 ? 1.0f : 0.0f; });
-  }
-  fail("host array: unknown element type {}", static_cast<int>(type));
+  return converted<float>(*this, [](auto element) { return static_cast<float>(element); });
+}
+
+std::vector<double> HostArray::to_doubles() const {
+  return converted<double>(*this, [](auto element) { return static_cast<double>(element); });
+}
+
+std::vector<std::int64_t> HostArray::to_integers(std::string_view name) const {
+  return converted<std::int64_t>(*this, [&]<class T>(T element) {
+    bool whole = true;
+    if constexpr (std::is_floating_point_v<T>) {
+      // 2^63 itself is too large. NaN is within no bounds.
+      whole = element >= T{-0x1p63} && element < T{0x1p63} && element == std::floor(element);
+    } else if constexpr (std::is_same_v<T, std::uint64_t>) {
+      whole = element <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    }
+    VOXOT_CHECK(whole, "{}: expected whole numbers of 64 bits, got {}", name, element);
+    return static_cast<std::int64_t>(element);
+  });
 }
 
 HostArray HostArray::from_floats(std::vector<std::int64_t> shape, const std::vector<float>& values) {

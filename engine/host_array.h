@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/check.h"
@@ -38,6 +39,10 @@ struct HostArray {
   [[nodiscard]] std::string describe() const;
   /// Every element converted to float. Throws Error for a byte count that does not fit the shape.
   [[nodiscard]] std::vector<float> to_floats() const;
+  /// The same as double: exact but for 64-bit integers beyond 2^53.
+  [[nodiscard]] std::vector<double> to_doubles() const;
+  /// Every element as it is. Throws Error, beginning with `name`, for one that is no whole number of 64 bits.
+  [[nodiscard]] std::vector<std::int64_t> to_integers(std::string_view name) const;
   /// Throws Error when values.size() is not the product of the shape.
   static HostArray from_floats(std::vector<std::int64_t> shape, const std::vector<float>& values);
   static HostArray from_doubles(std::vector<std::int64_t> shape, const std::vector<double>& values);

@@ -18,7 +18,7 @@
 
 namespace voxot {
 
-/// What ε is a multiple of.
+/// What ε is a multiple of: a number above 0, or 0 where all costs are.
 enum class EpsilonUnit : std::uint8_t { absolute, mean_cost, max_cost };
 
 /// What all problems of a batch share.
@@ -81,7 +81,16 @@ struct SinkhornStatus {
   /// The dual objective at f and g, less a bound of its own rounding.
   double dual = 0;
   bool converged = false;
+  double largest_cost = 0;  // not in size: the largest number
 };
+
+/// ε in absolute terms. Not above 0 where the unit is not: then there is no problem to solve.
+VOXOT_HOST_DEVICE inline double absolute_epsilon(const SinkhornParams& p, double mean_cost,
+                                                 double largest_cost) {
+  // All costs 0: every ε gives the same plan.
+  if (p.unit == EpsilonUnit::absolute || (mean_cost == 0 && largest_cost == 0)) return p.epsilon;
+  return p.epsilon * (p.unit == EpsilonUnit::mean_cost ? mean_cost : largest_cost);
+}
 
 /// Rows and columns of a problem that cuda solves without the host.
 inline constexpr std::int64_t kMostQueuedOnCuda = 256;
@@ -91,7 +100,8 @@ namespace kernels {
 /// Solves every problem by itself (dtype, params, count, shapes, cost, a, b, f, g, statuses). Shapes and
 /// statuses (below: epsilons) are the host's on every device, and it waits for the statuses. g holds a start
 /// on entry, f and g the answer on return. Hard marginals need equal masses. Weights may be 0, their
-/// potentials are those of the formula above.
+/// potentials are those of the formula above. A relative ε of costs whose unit is not above 0 is in the
+/// status, with a marginal error of NaN, and nothing is iterated.
 inline constinit Kernel<void(DType, const SinkhornParams&, std::int64_t, const SinkhornShape*, const void*,
                              const double*, const double*, double*, double*, SinkhornStatus*)>
     sinkhorn{"sinkhorn"};

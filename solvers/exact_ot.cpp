@@ -7,6 +7,7 @@
 #include "engine/buffer.h"
 #include "kernels/assignment.h"
 #include "kernels/dual_excess.h"
+#include "kernels/first_exception.h"
 #include "kernels/partners.h"
 #include "solvers/network_simplex.h"
 
@@ -97,9 +98,9 @@ void certify_assignment(Assignment& a, std::span<const double> pair_costs, const
     taken[j] = 1;
   }
   const auto used = static_cast<double>(std::count(taken.begin(), taken.end(), 1));
-  a.certificate = {static_cast<double>(primal), static_cast<double>(dual - v.worth),
-                   static_cast<double>(magnitude), relative(v.worst, v.largest_cost),
-                   2 - 2 * used / static_cast<double>(n)};
+  a.certificate = {static_cast<double>(primal),           static_cast<double>(dual - v.worth),
+                   static_cast<double>(magnitude),        relative(v.worst, v.largest_cost),
+                   2 - 2 * used / static_cast<double>(n), v.largest_cost * static_cast<double>(n)};
   a.cost = a.certificate.primal;
 }
 
@@ -139,8 +140,9 @@ Certificate certify_plan(std::span<const T> cost, std::span<const double> a, std
     dual += static_cast<long double>(b[j]) * column_potential[j];
     error += std::abs(column_rest[j]);
   }
-  return {static_cast<double>(primal), static_cast<double>(dual - v.worth), static_cast<double>(magnitude),
-          relative(v.worst, v.largest_cost), static_cast<double>(error / mass)};
+  return {static_cast<double>(primal),       static_cast<double>(dual - v.worth),
+          static_cast<double>(magnitude),    relative(v.worst, v.largest_cost),
+          static_cast<double>(error / mass), v.largest_cost * static_cast<double>(mass)};
 }
 
 /// The answers of `count` problems of n points, one behind the other, without their certificates.
@@ -165,15 +167,19 @@ std::vector<Assignment> solve(std::span<const T> cost, std::int64_t count, std::
   kernels::assignment({}, kDType<T>, {.count = count, .n = n, .initialise = initialise}, cost.data(),
                       partner.data(), f.data(), g.data());
   std::vector<Assignment> results = split(n, partner, f, g);
+  FirstException failed;
 #pragma omp parallel for schedule(static) if (count * n * n > kParallelGrain)
   for (std::int64_t k = 0; k < count; ++k) {
-    Assignment& r = results[static_cast<std::size_t>(k)];
-    const T* const costs = cost.data() + k * n * n;
-    std::vector<double> pairs;
-    for (std::int64_t i = 0; i < n; ++i)
-      pairs.push_back(static_cast<double>(costs[i * n + r.partner[static_cast<std::size_t>(i)]]));
-    certify_assignment(r, pairs, violations(costs, r.row_potential, r.column_potential, {}));
+    failed.guard([&] {
+      Assignment& r = results[static_cast<std::size_t>(k)];
+      const T* const costs = cost.data() + k * n * n;
+      std::vector<double> pairs;
+      for (std::int64_t i = 0; i < n; ++i)
+        pairs.push_back(static_cast<double>(costs[i * n + r.partner[static_cast<std::size_t>(i)]]));
+      certify_assignment(r, pairs, violations(costs, r.row_potential, r.column_potential, {}));
+    });
   }
+  failed.rethrow();
   return results;
 }
 
@@ -215,16 +221,17 @@ std::vector<Assignment> solve(const Tensor& cost, bool initialise) {
 template <class Again>
 std::vector<Assignment> closed(std::vector<Assignment> results, const Again& again) {
   for (std::size_t k = 0; k < results.size(); ++k) {
-    if (results[k].certificate.gap() <= kGap) continue;
+    if (results[k].certificate.strict_gap() <= kGap) continue;
     Assignment other = again(static_cast<std::int64_t>(k));
-    if (other.certificate.gap() < results[k].certificate.gap()) results[k] = std::move(other);
+    if (other.certificate.strict_gap() < results[k].certificate.strict_gap()) results[k] = std::move(other);
   }
   return results;
 }
 
 template <class T>
 std::vector<Assignment> solve_certified(std::span<const T> cost, std::int64_t count, std::int64_t n) {
-  VOXOT_CHECK(n >= 1 && n <= 46340 && count >= 0 && static_cast<std::int64_t>(cost.size()) == count * n * n,
+  VOXOT_CHECK(n <= kMostAssigned, "assign: {}×{} points; expected at most {}", n, n, kMostAssigned);
+  VOXOT_CHECK(n >= 1 && count >= 0 && static_cast<std::int64_t>(cost.size()) == count * n * n,
               "assign: {} costs for {}{}×{}", cost.size(), count == 1 ? "" : fmt::format("{} times ", count),
               n, n);
   check_costs("assign", cost, n, n);
@@ -340,11 +347,15 @@ TransportPlan plan_certified(std::span<const T> cost, std::span<const double> a,
 
 }  // namespace
 
-double Certificate::gap() const {
+double gap_over(double primal, double dual, double scale) {
   // Not primal ≤ dual, so that a NaN is a gap.
   if (primal - dual <= 0) return 0;
-  return magnitude > 0 ? (primal - dual) / magnitude : std::numeric_limits<double>::infinity();
+  return scale > 0 ? (primal - dual) / scale : std::numeric_limits<double>::infinity();
 }
+
+double Certificate::gap() const { return gap_over(primal, dual, std::max(magnitude, scale)); }
+double Certificate::strict_gap() const { return gap_over(primal, dual, magnitude); }
+bool Certificate::proven() const { return gap() <= kGap && marginal_error <= kGap; }
 
 std::vector<double> TransportPlan::dense() const {
   std::vector<double> plan(static_cast<std::size_t>(rows * columns));

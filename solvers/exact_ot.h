@@ -26,11 +26,20 @@ struct Certificate {
   double violation =
       0;  // largest f[i] + g[j] − cost[i, j], 0 where none is positive, over the largest |cost|
   double marginal_error = 0;  // Σ |row sums − a| + Σ |column sums − b|, over the mass
+  double scale = 0;           // the largest |cost| times the mass: what a plan may cost at most
 
-  /// (primal − dual)/magnitude, 0 where rounding makes it negative: the share by which the plan may be dearer
-  /// than the best. Infinite where a plan that costs nothing is not proved by the dual.
+  /// (primal − dual) over the larger of magnitude and scale, 0 where rounding makes it negative. A plan that
+  /// costs next to nothing, as that of a set with itself, is judged by what it could have cost.
   [[nodiscard]] double gap() const;
+  /// The same over the magnitude alone: the share by which the plan may be dearer than the best. Infinite
+  /// where a plan that costs nothing is not proved by the dual to the last bit.
+  [[nodiscard]] double strict_gap() const;
+  /// Nothing but rounding lies between the plan and the best: gap and marginal error are at most 1e-9.
+  [[nodiscard]] bool proven() const;
 };
+
+/// The excess of a primal value over a dual one as a share of `scale`; 0 where rounding makes it negative.
+double gap_over(double primal, double dual, double scale);
 
 /// The assignment's value is in the certificate too, for masses of one at each point.
 struct Assignment {
@@ -40,6 +49,9 @@ struct Assignment {
   double cost = 0;                       // Σ cost[i, partner[i]]
   Certificate certificate;
 };
+
+/// Points of a side whose costs 31 bits can count.
+inline constexpr std::int64_t kMostAssigned = 46340;
 
 /// Minimal-cost assignment of an n×n cost matrix (Jonker, Volgenant 1987, "A shortest augmenting path
 /// algorithm for dense and sparse linear assignment problems"). O(n³) at worst. Where ties leave a choice it

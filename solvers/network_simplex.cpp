@@ -299,9 +299,9 @@ TransportPlan network_simplex(std::span<const T> cost, std::span<const double> a
     double used = 0;
     for (const PlanEntry& e : plan.entries)
       used = std::max(used, reduced.at(static_cast<std::size_t>(e.row), static_cast<std::size_t>(e.column)));
-    if (round == 0 || plan.certificate.gap() < best.certificate.gap()) best = std::move(plan);
+    if (round == 0 || plan.certificate.strict_gap() < best.certificate.strict_gap()) best = std::move(plan);
     const double lower = std::min(used * kCapMargin, cap / kCapMargin);
-    if (best.certificate.gap() <= kGap || !(lower > 0)) break;
+    if (best.certificate.strict_gap() <= kGap || !(lower > 0)) break;
     cap = lower;
   }
   return best;

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "kernels/assignment.h"
+#include "kernels/first_exception.h"
 #include "solvers/exact_ot.h"
 #include "solvers/pairing_groups.h"
 
@@ -43,7 +44,9 @@ void take_certificate(Group& group, const Certificate& certificate, double share
   if (!as_plan) return;
   group.primal = share * certificate.primal;
   group.dual = share * certificate.dual;
+  group.largest_cost = share * certificate.scale;
   group.marginal_error = certificate.marginal_error;
+  group.converged = certificate.proven();
 }
 
 void take_exact(Group& group, const TransportPlan& exact, bool as_plan) {
@@ -104,10 +107,12 @@ void solve_exactly(std::vector<Group>& groups, bool as_plan) {
   for (std::size_t k = 0; k < groups.size(); ++k) {
     if (done[k] == 0) costs[k] = groups[k].cost.to(Device::cpu);
   }
+  FirstException failed;
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t k = 0; k < groups.size(); ++k) {
-    if (done[k] == 0) plans[k] = solve_on_host(costs[k]);
+    if (done[k] == 0) failed.guard([&] { plans[k] = solve_on_host(costs[k]); });
   }
+  failed.rethrow();
   for (std::size_t k = 0; k < groups.size(); ++k) {
     if (done[k] == 0) take_exact(groups[k], plans[k], as_plan);
   }
@@ -133,6 +138,8 @@ void solve(std::vector<Group>& groups, const PairingOptions& options) {
     group.dual = results[k].dual;
     group.iterations = results[k].iterations;
     group.converged = results[k].converged;
+    group.epsilon = results[k].epsilon;
+    group.largest_cost = results[k].largest_cost;
   }
 }
 
@@ -247,6 +254,9 @@ void add_group(const Group& group, const Sides& sides, const Rows& rows, Pairing
   pairing.marginal_error = std::max(pairing.marginal_error, group.marginal_error);
   pairing.iterations = std::max(pairing.iterations, group.iterations);
   pairing.converged = pairing.converged && group.converged;
+  pairing.epsilon = std::max(pairing.epsilon, group.epsilon);
+  pairing.primal += share * group.primal;
+  pairing.dual += share * group.dual;
 }
 
 /// What the batch's groups say together.
@@ -260,18 +270,17 @@ Pairing gathered(std::span<const Group> groups, const Sides& sides, const Rows& 
   pairing.g.resize(static_cast<std::size_t>(m));
   if (with_plan) pairing.plan = Tensor::full({n, m}, 0.0, sides.source.features.dtype());
   std::vector<std::int64_t> uses(static_cast<std::size_t>(m));
-  double primal = 0;
-  double dual = 0;
+  double scale = 0;
   for (const Group& group : groups) {
     add_group(group, sides, rows, pairing, uses);
-    primal += static_cast<double>(group.rows()) * group.primal;
-    dual += static_cast<double>(group.rows()) * group.dual;
+    // Costs may all be 0, and ε is never.
+    scale += static_cast<double>(group.rows()) / static_cast<double>(n) *
+             std::max(group.largest_cost, group.epsilon);
   }
   std::int64_t repeated = 0;
   for (const std::int64_t count : uses) repeated += std::max<std::int64_t>(0, count - 1);
   pairing.diagnostics.reused = static_cast<double>(repeated) / static_cast<double>(n);
-  const double excess = std::max(0.0, primal - dual);
-  pairing.duality_gap = excess == 0 ? 0 : excess / std::abs(primal);
+  pairing.duality_gap = gap_over(pairing.primal, pairing.dual, std::max(std::abs(pairing.primal), scale));
   return pairing;
 }
 

@@ -51,9 +51,15 @@ struct Pairing {
   /// Of the worst of the batch's problems, one for each label: Sinkhorn's marginal error, or the
   /// certificate's of the exact plan.
   double marginal_error = 0;
-  /// (primal − dual)/primal of all its problems together.
+  /// The plan's values for mass 1, of all its problems together: no plan's is below the dual one. Of a
+  /// Sinkhorn plan those of its objective (kernels/sinkhorn.h).
+  double primal = 0;
+  double dual = 0;
+  /// (primal − dual) over the largest of |primal|, ε and the largest cost.
   double duality_gap = 0;
+  double epsilon = 0;           // absolute, the largest of its problems; 0 of an exact plan
   std::int64_t iterations = 0;  // of the slowest
+  /// Sinkhorn reached the tolerance; an exact plan is proven by its certificate.
   bool converged = true;
   /// The plan's potentials, f of the sources and g of the targets, in units of cost; g starts sinkhorn again.
   /// Of a Sinkhorn plan those of kernels/sinkhorn.h, of an exact one duals: f_i + g_j is at most the cost and

@@ -51,6 +51,8 @@ struct Group {
   double marginal_error = 0;
   double primal = 0;  // of mass 1, as the dual
   double dual = 0;
+  double largest_cost = 0;
+  double epsilon = 0;  // absolute; 0 of an exact plan
   double exact_cost = std::numeric_limits<double>::quiet_NaN();
   std::int64_t iterations = 0;
   bool converged = true;

@@ -141,8 +141,15 @@ class Placed {
   std::array<Tensor, 4> copies_;
 };
 
-void check_answer(const Batch& batch) {
+void check_answer(const Batch& batch, EpsilonUnit unit) {
   for (std::size_t k = 0; k < batch.statuses.size(); ++k) {
+    const double epsilon = batch.statuses[k].epsilon;
+    VOXOT_CHECK(
+        !(epsilon <= 0),
+        "sinkhorn: problem {} of {} has an epsilon of {}, a multiple of the {} cost; expected a {} cost "
+        "above 0, or an absolute epsilon",
+        k, batch.statuses.size(), epsilon, unit == EpsilonUnit::mean_cost ? "mean" : "largest",
+        unit == EpsilonUnit::mean_cost ? "mean" : "largest");
     VOXOT_CHECK(std::isfinite(batch.statuses[k].marginal_error),
                 "sinkhorn: problem {} of {} has costs that are not finite", k, batch.statuses.size());
   }
@@ -164,6 +171,7 @@ std::vector<SinkhornResult> results(const Batch& batch, const Tensor& plans) {
                    s.primal,
                    s.dual,
                    s.converged,
+                   s.largest_cost,
                    plans.defined() ? plans.window(shape.cost, {shape.rows, shape.columns}) : Tensor{}});
   }
   return all;
@@ -176,7 +184,7 @@ std::vector<SinkhornResult> solve(Batch& batch, const Tensor& costs, const Sinkh
   batch.statuses.resize(batch.shapes.size());
   kernels::sinkhorn(costs.stream(), batch.dtype, options, count, batch.shapes.data(), costs.data(), at.a(),
                     at.b(), at.f(), at.g(), batch.statuses.data());
-  check_answer(batch);
+  check_answer(batch, options.unit);
   Tensor plans;
   if (options.plan) {
     std::vector<double> epsilons;
@@ -237,6 +245,8 @@ Tensor pairwise_cost(const Tensor& x, const Tensor& y, GroundCost cost) {
   if (first_not_finite(costs) >= 0) {
     check_features(x, "source");
     check_features(y, "target");
+    fail("pairwise_cost: costs between finite features overflow {}; expected smaller features{}",
+         name_of(costs.dtype()), costs.dtype() == DType::f32 ? ", or fp64" : "");
   }
   return costs;
 }
@@ -245,7 +255,6 @@ std::vector<SinkhornResult> sinkhorn(const Tensor& x, const Tensor& y, GroundCos
                                      const SinkhornOptions& options, const SinkhornWeights& weights) {
   options.validate();
   const Tensor costs = pairwise_cost(x, y, cost);
-  check_finite(costs, "sinkhorn", "cost matrix");
   Batch batch;
   batch.dtype = costs.dtype();
   const std::size_t rank = costs.shape().rank();
@@ -277,7 +286,7 @@ SinkhornResult sinkhorn_streamed(const Tensor& x, const Tensor& y, GroundCost co
   batch.statuses.resize(1);
   kernels::sinkhorn_streamed(x.stream(), batch.dtype, options, p, x.data(), y.data(), at.a(), at.b(), at.f(),
                              at.g(), batch.statuses.data());
-  check_answer(batch);
+  check_answer(batch, options.unit);
   at.bring_potentials();
   return std::move(results(batch, {})[0]);
 }

@@ -33,12 +33,14 @@ struct SinkhornResult {
   double primal = 0;          // the objective at P̂
   double dual = 0;
   bool converged = false;
+  double largest_cost = 0;
   Tensor plan;  // n×m of f and g, in the costs' type, when asked for; its marginals are off by marginal_error
 };
 
 /// Throws Error for empty sets, shapes that do not match, costs that are not finite, weights that are not
 /// finite, negative or all 0, masses that differ by more than 1e-5 of their size under hard marginals, and
-/// options out of range. Smaller differences of mass are taken out of the target's weights.
+/// options out of range, and for a relative ε of costs whose mean or largest is not above 0, unless all costs
+/// are 0. Smaller differences of mass are taken out of the target's weights.
 SinkhornResult sinkhorn(const SinkhornProblem& problem, const SinkhornOptions& options = {});
 /// Each as if alone, bit for bit; sizes may differ, types may not.
 std::vector<SinkhornResult> sinkhorn(std::span<const SinkhornProblem> problems,

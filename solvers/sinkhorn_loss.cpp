@@ -16,7 +16,7 @@ struct Side {
 };
 
 std::vector<double> values_of(const Tensor& t) {
-  const Tensor wide = t.to(DType::f64);
+  const Tensor wide = t.to(Device::cpu).to(DType::f64);
   return {wide.as<double>(), wide.as<double>() + wide.count()};
 }
 
@@ -34,9 +34,10 @@ Side side_of(const Tensor& weights, std::int64_t count, const Tensor& cost, bool
     return side;
   }
   VOXOT_CHECK(
-      weights.shape() == Shape{count} && weights.dtype() == cost.dtype() && weights.device() == Device::cpu,
-      "sinkhorn_value: {} weights {} {} on {} for costs {} {} on cpu", name, weights.shape().text(),
-      name_of(weights.dtype()), name_of(weights.device()), cost.shape().text(), name_of(cost.dtype()));
+      weights.shape() == Shape{count} && weights.dtype() == cost.dtype() && weights.device() == cost.device(),
+      "sinkhorn_value: {} weights {} {} on {} for costs {} {} on {}", name, weights.shape().text(),
+      name_of(weights.dtype()), name_of(weights.device()), cost.shape().text(), name_of(cost.dtype()),
+      name_of(cost.device()));
   side.weights = values_of(weights);
   if (!hard) return side;
   side.raw_mass = sum_of(side.weights);
@@ -67,7 +68,7 @@ std::vector<double> weight_gradient(const Side& side, const std::vector<double>&
 void give(const SlotRef& slot, const std::vector<double>& values, double factor) {
   std::vector<double> scaled = values;
   for (double& v : scaled) v *= factor;
-  slot->give(Tensor::from(slot->shape, std::span<const double>(scaled), slot->dtype));
+  slot->give(Tensor::from(slot->shape, std::span<const double>(scaled), slot->dtype, slot->device));
 }
 
 struct SinkhornValueNode : Node {
@@ -94,7 +95,7 @@ struct MassTermNode : Node {
   void backward(Tensor grad) override {
     const double factor = grad.item() * slope;
     const auto put = [](const SlotRef& slot, double value) {
-      if (slot != nullptr) slot->give(Tensor::full(slot->shape, value, slot->dtype));
+      if (slot != nullptr) slot->give(Tensor::full(slot->shape, value, slot->dtype, slot->device));
     };
     put(source_slot, factor);
     put(target_slot, -factor);
@@ -104,7 +105,7 @@ struct MassTermNode : Node {
 Tensor mass_term(Tape& tape, const Tensor& cost, const WeightTensors& weights, double epsilon) {
   const auto mass = [](const Tensor& w) { return w.defined() ? sum_of(values_of(w)) : 1.0; };
   const double difference = mass(weights.source) - mass(weights.target);
-  Tensor term = Tensor::full({1}, 0.5 * epsilon * difference * difference, cost.dtype());
+  Tensor term = Tensor::full({1}, 0.5 * epsilon * difference * difference, cost.dtype(), cost.device());
   if (tape.records(weights.source, weights.target)) {
     MassTermNode node;
     node.slope = epsilon * difference;
@@ -127,7 +128,7 @@ Tensor value(Tape& tape, const Tensor& cost, const SinkhornOptions& options, con
   VOXOT_CHECK(r.converged,
               "sinkhorn_value: the marginal error is {} after {} iterations; expected at most {}",
               r.marginal_error, r.iterations, o.tolerance);
-  Tensor loss = Tensor::full({1}, r.dual, cost.dtype());
+  Tensor loss = Tensor::full({1}, r.dual, cost.dtype(), cost.device());
   if (tape.records(cost, weights.source, weights.target)) {
     SinkhornValueNode node;
     node.plan = std::move(r.plan);

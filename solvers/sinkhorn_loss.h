@@ -8,14 +8,15 @@
 
 namespace voxot {
 
-/// Weights of the two sets, n and m numbers ≥ 0 in the costs' type; undefined: uniform. Under hard marginals
-/// they are normalised to sum 1, and the gradient is that of the normalised ones.
+/// Weights of the two sets, n and m numbers ≥ 0 in the costs' type and on their device; undefined: uniform.
+/// Under hard marginals they are normalised to sum 1, and the gradient is that of the normalised ones.
 struct WeightTensors {
   Tensor source{};
   Tensor target{};
 };
 
-/// The dual value of the objective (kernels/sinkhorn.h) for costs n×m, fp32 or fp64 on the CPU; one element.
+/// The dual value of the objective (kernels/sinkhorn.h) for costs n×m, fp32 or fp64; one element. It is
+/// solved where the costs lie, waits for them, and the weights pass through the host.
 /// Throws Error as sinkhorn does, and when the problem does not converge: its gradient would be of something
 /// else. A relative ε counts as a constant.
 Tensor sinkhorn_value(Tape& tape, const Tensor& cost, const SinkhornOptions& options = {},

@@ -218,7 +218,9 @@ TEST_CASE("command: pair writes partners and its certificate, converged or not",
   const Command exact(folder,
                       pair({"--method", "exact", "--batch", "8", "--picture", "pairs.png", "--json"}));
   CHECK(exact.wait() == 0);
-  CHECK(exact.out().find("\"problems\": 3.0") != std::string::npos);
+  for (const char* line : {"\"problems\": 3,", "\"converged\": 3,", "\"iterations\": 0,", "\"epsilon\": 0.0,",
+                           "\"most_reused\": 1,"})
+    CHECK(exact.out().find(line) != std::string::npos);
   CHECK(text_of(folder / "pairs.png").starts_with("\x89PNG"));
   auto plan = read_npz(folder / "plan.npz");
   CHECK(plan.at("plan").shape == std::vector<std::int64_t>{3, 8, 8});
@@ -229,15 +231,20 @@ TEST_CASE("command: pair writes partners and its certificate, converged or not",
   const auto doubles_of = [&](const char* name) {
     const HostArray& array = plan.at(name);
     REQUIRE(array.type == FileType::f64);
-    std::vector<double> values(static_cast<std::size_t>(array.count()));
-    std::memcpy(values.data(), array.bytes.data(), array.bytes.size());
-    return values;
+    return array.to_doubles();
   };
+  CHECK(doubles_of("epsilon") == std::vector<double>(3, 0));
   for (const std::string method : {"exact", "sinkhorn"}) {
     REQUIRE(Command(folder, pair({"--method", method, "--epsilon", "0.02", "--seed", "4"})).wait() == 0);
     plan = read_npz(folder / "plan.npz");
     const std::vector<double> f = doubles_of("f");
     const std::vector<double> g = doubles_of("g");
+    // Of each problem ε as it was used, and values that bracket the best.
+    CHECK(doubles_of("epsilon") == std::vector<double>{method == "exact" ? 0 : 0.02});
+    REQUIRE(doubles_of("primal").size() == 1);
+    REQUIRE(doubles_of("dual").size() == 1);
+    CHECK(doubles_of("dual")[0] == Approx(doubles_of("primal")[0]).epsilon(1e-3));
+    CHECK(doubles_of("duality_gap")[0] < 1e-3);
     REQUIRE(f.size() == 22);
     REQUIRE(g.size() == 22);
     const std::vector<float> chosen = plan.at("partner").to_floats();
@@ -280,6 +287,154 @@ TEST_CASE("command: pair writes partners and its certificate, converged or not",
   check_fails(folder, pair({"--within", "nothing"}), 1, "no array nothing");
   check_fails(folder, {"pair", "--source", "a.txt", "--target", "b.npz", "--output", "new.npz"}, 2, "a.txt");
   CHECK_FALSE(fs::exists(folder / "new.npz"));
+}
+
+namespace {
+
+/// n×3 numbers, the same for the same seed.
+std::vector<double> numbers(std::int64_t n, std::uint64_t seed) {
+  Random random(seed, Purpose::test);
+  std::vector<double> values(static_cast<std::size_t>(3 * n));
+  for (double& v : values) v = static_cast<double>(random.normal());
+  return values;
+}
+
+HostArray scaled(std::vector<double> values, double factor, bool wide) {
+  for (double& v : values) v *= factor;
+  const std::vector<std::int64_t> shape{static_cast<std::int64_t>(values.size()) / 3, 3};
+  return wide ? HostArray::from_doubles(shape, values)
+              : HostArray::from_floats(shape, {values.begin(), values.end()});
+}
+
+std::vector<std::string> pair_of(const std::string& source, const std::string& target,
+                                 std::vector<std::string> more = {}) {
+  more.insert(more.begin(), {"pair", "--source", source, "--target", target, "--device", "cpu"});
+  if (std::find(more.begin(), more.end(), "--output") == more.end())
+    more.insert(more.end(), {"--output", "plan.npz"});
+  return more;
+}
+
+}  // namespace
+
+TEST_CASE("command: pair of costs that overflow fails in one line", "[command][pairing]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  write_npy(folder / "large.npy", scaled(numbers(20, 1), 1e30, false));
+  write_npy(folder / "wide.npy", scaled(numbers(20, 1), 1e120, true));
+  for (const char* method : {"exact", "sinkhorn"}) {
+    check_fails(folder, pair_of("large.npy", "large.npy", {"--method", method, "--batch", "5"}), 1,
+                "costs between finite features overflow fp32");
+    // 1e240 is a double, and beyond what an assignment takes.
+    check_fails(folder,
+                pair_of("wide.npy", "wide.npy",
+                        {"--method", method, "--batch", "5", "--cost", "square", "--precision", "fp64"}),
+                1, "exact_plan: cost [0, 1] of 5×5 is");
+  }
+  CHECK_FALSE(fs::exists(folder / "plan.npz"));
+}
+
+TEST_CASE("command: pair of a set with itself is proved, in batches of any size", "[command][pairing]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  write_npy(folder / "x.npy", scaled(numbers(20, 1), 1, false));
+  for (const std::string batch : {"0", "4294967296", "9223372036854775807"}) {
+    const Command command(folder,
+                          pair_of("x.npy", "x.npy", {"--method", "exact", "--batch", batch, "--json"}));
+    CHECK(command.wait() == 0);
+    CHECK(command.out().find("\"problems\": 1,") != std::string::npos);
+    CHECK(command.out().find("null") == std::string::npos);
+    const auto plan = read_npz(folder / "plan.npz");
+    CHECK(plan.at("plan").shape == std::vector<std::int64_t>{1, 20, 20});
+    CHECK(plan.at("duality_gap").to_doubles()[0] < 1e-12);
+    const std::vector<std::int64_t> partner = plan.at("partner").to_integers("partner");
+    for (std::size_t i = 0; i < partner.size(); ++i) CHECK(partner[i] == static_cast<std::int64_t>(i));
+  }
+  // The exact plan is not solved for comparison where that is not wanted.
+  const Command alone(folder, pair_of("x.npy", "x.npy", {"--no-compare-exact", "--json"}));
+  CHECK(alone.wait() == 0);
+  CHECK(alone.out().find("\"exact_cost\": null") != std::string::npos);
+}
+
+TEST_CASE("command: pair announces a long problem", "[command][pairing]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  write_npy(folder / "x.npy", scaled(numbers(2049, 1), 1, false));
+  const Command command(folder,
+                        pair_of("x.npy", "x.npy", {"--epsilon", "5", "--relative", "--no-compare-exact"}));
+  CHECK(command.wait() == 0);
+  CHECK(command.err() == "voxot: a problem of 2049×2049 by sinkhorn\n");
+  // 8193 to one: quick to solve, and above what is compared.
+  write_npy(folder / "many.npy", scaled(numbers(8193, 2), 1, false));
+  write_npy(folder / "one.npy", scaled(numbers(1, 3), 1, false));
+  const Command large(folder, pair_of("many.npy", "one.npy"));
+  CHECK(large.wait() == 0);
+  CHECK(large.err().starts_with("voxot: 8193 points are more than 8192, so the exact plan is not solved"));
+}
+
+TEST_CASE("command: pair reads labels and numbers as they are", "[command][pairing]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  const HostArray data = scaled(numbers(4, 1), 1, false);
+  // Neighbours above 2^24, which are one number in fp32.
+  const std::int64_t big = (std::int64_t{1} << 40) + 1;
+  const auto file = [&](const char* name, const std::vector<std::int64_t>& labels) {
+    write_npz(folder / name, {{"data", data},
+                              {"label", HostArray::from_int64({4}, labels)},
+                              {"infinite", HostArray::from_floats({4}, {0, 1, INFINITY, 3})},
+                              {"large", HostArray::from_floats({4}, {0, 1, 2, 1e30F})},
+                              {"half", HostArray::from_floats({4}, {0, 1, 2, 2.5F})}});
+  };
+  file("a.npz", {big, big + 1, big, big + 1});
+  file("b.npz", {big + 1, big, big + 1, big});
+  REQUIRE(Command(folder, pair_of("a.npz", "b.npz", {"--within", "label", "--method", "exact"})).wait() == 0);
+  const std::vector<std::int64_t> partner =
+      read_npz(folder / "plan.npz").at("partner").to_integers("partner");
+  for (std::size_t i = 0; i < 4; ++i) CHECK(partner[i] % 2 != static_cast<std::int64_t>(i % 2));
+  for (const std::string name : {"infinite", "large", "half"}) {
+    check_fails(folder, pair_of("a.npz", "b.npz", {"--within", name}), 1,
+                "a.npz: " + name + ": expected whole numbers of 64 bits");
+  }
+  // Whole numbers as features in double: 2^25 + 1 is no float.
+  const std::int64_t odd = (std::int64_t{1} << 25) + 1;
+  write_npy(folder / "i.npy", HostArray::from_int64({2, 1}, {0, 10}));
+  write_npy(folder / "j.npy", HostArray::from_int64({2, 1}, {odd, odd + 10}));
+  REQUIRE(Command(folder,
+                  pair_of("i.npy", "j.npy", {"--method", "exact", "--cost", "square", "--precision", "fp64"}))
+              .wait() == 0);
+  const double expected = static_cast<double>(odd) * static_cast<double>(odd);
+  CHECK(read_npz(folder / "plan.npz").at("primal").to_doubles()[0] == expected);
+}
+
+TEST_CASE("command: pair refuses before it solves", "[command][pairing]") {
+  const test::TempDirectory directory;
+  const fs::path folder = tiny_folder(directory, "work");
+  write_npy(folder / "x.npy", scaled(numbers(6, 1), 1, false));
+  write_npy(folder / "few.npy", scaled(numbers(5, 1), 1, false));
+  check_fails(folder, pair_of("x.npy", "x.npy", {"--output", "plan.txt"}), 2,
+              "ends in .npz, got \"plan.txt\"");
+  check_fails(folder, pair_of("x.npy", "x.npy", {"--output", "none/plan.npz"}), 1,
+              "none/plan.npz: cannot create a file in its folder");
+  check_fails(folder, pair_of("x.npy", "x.npy", {"--picture", "none/x.png"}), 1, "none/x.png: cannot create");
+  check_fails(folder, pair_of("x.npy", "x.npy", {"--picture", "x.png"}), 1,
+              "x.npy: expected N×C×D×H×W volumes");
+  check_fails(folder,
+              pair_of("x.npy", "x.npy", {"--source-features", "few.npy", "--target-features", "x.npy"}), 1,
+              "few.npy has features of 5 samples, x.npy has f32 [6, 3]");
+  for (const auto& [option, value] : std::vector<std::pair<std::string, std::string>>{{"--scaling", "1"},
+                                                                                      {"--scaling", "nan"},
+                                                                                      {"--epsilon", "inf"},
+                                                                                      {"--epsilon", "nan"},
+                                                                                      {"--tolerance", "inf"}})
+    check_fails(folder, pair_of("x.npy", "x.npy", {option, value}), 2, option + ": expected a number");
+  CHECK_FALSE(fs::exists(folder / "plan.npz"));
+  CHECK_FALSE(fs::exists(folder / "x.png"));
+  // Colours that are no labels are not compared, and nothing fails.
+  const HostArray colours = HostArray::from_floats({6}, std::vector<float>(6, 0.5F));
+  write_npz(folder / "c.npz", {{"data", scaled(numbers(6, 1), 1, false)}, {"colours", colours}});
+  const Command paired(folder, pair_of("c.npz", "c.npz", {"--json"}));
+  CHECK(paired.wait() == 0);
+  CHECK(paired.out().find("\"problems\": 1,") != std::string::npos);
+  CHECK(paired.out().find("equal_colours") == std::string::npos);
 }
 
 TEST_CASE("command: help and info", "[command]") {

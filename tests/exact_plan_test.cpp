@@ -123,8 +123,12 @@ TEST_CASE("exact_ot: certificates see what is wrong", "[solvers][exact_ot]") {
   std::swap(partner[3], partner[20]);
   const Certificate worse = certificate(partner, a.row_potential, a.column_potential);
   CHECK(worse.primal > a.cost);
-  CHECK(worse.gap() == Approx((worse.primal - a.cost) / worse.primal).epsilon(1e-9));
-  CHECK(worse.gap() > 1e-3);
+  CHECK(worse.strict_gap() == Approx((worse.primal - a.cost) / worse.primal).epsilon(1e-9));
+  CHECK(worse.scale == Approx(40 * *std::max_element(p.cost.begin(), p.cost.end())));
+  CHECK(worse.gap() == Approx((worse.primal - a.cost) / worse.scale).epsilon(1e-9));
+  CHECK(worse.strict_gap() > 1e-3);
+  CHECK_FALSE(worse.proven());
+  CHECK(a.certificate.proven());
   // Potentials that claim more than the constraints allow gain nothing.
   std::vector<double> greedy = a.row_potential;
   greedy[5] += 0.5;
@@ -133,10 +137,12 @@ TEST_CASE("exact_ot: certificates see what is wrong", "[solvers][exact_ot]") {
   CHECK(violated.dual == Approx(a.certificate.dual).epsilon(1e-12));
   greedy[5] = NAN;
   CHECK_FALSE(certificate(a.partner, greedy, a.column_potential).gap() <= 1);
+  CHECK_FALSE(certificate(a.partner, greedy, a.column_potential).proven());
   // A column used twice.
   partner = a.partner;
   partner[1] = partner[0];
   CHECK(certificate(partner, a.row_potential, a.column_potential).marginal_error == Approx(2.0 / 40));
+  CHECK_FALSE(certificate(partner, a.row_potential, a.column_potential).proven());
   // A plan that costs nothing is proved by nothing less than a dual of zero.
   const std::vector<float> nothing(4);
   const auto zero = [&](const std::vector<double>& f, const std::vector<double>& g) {
@@ -161,6 +167,7 @@ TEST_CASE("exact_ot: bad costs and masses are refused", "[solvers][exact_ot]") {
     return error_of([&] { exact_plan(std::span<const double>(cost), a, b); });
   };
   CHECK_THAT(error_of([] { assign(Doubles(5), 2); }), Catch::Contains("5 costs for 2×2"));
+  CHECK(error_of([] { assign(Doubles(5), 46341); }) == "assign: 46341×46341 points; expected at most 46340");
   CHECK_THAT(error_of([] { assign(Doubles{}, 0); }), Catch::Contains("0×0"));
   CHECK_THAT(error_of([] { assign(Doubles{1, NAN, 2, 3}, 2); }), Catch::Contains("[0, 1] of 2×2 is nan"));
   CHECK_THAT(error_of([] {

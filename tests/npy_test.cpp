@@ -240,6 +240,39 @@ TEST_CASE("npy files that cannot be read or written", "[npy][atomic_file]") {
   CHECK(folder.entries() == 3);
 }
 
+TEST_CASE("a place that cannot be written to is known before", "[npy][atomic_file]") {
+  const TempDirectory folder;
+  check_replaceable(folder / "x.npy");
+  CHECK(folder.entries() == 0);
+  CHECK(error_of([&] { check_replaceable(folder / "no/x.npy"); }).find("no/x.npy: cannot create a file") !=
+        std::string::npos);
+  CHECK(error_of([&] { check_replaceable(folder.path()); }).find("not a regular file") != std::string::npos);
+  const HostArray array = counting_array(FileType::u8, {10});
+  write_npy(folder / "x.npy", array);
+  check_replaceable(folder / "x.npy");
+  CHECK(same(read_npy(folder / "x.npy"), array));
+  CHECK(folder.entries() == 1);
+}
+
+TEST_CASE("arrays of files as whole numbers and doubles", "[npy]") {
+  constexpr std::int64_t kLarge = (std::int64_t{1} << 62) + 1;
+  CHECK(HostArray::from_int64({2}, {kLarge, -kLarge}).to_integers("x") ==
+        std::vector<std::int64_t>{kLarge, -kLarge});
+  CHECK(HostArray::from_doubles({2}, {-0x1p63, 7}).to_integers("x") ==
+        std::vector<std::int64_t>{std::numeric_limits<std::int64_t>::min(), 7});
+  CHECK(HostArray::from_int64({1}, {(1 << 25) + 1}).to_doubles() == std::vector<double>{(1 << 25) + 1});
+  CHECK(HostArray::from_floats({2}, {0.5F, -2}).to_doubles() == std::vector<double>{0.5, -2});
+  for (const double bad : {0.5, 0x1p63, -0x1.8p63, double(INFINITY), double(NAN)}) {
+    CHECK(error_of([&] {
+            (void)HostArray::from_doubles({1}, {bad}).to_integers("x");
+          }).starts_with("x: expected whole numbers of 64 bits, got "));
+  }
+  HostArray unsigned_array = HostArray::from_int64({1}, {-1});
+  unsigned_array.type = FileType::u64;
+  CHECK(error_of([&] { (void)unsigned_array.to_integers("x"); }) ==
+        "x: expected whole numbers of 64 bits, got 18446744073709551615");
+}
+
 TEST_CASE("a write that fails keeps the old file and leaves nothing", "[npy][atomic_file]") {
   const TempDirectory folder;
   const HostArray small = counting_array(FileType::u8, {10}), large = counting_array(FileType::u8, {200000});

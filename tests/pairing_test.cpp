@@ -318,6 +318,52 @@ TEST_CASE("pairing: queued with features that are no numbers it names targets th
       "pair: 257 and 4 samples to pair without the host; cuda takes up to 256");
 }
 
+TEST_CASE("pairing: a set with itself and with its permutation is proved", "[pairing]") {
+  const std::int64_t n = 40;
+  const Tensor x = points(n, 3, 81);
+  const Tensor turned = x.clone();
+  for (std::int64_t j = 0; j < n; ++j)
+    std::copy_n(x.as<float>() + j * 3, 3, turned.as<float>() + (n - 1 - j) * 3);
+  const Tensor same = Tensor::full({n, 3}, 0.5);
+  for (const Device device : test::devices()) {
+    for (const auto plan : {PairingPlan::exact, PairingPlan::sinkhorn}) {
+      CAPTURE(name_of(device), static_cast<int>(plan));
+      const auto o = options(plan, PartnerRule::permutation, 1e-4);
+      const auto check = [&](const Tensor& target, bool reversed) {
+        const Pairing p = pair(x.to(device), target.to(device), o);
+        for (std::size_t i = 0; i < p.partner.size(); ++i) {
+          const auto at = static_cast<std::int64_t>(i);
+          CHECK(p.partner[i] == (reversed ? n - 1 - at : at));
+        }
+        CHECK(p.converged);
+        CHECK(p.dual <= p.primal + 1e-15);  // rounding of either sum
+        CHECK(p.duality_gap < (plan == PairingPlan::exact ? 1e-12 : 1e-6));
+        CHECK(p.diagnostics.exact_cost < 1e-6);
+      };
+      check(x, false);
+      check(turned, true);
+      // One point many times: every cost is 0.
+      const Pairing p = pair(same.to(device), same.to(device), o);
+      CHECK(p.converged);
+      CHECK(p.duality_gap < 1e-6);
+    }
+  }
+}
+
+TEST_CASE("pairing: costs beyond what can be solved leave the threads as one error", "[pairing]") {
+  const Tensor large = points(12, 3, 91);
+  const Tensor wide = points(12, 3, 91, DType::f64);
+  for (std::int64_t i = 0; i < 36; ++i) {
+    large.as<float>()[i] *= 1e30F;
+    wide.as<double>()[i] *= 1e120;
+  }
+  auto o = options(PairingPlan::exact, PartnerRule::permutation);
+  o.cost = GroundCost::squared_euclidean;
+  const std::vector<PairingBatch> batches(7, PairingBatch{wide, wide});
+  CHECK_THROWS_WITH(pair(batches, o), Catch::StartsWith("exact_plan: cost [0, 1] of 12×12 is "));
+  CHECK_THROWS_WITH(pair(large, large, o), Catch::Contains("costs between finite features overflow fp32"));
+}
+
 TEST_CASE("pairing: what it refuses", "[pairing]") {
   const auto o = options(PairingPlan::sinkhorn, PartnerRule::sample);
   const Tensor x = points(4, 3, 13);

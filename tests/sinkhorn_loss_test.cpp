@@ -40,8 +40,9 @@ TEST_CASE("sinkhorn loss: gradients", "[sinkhorn]") {
       return sinkhorn_value(tape, in[0], options(in[0].dtype()), {in[1], in[2]});
     };
     value.bf16 = false;
-    value.fp32_limit = 1e-4;  // the tolerance, times the condition of the potentials
-    check(value, Device::cpu);
+    value.device_limit = 1e-8;  // either stops at a marginal error of 1e-10
+    value.fp32_limit = 1e-4;    // the tolerance, times the condition of the potentials
+    for (const Device device : devices()) check(value, device);
 
     OpCase divergence;
     divergence.name = relaxed ? "relaxed divergence" : "divergence";
@@ -51,8 +52,9 @@ TEST_CASE("sinkhorn loss: gradients", "[sinkhorn]") {
                                  {in[2], in[3]});
     };
     divergence.bf16 = false;
+    divergence.device_limit = 1e-8;
     divergence.fp32_limit = 1e-4;
-    check(divergence, Device::cpu);
+    for (const Device device : devices()) check(divergence, device);
   }
 }
 
@@ -93,6 +95,30 @@ TEST_CASE("sinkhorn loss: a divergence is positive, and 0 for equal measures", "
     CHECK(norm(doubles(gradient_of(x))) < 1e-8);
   }
   CHECK(tape.size() == 0);
+}
+
+TEST_CASE("sinkhorn loss: values and gradients lie where the points do", "[sinkhorn]") {
+  for (const Device device : devices()) {
+    INFO(name_of(device));
+    Tensor x = Tensor::normal({9, 2}, {1, Purpose::test, 0}, 0, 1).to(device);
+    const Tensor y = Tensor::normal({7, 2}, {1, Purpose::test, 1}, 0, 1).to(device);
+    Tensor w = Tensor::full({9}, 0.2, DType::f32, device);
+    x.require_gradient();
+    w.require_gradient();
+    Tape tape;
+    const Tensor loss =
+        sinkhorn_divergence(tape, x, y, GroundCost::squared_euclidean, tight(DType::f32, 1), {w, {}});
+    CHECK(loss.device() == device);
+    tape.backward(loss);
+    CHECK(gradient_of(x).device() == device);
+    CHECK(gradient_of(w).device() == device);
+    if (device == Device::cpu) continue;
+    CHECK_THAT(
+        error_of([&] {
+          sinkhorn_value(tape, Tensor::full({3, 4}, 1, DType::f32, device), {}, {Tensor::full({3}, 1), {}});
+        }),
+        Catch::Contains("source weights 3 fp32 on cpu for costs 3×4 fp32 on cuda"));
+  }
 }
 
 TEST_CASE("sinkhorn loss: refuses what has no gradient", "[sinkhorn]") {

@@ -315,6 +315,45 @@ TEST_CASE("sinkhorn: starts, limits, relative epsilon", "[sinkhorn]") {
   CHECK(l1(flat.plan, std::vector<double>(20, 0.05)) < 1e-6);
 }
 
+TEST_CASE("sinkhorn: a relative epsilon needs costs whose unit is above 0", "[sinkhorn]") {
+  const Tensor below = Tensor::from({2, 3}, std::array{-3.0F, 1.0F, -1.0F, -2.0F, 0.5F, -2.0F});
+  const Tensor balanced = Tensor::from({2, 2}, std::array{-1.0F, 1.0F, 1.0F, -1.0F});
+  const Tensor negative = Tensor::from({2, 2}, std::array{-1.0F, -2.0F, -2.0F, 0.0F});
+  // A problem for a whole device, where cuda has a form of its own.
+  const Tensor large = Tensor::full({257, 3}, -1);
+  const Tensor points = Tensor::normal({257, 2}, {4, Purpose::test, 0}, 0, 1);
+  for (const Device device : devices()) {
+    INFO(name_of(device));
+    SinkhornOptions o = options_of(0.1, 1e-5);
+    const auto message = [&](const Tensor& cost) {
+      return error_of([&] { sinkhorn({cost.to(device), {}, {}, {}}, o); });
+    };
+    CHECK(message(below).empty());
+    o.unit = EpsilonUnit::mean_cost;
+    for (const Tensor& cost : {below, balanced, negative, large})
+      CHECK_THAT(message(cost), Catch::Contains("a multiple of the mean cost; expected a mean cost above 0"));
+    CHECK_THAT(message(balanced), Catch::Contains("an epsilon of 0,"));
+    o.unit = EpsilonUnit::max_cost;
+    for (const Tensor& cost : {negative, large})
+      CHECK_THAT(message(cost), Catch::Contains("expected a largest cost above 0"));
+    CHECK(message(below).empty());
+    const SinkhornResult flat = sinkhorn({Tensor::full({4, 5}, 0).to(device), {}, {}, {}}, o);
+    CHECK(flat.converged);
+    CHECK(l1(flat.plan, std::vector<double>(20, 0.05)) < 1e-6);
+    // One in a batch is named.
+    const Tensor here = below.to(device);
+    const std::vector<SinkhornProblem> both{{.cost = here}, {.cost = Tensor::full({2, 2}, -1).to(device)}};
+    CHECK_THAT(error_of([&] { sinkhorn(both, o); }),
+               Catch::Contains("problem 1 of 2 has an epsilon of -0.1"));
+    o.plan = false;
+    const SinkhornResult streamed =
+        sinkhorn_streamed(points.to(device), points.to(device), GroundCost::squared_euclidean, o);
+    CHECK(streamed.converged);
+    CHECK(streamed.largest_cost > 0);
+    CHECK(streamed.epsilon == Approx(0.1 * streamed.largest_cost));
+  }
+}
+
 TEST_CASE("sinkhorn: refuses what makes no sense", "[sinkhorn]") {
   const Tensor cost = Tensor::full({2, 3}, 1);
   const auto message = [&](const SinkhornProblem& p, const SinkhornOptions& o = {}) {
@@ -380,7 +419,7 @@ TEST_CASE("sinkhorn: refuses what makes no sense", "[sinkhorn]") {
   CHECK_THAT(error_of([&] {
                sinkhorn(x, Tensor::full({2, 4}, 1e30), GroundCost::squared_euclidean);
              }),
-             Catch::Contains("cost matrix 2×2 is inf"));
+             Catch::Contains("costs between finite features overflow fp32"));
   CHECK_THAT(error_of([&] {
                sinkhorn_streamed(x, Tensor::full({2, 5}, 1), GroundCost::cosine);
              }),

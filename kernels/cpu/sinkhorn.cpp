@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/sinkhorn_problem.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/first_exception.h"
 
 namespace voxot {
 
@@ -76,7 +77,13 @@ template <class Source>
 void solve(Problem& p, const Source& source, SinkhornStatus& status) {
   double largest = 0;
   p.epsilon = resolve_epsilon(p, source, &largest);
+  status = {};
   status.epsilon = p.epsilon;
+  status.largest_cost = largest;
+  if (!(p.epsilon > 0)) {
+    status.marginal_error = std::numeric_limits<double>::quiet_NaN();
+    return;
+  }
   std::int64_t done = 0;
   const std::int64_t limit = p.params.max_iterations;
   // From large to small ε a start would be forgotten.
@@ -126,10 +133,12 @@ constexpr std::int64_t kLarge = std::int64_t{1} << 18;
 template <class Body>
 void each_problem(std::int64_t count, const SinkhornShape* shapes, const Body& body) {
   const auto large = [&](std::int64_t k) { return shapes[k].rows * shapes[k].columns >= kLarge; };
+  FirstException failed;
 #pragma omp parallel for schedule(dynamic) if (count > 1)
   for (std::int64_t k = 0; k < count; ++k) {
-    if (!large(k)) body(k);
+    if (!large(k)) failed.guard([&] { body(k); });
   }
+  failed.rethrow();
   for (std::int64_t k = 0; k < count; ++k) {
     if (large(k)) body(k);
   }

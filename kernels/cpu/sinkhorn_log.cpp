@@ -176,11 +176,8 @@ double resolve_epsilon(const Problem& p, const Source& source, double* largest) 
     sum += sums[c];
     *largest = std::max(*largest, tops[c]);
   }
-  if (p.params.unit == EpsilonUnit::absolute) return p.params.epsilon;
   const double mean = sum / static_cast<double>(p.rows) / static_cast<double>(p.columns);
-  const double unit = p.params.unit == EpsilonUnit::mean_cost ? mean : *largest;
-  // All costs 0: every ε gives the same plan.
-  return unit == 0 ? p.params.epsilon : p.params.epsilon * unit;
+  return absolute_epsilon(p.params, mean, *largest);
 }
 
 #define VOXOT_INSTANTIATE(Source)                                  \

@@ -153,6 +153,7 @@ VOXOT_DEVICE SinkhornStatus certificate(const Problem<T>& p, const SinkhornParam
   const double mass = ordered_sum(p.column_value(kColumnSum), p.columns, lane);
   SinkhornStatus s;
   s.epsilon = epsilon;
+  s.largest_cost = totals.largest_cost;
   s.marginal_error = (a.error + b.error) / larger;
   s.dual = a.dual + b.dual - epsilon * (mass - product);
   s.dual -=

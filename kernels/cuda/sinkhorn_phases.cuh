@@ -327,16 +327,11 @@ struct Progress {
   double omega = 1;  // of the next iteration: the first of a stage is a plain one
 };
 
-VOXOT_DEVICE double final_epsilon(const SinkhornParams& params, const Totals& totals) {
-  if (params.unit == EpsilonUnit::absolute) return params.epsilon;
-  const double unit = params.unit == EpsilonUnit::mean_cost ? totals.mean_cost : totals.largest_cost;
-  return unit == 0 ? params.epsilon : params.epsilon * unit;  // all costs 0: every ε gives the same plan
-}
-
 /// `started`: there is a start, which a large ε would forget.
 VOXOT_DEVICE Progress begin(const SinkhornParams& params, const Totals& totals, bool started) {
   Progress now;
-  now.final_epsilon = final_epsilon(params, totals);
+  now.final_epsilon = absolute_epsilon(params, totals.mean_cost, totals.largest_cost);
+  now.done = !(now.final_epsilon > 0);
   now.target = kPassingMargin * params.tolerance;
   now.symmetric = params.symmetric;
   now.in_stage = !params.symmetric && params.scaling > 0 && !started &&
@@ -363,7 +358,12 @@ VOXOT_DEVICE void advance(Progress& now, const SinkhornParams& params, const Tot
 /// After a certificate: goes on to a smaller error where the two disagree, by the alternating update.
 VOXOT_DEVICE void settle(Progress& now, const SinkhornParams& params, SinkhornStatus& status) {
   status.iterations = now.iterations;
-  now.done = status.converged || now.iterations >= params.max_iterations;
+  const bool refused = !(now.final_epsilon > 0);
+  if (refused) {
+    status.marginal_error = std::numeric_limits<double>::quiet_NaN();
+    status.converged = false;
+  }
+  now.done = refused || status.converged || now.iterations >= params.max_iterations;
   now.target *= kTighter;
   now.omega = 1;
   now.symmetric = false;

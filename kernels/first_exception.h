@@ -1,0 +1,30 @@
+#pragma once
+// What leaves a parallel loop by an exception ends the program; this brings it out behind the loop.
+#include <exception>
+#include <mutex>
+
+namespace voxot {
+
+class FirstException {
+ public:
+  /// body(), on any thread; the first exception of all calls is kept.
+  template <class Body>
+  void guard(const Body& body) noexcept {
+    try {
+      body();
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (first_ == nullptr) first_ = std::current_exception();
+    }
+  }
+  /// Behind the loop.
+  void rethrow() const {
+    if (first_ != nullptr) std::rethrow_exception(first_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::exception_ptr first_;
+};
+
+}  // namespace voxot
