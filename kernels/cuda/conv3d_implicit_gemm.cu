@@ -241,17 +241,38 @@ void launch_tile(const Stream& stream, const ConvCall& c, const T* weight, const
 }
 
 template <class T>
-VOXOT_KERNEL void arrange_weight(std::int64_t count, int taps, int in_channels, int out_channels,
-                                 bool transposed, const float* weight, T* to) {
-  for (std::int64_t i = simt::global_thread(); i < count; i += simt::global_threads()) {
-    std::int64_t from = i;
-    if (transposed) {
-      const std::int64_t q = i % out_channels;
-      const std::int64_t tap = i / out_channels % taps;
-      const std::int64_t c = i / out_channels / taps;
-      from = (q * taps + tap) * in_channels + c;
-    }
-    to[i] = stored<T>(weight[from]);
+VOXOT_KERNEL void round_weight(std::int64_t count, const float* weight, T* to) {
+  for (std::int64_t i = simt::global_thread(); i < count; i += simt::global_threads())
+    to[i] = stored<T>(weight[i]);
+}
+
+constexpr int kTurned = 32;     // channels of either side
+constexpr int kTurnedRows = 8;  // at once
+
+/// [c][tap][q] from the weights [q][tap][c]: a block turns 32 × 32 channels of one tap, and reads and writes
+/// along rows.
+template <class T>
+VOXOT_KERNEL void turn_weight(int taps, int in_channels, int out_channels, const float* weight, T* to) {
+  VOXOT_SHARED(tile, float[kTurned][kTurned + 1]);
+  const int x = static_cast<int>(simt::thread_index().x);
+  const int y = static_cast<int>(simt::thread_index().y);
+  const int block = static_cast<int>(simt::block_index().x);
+  const int in_tiles = (in_channels + kTurned - 1) / kTurned;
+  const int tap = block % taps;
+  const int first_c = block / taps % in_tiles * kTurned;
+  const int first_q = block / taps / in_tiles * kTurned;
+  for (int r = y; r < kTurned; r += kTurnedRows) {
+    const int q = first_q + r;
+    const int c = first_c + x;
+    if (q < out_channels && c < in_channels)
+      tile[r][x] = weight[(static_cast<std::int64_t>(q) * taps + tap) * in_channels + c];
+  }
+  simt::sync_block();
+  for (int r = y; r < kTurned; r += kTurnedRows) {
+    const int c = first_c + r;
+    const int q = first_q + x;
+    if (q < out_channels && c < in_channels)
+      to[(static_cast<std::int64_t>(c) * taps + tap) * out_channels + q] = stored<T>(tile[x][r]);
   }
 }
 
@@ -287,13 +308,21 @@ const T* gather_weight(const Stream& stream, const ConvCall& call, void* scratch
   const bool transposed = call.pass == ConvPass::grad_input;
   if (std::is_same_v<T, float> && !transposed && chunk_aligned(call.other))
     return static_cast<const T*>(call.other);
-  const std::int64_t count = call.params.weight_count();
+  const float* from = static_cast<const float*>(call.other);
   T* to = static_cast<T*>(scratch);
+  if (transposed) {
+    const auto taps = static_cast<int>(call.params.kernel_volume());
+    const auto in = static_cast<int>(call.params.in_channels);
+    const auto out = static_cast<int>(call.params.out_channels);
+    const unsigned tiles = simt::blocks_for(in, kTurned) * simt::blocks_for(out, kTurned);
+    simt::launch(
+        {"conv3d turn_weight", {tiles * static_cast<unsigned>(taps)}, {kTurned, kTurnedRows}, 0, stream},
+        turn_weight<T>, taps, in, out, from, to);
+    return to;
+  }
+  const std::int64_t count = call.params.weight_count();
   const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(simt::blocks_for(count, 256), 4096));
-  simt::launch({"conv3d arrange_weight", {blocks}, {256}, 0, stream}, arrange_weight<T>, count,
-               static_cast<int>(call.params.kernel_volume()), static_cast<int>(call.params.in_channels),
-               static_cast<int>(call.params.out_channels), transposed, static_cast<const float*>(call.other),
-               to);
+  simt::launch({"conv3d round_weight", {blocks}, {256}, 0, stream}, round_weight<T>, count, from, to);
   return to;
 }
 template const Bf16* gather_weight<Bf16>(const Stream&, const ConvCall&, void*);
