@@ -249,7 +249,7 @@ TEST_CASE("wrong configs are usage errors that name what is allowed", "[datasets
         c.dataset = "mnist";
         c.rotation = "three_axes";
       },
-      "one axis");
+      "turns in its plane alone");
   CHECK_NOTHROW(opening([](auto&) {}));
 }
 
