@@ -140,13 +140,14 @@ void write_plan(const PairCommand& command, const PairInputs& in, const std::vec
     return values;
   };
   const auto doubles = [&](double Pairing::*part) {
-    std::vector<double> values;
-    for (const Pairing& p : pairings) values.push_back(p.*part);
+    std::vector<double> values(pairings.size());
+    std::transform(pairings.begin(), pairings.end(), values.begin(),
+                   [part](const Pairing& p) { return p.*part; });
     return HostArray::from_doubles({count}, values);
   };
   const auto integers = [&](const auto& part) {
-    std::vector<std::int64_t> values;
-    for (const Pairing& p : pairings) values.push_back(part(p));
+    std::vector<std::int64_t> values(pairings.size());
+    std::transform(pairings.begin(), pairings.end(), values.begin(), part);
     return HostArray::from_int64({count}, values);
   };
   const std::vector<double> cost = joined(&Pairing::cost);
