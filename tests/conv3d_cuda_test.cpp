@@ -43,6 +43,7 @@ const Geometry kGeometries[] = {
     {"dilation two, stride two", conv_params(1, 8, 8, {9, 8, 7}, kThree, kTwo, kOne, kTwo)},
     {"all axes different", conv_params(2, 8, 5, {4, 7, 6}, {1, 3, 5}, {1, 2, 3}, {0, 1, 4}, {1, 2, 1})},
     {"linear", conv_params(1, 48, 20, {1, 1, 37}, kOne)},
+    {"linear, many to two", conv_params(1, 600, 2, {1, 1, 5}, kOne)},
     {"many rows", conv_params(3, 8, 8, {8, 9, 7}, kThree, kOne, kOne)},
     {"slices", in_slices(conv_params(2, 16, 24, {3, 5, 4}, kThree, kOne, kOne), 32, 40)},
     {"slices off the chunk", in_slices(conv_params(2, 8, 16, {4, 3, 5}, kThree, kOne, kOne), 11, 21)},

@@ -13,6 +13,7 @@ const ConvVariant kGather[] = {
     {"naive", always, conv3d_naive},
     {"tiled_64x64", takes_tiled, conv3d_tiled_64x64},
     {"tiled_128x64", takes_tiled, conv3d_tiled_128x64},
+    {"row_products", takes_row_products, conv3d_row_products},
     {"implicit_gemm_64x64", takes_implicit_gemm, conv3d_implicit_gemm_64x64},
     {"implicit_gemm_128x16", takes_implicit_gemm, conv3d_implicit_gemm_128x16},
     {"implicit_gemm_128x32", takes_implicit_gemm, conv3d_implicit_gemm_128x32},

@@ -188,6 +188,7 @@ const ConvVariant& rule_of_thumb(const ConvCall& c) {
   const std::int64_t width = c.pass == ConvPass::grad_input ? p.in_channels : p.out_channels;
   const std::int64_t rows = p.batch * (c.pass == ConvPass::grad_input ? p.in_voxels() : p.out_voxels());
   std::vector<const char*> order;
+  if (p.in_channels >= 512 && rows * width <= 4096) order.push_back("row_products");
   if (weight) {
     if (width > 64) order.push_back("implicit_gemm_128x128");
     order.push_back(width > 32 ? "implicit_gemm_64x128" : "implicit_gemm_32x128");

@@ -58,6 +58,9 @@ void conv3d_naive(const Stream& stream, const ConvCall& call);
 bool takes_tiled(const ConvCall& call);
 void conv3d_tiled_64x64(const Stream& stream, const ConvCall& call);
 void conv3d_tiled_128x64(const Stream& stream, const ConvCall& call);
+// Forward of 1³ kernels to at most eight channels in fp32, a block for each result.
+bool takes_row_products(const ConvCall& call);
+void conv3d_row_products(const Stream& stream, const ConvCall& call);
 // Forward and grad_input on tensor cores, by tiles of rows × columns of the result.
 bool takes_implicit_gemm(const ConvCall& call);
 bool takes_large_implicit_gemm(const ConvCall& call);
