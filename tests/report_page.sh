@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The page of `voxot report` in a headless Chromium: no error on the console, and its own test (#selftest: drag, wheel,
-# keys and pinch on the viewer, table, legend, values on hover) passes. Exit status 77 where there is no Chromium.
+# keys and pinch on the viewer, table, legend, values on hover) passes. Exit status 77 where no Chromium starts.
 #   tests/report_page.sh VOXOT
 set -euo pipefail
 
@@ -11,6 +11,12 @@ for name in chromium chromium-browser google-chrome; do
 done
 if [[ -z "$browser" ]]; then
   echo "skipped: no chromium here"
+  exit 77
+fi
+
+flags=(--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage)
+if ! timeout 60 "$browser" "${flags[@]}" --dump-dom 'data:text/html,<p>it opens pages</p>' 2>/dev/null | grep -q 'it opens pages'; then
+  echo "skipped: $browser does not start here"
   exit 77
 fi
 
@@ -52,7 +58,7 @@ train vectors --set source.dataset=gaussian --set target.dataset=gaussian --set 
 # check PAGE EXPECTED: opens the page and looks for what its test must have tried.
 check() {
   local page=$1 expected=$2 verdict
-  timeout 120 "$browser" --headless=new --no-sandbox --disable-gpu --user-data-dir="$work/profile" --enable-logging=stderr \
+  timeout 120 "$browser" "${flags[@]}" --user-data-dir="$work/profile" --enable-logging=stderr \
     --virtual-time-budget=10000 --window-size=1200,900 --dump-dom "file://$page#selftest" >"$work/dom" 2>"$work/log"
   verdict=$(grep -o 'data-selftest="[^"]*"' "$work/dom" || echo 'no verdict')
   echo "$verdict"
