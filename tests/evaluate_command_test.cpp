@@ -30,8 +30,6 @@ void make_volumes(const fs::path& folder) {
   write_npy(folder / "x.npy", read_npz(folder / "x.npz").at("data"));
 }
 
-std::vector<float> row_values(const HostArray& array) { return array.to_floats(); }
-
 }  // namespace
 
 TEST_CASE("command: evaluate scores the best checkpoint, or the last, and map applies it", "[command]") {
@@ -54,17 +52,10 @@ TEST_CASE("command: evaluate scores the best checkpoint, or the last, and map ap
   const json best = scores_of(run);
   CHECK(best.at("samples") == 24);
   CHECK(best.at("target_accuracy").is_number());
-  double share = 0;
-  for (const auto& [colour, accuracy] : best.at("target_accuracy_by_colour").items())
-    share += accuracy.get<double>();
   CHECK(best.at("target_accuracy_by_colour").size() == 4);
-  CHECK(share >= 0);
-  CHECK(best.at("colour_kept").get<double>() <= 1);
-  // No pairing of the mapped batch is cheaper than the best of real targets at random: both are positive, and
-  // the exact one is below what the same batches cost unpaired.
   CHECK(best.at("transport_cost").get<double>() > 0);
   CHECK(best.at("discrete_cost").get<double>() > 0);
-  CHECK(best.at("feature_distance").get<double>() >= 0);
+  CHECK(best.at("feature_distance").get<double>() > best.at("feature_distance_real").get<double>());
   CHECK(best.at("l2_uvp").is_null());
 
   // The step that is told is that of a validation, the one with the best score.
@@ -141,11 +132,20 @@ TEST_CASE("command: evaluate's L2-UVP is that of the mapped test rows", "[comman
     }
     write_npy(folder / "x.npy", arrays.at("test_source"));
     const std::vector<float> got = mapped(folder, {form});
-    const std::vector<float> truth = row_values(arrays.at("test_target"));
+    const std::vector<float> truth = arrays.at("test_target").to_floats();
     double error = 0;
     for (std::size_t i = 0; i < got.size(); ++i) error += (got[i] - truth[i]) * (got[i] - truth[i]);
     CHECK(scores.at("l2_uvp").get<double>() == Approx(100 * error / 64 / 1.25).epsilon(1e-5));
-    CHECK(std::abs(scores.at("cosine").get<double>()) <= 1);
+    const std::vector<float> from = arrays.at("test_source").to_floats();
+    double along = 0;
+    double ours = 0;
+    double theirs = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      along += (got[i] - from[i]) * (truth[i] - from[i]);
+      ours += (got[i] - from[i]) * (got[i] - from[i]);
+      theirs += (truth[i] - from[i]) * (truth[i] - from[i]);
+    }
+    CHECK(scores.at("cosine").get<double>() == Approx(along / std::sqrt(ours * theirs)).margin(1e-5));
   }
 }
 

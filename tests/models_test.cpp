@@ -344,11 +344,8 @@ TEST_CASE("models: UNet3D and ResNet3D on a GPU as on the CPU, values and gradie
   };
   const auto here = run(Device::cpu);
   const auto there = run(Device::cuda);
-  // Two values alone are normalised at the deepest level: rounding there is a hundred times what it is
-  // elsewhere.
-  CHECK(distance(there[0], here[0]) < 1e-4);
-  CHECK(distance(there[1], here[1]) < 1e-3);
-  CHECK(distance(there[2], here[2]) < 1e-4);
+  // fp32 summed in another order: 8e-7 was measured.
+  for (std::size_t i = 0; i < here.size(); ++i) CHECK(distance(there[i], here[i]) < 1e-5);
 }
 
 TEST_CASE("models: noise is drawn for each voxel, or for each cell of a grid", "[models]") {

@@ -212,7 +212,7 @@ TEST_CASE("neural_ot: γ-weak transport between Gaussians", "[solvers][truth][sl
       // At the optimum the inner problem is flat in the variance, which only the potential's answer holds: it
       // comes slowly and circles, and the average is over the circles.
       CHECK(slope == Approx(a).epsilon(0.12));
-      CHECK(off < 0.02 * s * s);
+      CHECK(off < 0.02 * s * s);  // at most 0.0022 was seen
       CHECK(std::abs(spread - (s * s - a * a)) < 0.12 * s * s);
       if (values == 1) {
         CHECK(spread > before);
