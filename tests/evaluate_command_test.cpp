@@ -106,13 +106,13 @@ TEST_CASE("command: evaluate's L2-UVP is that of the mapped test rows", "[comman
   const TempDirectory directory;
   const fs::path folder = tiny_folder(directory, "work");
   std::map<std::string, HostArray> arrays;
+  float phase = 0;
   for (const char* name : {"source", "target", "test_source", "test_target"}) {
     std::vector<float> values(128);
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      values[i] =
-          std::sin(0.7F * static_cast<float>(i) + static_cast<float>(name[0]) + (name[4] == '_' ? 1 : 0));
-    }
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = std::sin(0.7F * static_cast<float>(i) + phase);
     arrays[name] = HostArray::from_floats({64, 2}, values);
+    phase += 1;
   }
   arrays["target_var"] = HostArray::from_floats({}, {1.25F});
   write_npz(folder / "pairs.npz", arrays);
