@@ -48,10 +48,12 @@ void print_json(const Options& options, Device device) {
   nlohmann::ordered_json json;
   json["version"] = kVersion;
   json["cpu"] = kernels::describe_cpu();
-  json["cuda"] = kernels::cuda_devices() > 0;
+  std::string why;
+  const bool cuda = kernels::cuda_devices(&why) > 0;
+  json["cuda"] = cuda;
   json["cuda_build"] = kernels::cuda_build();
-  json["cuda_device"] =
-      kernels::cuda_devices() > 0 ? nlohmann::ordered_json(kernels::describe_cuda()) : nullptr;
+  json["cuda_device"] = cuda ? nlohmann::ordered_json(kernels::describe_cuda()) : nullptr;
+  json["cuda_missing"] = cuda ? nullptr : nlohmann::ordered_json(why);
   json["device"] = name_of(device);
   json["precision"] = precisions(device);
   json["libraries"] = kernels::describe_libraries();
@@ -72,8 +74,10 @@ void info(const Options& options) {
   const auto directory = find_data_directory(options.data);
   fmt::print("voxot      {}\n", kVersion);
   fmt::print("cpu        {}\n", kernels::describe_cpu());
-  fmt::print("cuda       {} (build: {})\n",
-             kernels::cuda_devices() > 0 ? kernels::describe_cuda() : "no device", kernels::cuda_build());
+  std::string why;
+  const bool cuda = kernels::cuda_devices(&why) > 0;
+  fmt::print("cuda       {} (build: {})\n", cuda ? kernels::describe_cuda() : "none: " + why,
+             kernels::cuda_build());
   fmt::print("device     {}{}\n", name_of(device), options.device == "auto" ? " (chosen by auto)" : "");
   fmt::print("precision  {}\n", precisions(device));
   fmt::print("libraries  {}\n", kernels::describe_libraries());

@@ -79,35 +79,37 @@ class Bench {
       ++left_out_;
       return;
     }
-    for (const MemoryOp& op : memory_ops()) {
-      if (op.fp32_only && dtype != DType::f32) continue;
-      const std::int64_t few = std::min<std::int64_t>(2, o_.batch);
-      const MemoryOpRun reference = op.prepare({few, v.extent, v.channels}, DType::f64, Device::cpu);
-      const MemoryOpRun here = op.prepare({few, v.extent, v.channels}, dtype, device_);
-      reference.run();
-      here.run();
-      const double error = relative_error(to_doubles(here.result), to_doubles(reference.result));
-      const bool right = error < limit(dtype);
-      const MemoryOpRun full = op.prepare({o_.batch, v.extent, v.channels}, dtype, device_);
-      const Timing t = watch_.time(full.run, 0.01);
-      const double rate = full.bytes / t.median;
-      fmt::print("{:<28}{:<6}{:<20}{:>10.1f}{:>20}{:>9.1f}{:>7}{}\n", op.name, name_of(dtype),
-                 text(v, o_.batch), 1e6 * t.median,
-                 fmt::format("{:.1f}..{:.1f}", 1e6 * t.least, 1e6 * t.most), rate / 1e9,
-                 share(rate, ceiling_), right ? "" : fmt::format("  WRONG: error {:.1e}", error));
-      rows_.push_back({{"kernel", op.name},
-                       {"dtype", name_of(dtype)},
-                       {"volume", text(v, o_.batch)},
-                       {"bytes", full.bytes},
-                       {"median_seconds", t.median},
-                       {"least_seconds", t.least},
-                       {"most_seconds", t.most},
-                       {"runs", t.runs},
-                       {"bytes_per_second", rate},
-                       {"error", error},
-                       {"right", right}});
-      wrong_ = wrong_ || !right;
-    }
+    for (const MemoryOp& op : value_ops()) run_op(op, v, dtype);
+    for (const MemoryOp& op : volume_ops()) run_op(op, v, dtype);
+  }
+
+  void run_op(const MemoryOp& op, const Volume& v, DType dtype) {
+    if (op.fp32_only && dtype != DType::f32) return;
+    const std::int64_t few = std::min<std::int64_t>(2, o_.batch);
+    const MemoryOpRun reference = op.prepare({few, v.extent, v.channels}, DType::f64, Device::cpu);
+    const MemoryOpRun here = op.prepare({few, v.extent, v.channels}, dtype, device_);
+    reference.run();
+    here.run();
+    const double error = relative_error(to_doubles(here.result), to_doubles(reference.result));
+    const bool right = error < limit(dtype);
+    const MemoryOpRun full = op.prepare({o_.batch, v.extent, v.channels}, dtype, device_);
+    const Timing t = watch_.time(full.run, 0.01);
+    const double rate = full.bytes / t.median;
+    fmt::print("{:<28}{:<6}{:<20}{:>10.1f}{:>20}{:>9.1f}{:>7}{}\n", op.name, name_of(dtype),
+               text(v, o_.batch), 1e6 * t.median, fmt::format("{:.1f}..{:.1f}", 1e6 * t.least, 1e6 * t.most),
+               rate / 1e9, share(rate, ceiling_), right ? "" : fmt::format("  WRONG: error {:.1e}", error));
+    rows_.push_back({{"kernel", op.name},
+                     {"dtype", name_of(dtype)},
+                     {"volume", text(v, o_.batch)},
+                     {"bytes", full.bytes},
+                     {"median_seconds", t.median},
+                     {"least_seconds", t.least},
+                     {"most_seconds", t.most},
+                     {"runs", t.runs},
+                     {"bytes_per_second", rate},
+                     {"error", error},
+                     {"right", right}});
+    wrong_ = wrong_ || !right;
   }
 
   Options o_;

@@ -6,15 +6,15 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <chrono>
-#include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 
 #include "apps/device.h"
 #include "benchmarks/measure.h"
 #include "benchmarks/network_shapes.h"
+#include "benchmarks/profile.h"
 #include "engine/allocator.h"
 #include "kernels/features.h"
 #include "models/resnet3d.h"
@@ -25,15 +25,6 @@ namespace {
 
 using namespace voxot;
 using Clock = std::chrono::steady_clock;
-
-struct Line {
-  double seconds = 0;
-  std::int64_t calls = 0;
-};
-std::map<std::string, Line>& lines() {
-  static std::map<std::string, Line> all;
-  return all;
-}
 
 struct Options {
   std::int64_t base = 8, nf = 16, batch = 16, inner = 10, iterations = 5;
@@ -85,12 +76,8 @@ Measured measure(const Options& o, Device device) {
                   sampler(Purpose::source_samples), sampler(Purpose::target_samples));
   // The first iteration allocates and chooses kernels, the second records the graph, the third launches it.
   for (int i = 0; i < (device == Device::cpu ? 1 : 3); ++i) solver.step();
-  if (o.profile) {
-    kernels::profile_hook = [](const char* name, double seconds) {
-      lines()[name].seconds += seconds;
-      ++lines()[name].calls;
-    };
-  }
+  std::optional<bench::Profile> profile;
+  if (o.profile) profile.emplace(device);
   const auto before = allocator_statistics(device).system_allocations;
   Measured measured;
   for (std::int64_t i = 0; i < o.iterations; ++i) {
@@ -98,25 +85,12 @@ Measured measure(const Options& o, Device device) {
     solver.step();
     measured.seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
   }
+  if (profile) profile->print(std::accumulate(measured.seconds.begin(), measured.seconds.end(), 0.0));
   const auto after = allocator_statistics(device).system_allocations;
   if (after != before)
     throw Error(fmt::format("bench_step: {} allocations in the steady state", after - before));
   if (device == Device::cuda) kernels::memory_in_use(kernels::stream_of(device), &measured.device_bytes);
   return measured;
-}
-
-void print_profile(double total) {
-  std::vector<std::pair<std::string, Line>> sorted(lines().begin(), lines().end());
-  std::sort(sorted.begin(), sorted.end(),
-            [](auto& a, auto& b) { return a.second.seconds > b.second.seconds; });
-  double sum = 0;
-  for (const auto& [name, line] : sorted) {
-    sum += line.seconds;
-    fmt::print("{:<30}{:>9.1f} ms {:>6.1f} % {:>7} calls\n", name, 1e3 * line.seconds,
-               100 * line.seconds / total, line.calls);
-  }
-  fmt::print("{:<30}{:>9.1f} ms {:>6.1f} %\n", "outside kernels", 1e3 * (total - sum),
-             100 * (total - sum) / total);
 }
 
 int run(const Options& o) {
@@ -165,9 +139,6 @@ int run(const Options& o) {
                bench::describe_cublas());
   }
   fmt::print("\n");
-  double total = 0;
-  for (const double s : measured.seconds) total += s;
-  if (o.profile) print_profile(total);
   return 0;
 }
 
@@ -187,8 +158,9 @@ int run_main(int argc, char** argv) {
   app.add_flag("--json", o.json, "one line of JSON in place of text");
   app.add_option("--output", o.output, "also write the JSON here");
   app.add_flag("--small", o.small, "tiny networks, for tests");
-  app.add_flag("--profile", o.profile, "time of each kernel");
+  app.add_flag("--profile", o.profile, "time of each kernel; on cuda by events, and without the graph");
   CLI11_PARSE(app, argc, argv);
+  if (o.profile) o.graph = false;  // a graph's kernels are launched as one
   if (o.small) {
     o.base = o.nf = 4;
     o.batch = 2;  // batch normalisation of one voxel needs two

@@ -24,6 +24,7 @@ struct MemoryOp {
   bool fp32_only = false;
 };
 
-std::span<const MemoryOp> memory_ops();
+std::span<const MemoryOp> value_ops();   // of values, parameters and sums, whatever the volume's extent
+std::span<const MemoryOp> volume_ops();  // normalisation, pooling, resampling, and the samples themselves
 
 }  // namespace voxot::bench

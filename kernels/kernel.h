@@ -7,16 +7,17 @@
 //
 // A backend registers when its object file is linked; a call for a device without one throws by name.
 #include <array>
-#include <chrono>
+#include <cstdint>
 #include <utility>
 
 #include "kernels/device.h"
 
 namespace voxot::kernels {
 
-/// Called after every kernel with its name and seconds while set (CPU: the work; CUDA: the launch). For
+enum class Moment : std::uint8_t { begin, end };
+/// Called before and after every kernel while set (CPU: around the work; CUDA: around its launch). For
 /// profiles.
-using ProfileHook = void (*)(const char* name, double seconds);
+using ProfileHook = void (*)(const char* name, const Stream& stream, Moment moment);
 inline constinit ProfileHook profile_hook = nullptr;
 
 template <class Signature>
@@ -33,10 +34,11 @@ class Kernel<void(Args...)> {
     const Function function = functions_[static_cast<std::size_t>(stream.device)];
     if (function == nullptr)
       fail("{}: built without {}", name_, stream.device == Device::cuda ? "CUDA" : "CPU kernels");
-    if (profile_hook == nullptr) return function(stream, std::forward<Args>(args)...);
-    const auto start = std::chrono::steady_clock::now();
+    const ProfileHook hook = profile_hook;
+    if (hook == nullptr) return function(stream, std::forward<Args>(args)...);
+    hook(name_, stream, Moment::begin);
     function(stream, std::forward<Args>(args)...);
-    profile_hook(name_, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    hook(name_, stream, Moment::end);
   }
 
   [[nodiscard]] const char* name() const { return name_; }

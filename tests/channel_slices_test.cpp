@@ -100,7 +100,9 @@ class CallCount {
  public:
   CallCount() {
     calls().clear();
-    kernels::profile_hook = [](const char* name, double) { ++calls()[name]; };
+    kernels::profile_hook = [](const char* name, const Stream&, kernels::Moment moment) {
+      if (moment == kernels::Moment::begin) ++calls()[name];
+    };
   }
   ~CallCount() { kernels::profile_hook = nullptr; }
   CallCount(const CallCount&) = delete;

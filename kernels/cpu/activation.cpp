@@ -1,5 +1,6 @@
 #include "kernels/activation.h"
 
+#include <numeric>
 #include <vector>
 
 #include "kernels/cpu/scalar.h"
@@ -74,35 +75,51 @@ void backward_slice(const Stream&, DType dtype, Activation activation, std::int6
   });
 }
 
+/// Calls row(r, slopes of r's channels) for every row, in parallel: one slope for all is spread to a row
+/// first.
+template <class F, class Row>
+void with_slopes(std::int64_t rows, std::int64_t channels, std::int64_t slope_count, const F* slope,
+                 Row row) {
+  std::vector<F> spread;
+  if (slope_count == 1) spread.assign(static_cast<std::size_t>(channels), slope[0]);
+  const F* const slopes = slope_count == 1 ? spread.data() : slope;
+#pragma omp parallel for schedule(static) if (rows * channels > kParallelGrain)
+  for (std::int64_t r = 0; r < rows; ++r) row(r, slopes);
+}
+
 void prelu_forward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels,
                        std::int64_t slope_count, const void* x, const void* slope, void* y) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const T* in = static_cast<const T*>(x);
-    const F* a = static_cast<const F*>(slope);
-    T* out = static_cast<T*>(y);
-#pragma omp parallel for schedule(static) if (rows * channels > kParallelGrain)
-    for (std::int64_t r = 0; r < rows; ++r) {
+    with_slopes(rows, channels, slope_count, static_cast<const F*>(slope), [=](std::int64_t r, const F* a) {
+      const T* in = static_cast<const T*>(x) + r * channels;
+      T* out = static_cast<T*>(y) + r * channels;
+#pragma omp simd
       for (std::int64_t c = 0; c < channels; ++c) {
-        const F v = load(in[r * channels + c]);
-        store(out[r * channels + c], v > 0 ? v : a[slope_count == 1 ? 0 : c] * v);
+        const F v = load(in[c]);
+        store(out[c], v * (v > 0 ? F{1} : a[c]));
       }
-    }
+    });
   });
 }
 
 template <class T>
 void prelu_slope_gradient(std::int64_t rows, std::int64_t channels, std::int64_t slope_count, const T* in,
                           const T* gy, Compute<T>* grad_slope, Write write) {
-  std::vector<double> sum(static_cast<std::size_t>(slope_count), 0.0);
+  std::vector<double> sums(static_cast<std::size_t>(channels), 0.0);
+  double* const sum = sums.data();
   for (std::int64_t r = 0; r < rows; ++r) {
+    const T* x = in + r * channels;
+    const T* g = gy + r * channels;
+#pragma omp simd
     for (std::int64_t c = 0; c < channels; ++c) {
-      const auto v = load(in[r * channels + c]);
-      if (v <= 0) sum[static_cast<std::size_t>(slope_count == 1 ? 0 : c)] += v * load(gy[r * channels + c]);
+      const auto v = load(x[c]);
+      sum[c] += static_cast<double>(v > 0 ? Compute<T>{0} : v * load(g[c]));
     }
   }
+  if (slope_count == 1) sums.assign(1, std::accumulate(sums.begin(), sums.end(), 0.0));
   for (std::int64_t c = 0; c < slope_count; ++c) {
-    const auto value = static_cast<Compute<T>>(sum[static_cast<std::size_t>(c)]);
+    const auto value = static_cast<Compute<T>>(sums[static_cast<std::size_t>(c)]);
     grad_slope[c] = write == Write::accumulate ? grad_slope[c] + value : value;
   }
 }
@@ -114,7 +131,6 @@ void prelu_backward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int6
     using F = Compute<T>;
     const T* in = static_cast<const T*>(x);
     const T* gy = static_cast<const T*>(grad_y);
-    const F* a = static_cast<const F*>(slope);
     if (grad_slope != nullptr) {
       prelu_slope_gradient(rows, channels, slope_count, in, gy, static_cast<F*>(grad_slope),
                            grad_slope_write);
@@ -122,13 +138,14 @@ void prelu_backward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int6
     if (grad_x == nullptr) return;
     T* gx = static_cast<T*>(grad_x);
     with_write(grad_x_write, [&]<Write W>() {
-#pragma omp parallel for schedule(static) if (rows * channels > kParallelGrain)
-      for (std::int64_t r = 0; r < rows; ++r) {
+      with_slopes(rows, channels, slope_count, static_cast<const F*>(slope), [=](std::int64_t r, const F* a) {
+        const std::int64_t first = r * channels;
+#pragma omp simd
         for (std::int64_t c = 0; c < channels; ++c) {
-          const std::int64_t i = r * channels + c;
-          put<W>(gx[i], load(gy[i]) * (load(in[i]) > 0 ? F{1} : a[slope_count == 1 ? 0 : c]));
+          const F v = load(in[first + c]);
+          put<W>(gx[first + c], load(gy[first + c]) * (v > 0 ? F{1} : a[c]));
         }
-      }
+      });
     });
   });
 }

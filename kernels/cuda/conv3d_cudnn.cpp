@@ -1,8 +1,8 @@
 // The convolutions of cuDNN as one more variant, where its library is found at run time: the rival, and a
 // candidate of the autotuner. A plan is the fastest of the engines that cuDNN proposes for a call, in the
-// arithmetic that was asked for and deterministic. Volumes N×D×H×W×C and weights [C_out, kD, kH, kW, C_in]
-// are strides to it. What follows the sum runs in a kernel of ours. Source: the cuDNN backend API,
-// https://docs.nvidia.com/deeplearning/cudnn.
+// arithmetic that was asked for; the engine's own is deterministic, the rival's may not be. Volumes N×D×H×W×C
+// and weights [C_out, kD, kH, kW, C_in] are strides to it. What follows the sum runs in a kernel of ours.
+// Source: the cuDNN backend API, https://docs.nvidia.com/deeplearning/cudnn.
 #include <cudnn.h>
 #include <dlfcn.h>
 
@@ -10,6 +10,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "kernels/cuda/conv3d_autotune.h"
@@ -23,7 +25,7 @@
 namespace voxot::cuda {
 namespace {
 
-constexpr std::int64_t kCandidates = 10;
+constexpr int kCandidates = 10;  // measured for a call, as many as PyTorch tries (cudnn.benchmark_limit)
 constexpr int kRepetitions = 3;
 constexpr std::int64_t kAlignment = 16;
 constexpr std::int64_t kInputId = 1;
@@ -170,43 +172,54 @@ Names names_of(ConvPass pass) {
           CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW};
 }
 
-/// Everything that a plan refers to, and the plan.
+/// A configured engine, ready to run.
 struct Plan {
-  Held x, y, weight, convolution, operation, graph, heuristics, config, plan;
+  Held config, plan;
   std::int64_t workspace = 0;
+  double seconds = 0;
 };
 
-void describe_operation(Plan& plan, const ConvCall& c) {
+/// Everything that plans refer to, and the plans.
+struct Search {
+  Held x, y, weight, convolution, operation, graph, heuristics;
+  std::optional<Plan> deterministic, in_any_order;  // the fastest of each kind
+};
+
+void describe_operation(Search& s, const ConvCall& c) {
   const Conv3dParams& p = c.params;
   const bool of_weight = c.pass == ConvPass::grad_weight;
   const bool of_input = c.pass == ConvPass::grad_input;
-  plan.x = tensor(of_input ? kOutputId : kInputId, c.dtype, p.batch, p.in_channels, p.in_extent);
-  plan.y = tensor(of_input    ? kInputId
-                  : of_weight ? kOtherId
-                              : kOutputId,
-                  c.dtype, p.batch, p.out_channels, p.out_extent());
-  plan.weight = tensor(of_weight ? kOutputId : kOtherId, of_weight ? DType::f32 : c.dtype, p.out_channels,
-                       p.in_channels, p.kernel);
-  plan.convolution = convolution(p);
+  s.x = tensor(of_input ? kOutputId : kInputId, c.dtype, p.batch, p.in_channels, p.in_extent);
+  s.y = tensor(of_input    ? kInputId
+               : of_weight ? kOtherId
+                           : kOutputId,
+               c.dtype, p.batch, p.out_channels, p.out_extent());
+  s.weight = tensor(of_weight ? kOutputId : kOtherId, of_weight ? DType::f32 : c.dtype, p.out_channels,
+                    p.in_channels, p.kernel);
+  s.convolution = convolution(p);
   const Names names = names_of(c.pass);
   const float alpha = c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale;
   const float beta = c.write == Write::accumulate ? 1.0F : 0.0F;
-  plan.operation = make(names.operation);
-  plan.operation->set(names.convolution, *plan.convolution);
-  plan.operation->set(names.input, of_input ? *plan.y : *plan.x);
-  plan.operation->set(names.other, of_weight ? *plan.y : *plan.weight);
-  plan.operation->set(names.output, of_weight ? *plan.weight : of_input ? *plan.x : *plan.y);
-  plan.operation->set(names.alpha, CUDNN_TYPE_FLOAT, 1, &alpha);
-  plan.operation->set(names.beta, CUDNN_TYPE_FLOAT, 1, &beta);
-  plan.operation->finalize();
-  plan.graph = make(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-  plan.graph->set(CUDNN_ATTR_OPERATIONGRAPH_OPS, *plan.operation);
-  plan.graph->set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &library().handle);
-  plan.graph->finalize();
+  s.operation = make(names.operation);
+  s.operation->set(names.convolution, *s.convolution);
+  s.operation->set(names.input, of_input ? *s.y : *s.x);
+  s.operation->set(names.other, of_weight ? *s.y : *s.weight);
+  s.operation->set(names.output, of_weight ? *s.weight : of_input ? *s.x : *s.y);
+  s.operation->set(names.alpha, CUDNN_TYPE_FLOAT, 1, &alpha);
+  s.operation->set(names.beta, CUDNN_TYPE_FLOAT, 1, &beta);
+  s.operation->finalize();
+  s.graph = make(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+  s.graph->set(CUDNN_ATTR_OPERATIONGRAPH_OPS, *s.operation);
+  s.graph->set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &library().handle);
+  s.graph->finalize();
 }
 
-/// Whether the engine computes in the arithmetic that the call asks for, the same bits every time.
-bool acceptable(const Descriptor& config, const ConvCall& c) {
+/// What an engine says of its arithmetic.
+struct Arithmetic {
+  bool asked_for = true;
+  bool deterministic = true;
+};
+Arithmetic arithmetic_of(const Descriptor& config, const ConvCall& c) {
   const Held engine = make(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   cudnnBackendDescriptor_t handle = engine->handle();
   config.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &handle);
@@ -214,12 +227,15 @@ bool acceptable(const Descriptor& config, const ConvCall& c) {
   const std::int64_t count = engine->get(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
                                          CUDNN_NUMERICAL_NOTE_TYPE_COUNT, notes);
   const bool exact = c.dtype == DType::f32 && c.math == ConvMath::exact;
-  return std::none_of(notes, notes + count, [&](cudnnBackendNumericalNote_t note) {
-    return note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC ||
-           note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
-           (exact &&
-            (note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS));
-  });
+  Arithmetic arithmetic;
+  for (const cudnnBackendNumericalNote_t note : std::span(notes, static_cast<std::size_t>(count))) {
+    if (note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) arithmetic.deterministic = false;
+    if (note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
+        (exact &&
+         (note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)))
+      arithmetic.asked_for = false;
+  }
+  return arithmetic;
 }
 
 void execute(const Stream& stream, const Plan& plan, const void* input, const void* other, void* output,
@@ -243,8 +259,9 @@ std::size_t result_bytes(const ConvCall& c) {
   return static_cast<std::size_t>(count) * size_of(c.dtype);
 }
 
-/// The least of some runs, on memory of the search's own, whose values do not matter.
-double measure(const Plan& plan, const ConvCall& c) {
+/// The least of some runs, on memory of the search's own, whose values do not matter. One that takes twice
+/// as long as `fastest` (0: none yet) is not run again.
+double measure(const Plan& plan, const ConvCall& c, double fastest) {
   const Stream stream{Device::cuda, simt::create_stream()};
   const Conv3dParams& p = c.params;
   const auto bytes = [&](std::int64_t count) { return static_cast<std::size_t>(count) * 4; };
@@ -266,6 +283,7 @@ double measure(const Plan& plan, const ConvCall& c) {
       stop.wait();
       const double seconds = stop.seconds_since(start);
       if (i == 1 || (i > 1 && seconds < least)) least = seconds;  // the first warms up
+      if (i > 0 && fastest > 0 && seconds > 2 * fastest) break;
     }
   } catch (const Refused&) {
     works = false;
@@ -279,90 +297,101 @@ double measure(const Plan& plan, const ConvCall& c) {
   return least;
 }
 
-/// The fastest plan for the call, or none.
-std::unique_ptr<Plan> search(const ConvCall& c) {
-  auto plan = std::make_unique<Plan>();
-  try {
-    describe_operation(*plan, c);
-    plan->heuristics = make(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-    const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
-    plan->heuristics->set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, *plan->graph);
-    plan->heuristics->set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-    plan->heuristics->finalize();
-    std::vector<Held> configs;
-    std::vector<cudnnBackendDescriptor_t> handles;
-    for (std::int64_t i = 0; i < kCandidates; ++i) {
-      configs.push_back(make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR));
-      handles.push_back(configs.back()->handle());
-    }
-    configs.resize(static_cast<std::size_t>(plan->heuristics->get(
-        CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, kCandidates, handles.data())));
-    Held best;
-    Held best_config;
-    std::int64_t best_workspace = 0;
-    double fastest = 0;
-    for (Held& config : configs) {
-      try {
-        if (!acceptable(*config, c)) continue;
-        plan->plan = make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-        plan->plan->set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &library().handle);
-        plan->plan->set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, *config);
-        plan->plan->finalize();
-        plan->plan->get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &plan->workspace);
-        const double seconds = measure(*plan, c);
-        if (best != nullptr && seconds >= fastest) continue;
-        fastest = seconds;
-        best = std::move(plan->plan);
-        best_config = std::move(config);
-        best_workspace = plan->workspace;
-      } catch (const Refused&) {
-        // This engine does not do it here; another may.
-      }
-    }
-    plan->plan = std::move(best);
-    plan->config = std::move(best_config);
-    plan->workspace = best_workspace;
-  } catch (const Refused&) {
-    return nullptr;
+/// The configurations that cuDNN proposes, the most promising first.
+std::vector<Held> proposals(Search& s, cudnnBackendHeurMode_t mode) {
+  s.heuristics = make(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+  s.heuristics->set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, *s.graph);
+  s.heuristics->set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+  s.heuristics->finalize();
+  const std::int64_t count =
+      s.heuristics->get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, nullptr);
+  std::vector<Held> configs;
+  std::vector<cudnnBackendDescriptor_t> handles;
+  for (std::int64_t i = 0; i < count; ++i) {
+    configs.push_back(make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR));
+    handles.push_back(configs.back()->handle());
   }
-  return plan->plan == nullptr ? nullptr : std::move(plan);
+  configs.resize(static_cast<std::size_t>(s.heuristics->get(
+      CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, handles.data())));
+  return configs;
+}
+
+Plan build(Held config) {
+  Plan plan;
+  plan.config = std::move(config);
+  plan.plan = make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+  plan.plan->set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &library().handle);
+  plan.plan->set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, *plan.config);
+  plan.plan->finalize();
+  plan.plan->get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &plan.workspace);
+  return plan;
+}
+
+/// Measures the first engines that do the call, of those that are deterministic and, on request, of the
+/// others.
+void measure_proposals(Search& s, const ConvCall& c, cudnnBackendHeurMode_t mode, bool any_order) {
+  int left = kCandidates;
+  int others_left = any_order ? kCandidates : 0;
+  for (Held& config : proposals(s, mode)) {
+    try {
+      const Arithmetic a = arithmetic_of(*config, c);
+      int& of_its_kind = a.deterministic ? left : others_left;
+      if (!a.asked_for || of_its_kind == 0) continue;
+      Plan plan = build(std::move(config));
+      std::optional<Plan>& best = a.deterministic ? s.deterministic : s.in_any_order;
+      plan.seconds = measure(plan, c, best ? best->seconds : 0);
+      if (!best || plan.seconds < best->seconds) best = std::move(plan);
+      --of_its_kind;
+    } catch (const Refused&) {
+      // This engine does not do it here; another may.
+    }
+  }
+}
+
+Search search(const ConvCall& c, bool any_order) {
+  Search s;
+  try {
+    describe_operation(s, c);
+    measure_proposals(s, c, CUDNN_HEUR_MODE_A, any_order);
+    if (!s.deterministic && !s.in_any_order) measure_proposals(s, c, CUDNN_HEUR_MODE_FALLBACK, any_order);
+  } catch (const Refused&) {
+    // cuDNN does not know such calls.
+  }
+  return s;
 }
 
 /// The call's plan, searched for once; null where cuDNN has none.
-const Plan* plan_of(const ConvCall& c) {
+const Plan* plan_of(const ConvCall& c, bool any_order) {
   static std::mutex mutex;
-  static auto& plans = *new std::map<std::string, std::unique_ptr<Plan>>;
+  static auto& searches = *new std::map<std::pair<std::string, bool>, Search>;
   const std::lock_guard lock(mutex);
   ConvCall plain = c;
   plain.epilogue.statistics = {};  // they change nothing about the convolution
   const std::string key =
       fmt::format("{} {} {}", describe(plain), c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale,
                   static_cast<int>(c.write));
-  auto found = plans.find(key);
-  if (found == plans.end()) found = plans.emplace(key, search(c)).first;
-  return found->second.get();
+  auto found = searches.find({key, true});  // has what either wants
+  if (found == searches.end()) found = searches.find({key, any_order});
+  if (found == searches.end())
+    found = searches.emplace(std::pair(key, any_order), search(c, any_order)).first;
+  const std::optional<Plan>& same_bits = found->second.deterministic;
+  const std::optional<Plan>& other = found->second.in_any_order;
+  if (any_order && other && (!same_bits || other->seconds < same_bits->seconds)) return &*other;
+  return same_bits ? &*same_bits : nullptr;
 }
 
 bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kAlignment == 0; }
 
-}  // namespace
-
-std::string describe_cudnn() {
-  if (library().handle == nullptr) return "";
-  const std::size_t v = library().version();  // 91400: 9.14.0
-  return fmt::format("cuDNN {}.{}.{}", v / 10000, v % 10000 / 100, v % 100);
-}
-
-bool takes_cudnn(const ConvCall& c) {
+bool takes(const ConvCall& c, bool any_order) {
   const Conv3dParams& p = c.params;
   if (c.dtype == DType::f64 || library().handle == nullptr) return false;
   if (p.in_row() != p.in_channels || p.out_row() != p.out_channels) return false;
   if (!aligned(c.input) || !aligned(c.other) || !aligned(c.output)) return false;
-  return plan_of(c) != nullptr;
+  return plan_of(c, any_order) != nullptr;
 }
 
-void conv3d_cudnn(const Stream& stream, const ConvCall& c) {
-  const Plan* plan = plan_of(c);
+void run(const Stream& stream, const ConvCall& c, bool any_order) {
+  const Plan* plan = plan_of(c, any_order);
   VOXOT_CHECK(plan != nullptr, "conv3d: cuDNN has no engine for {}", describe(c));
   const bool copies = c.dtype == DType::bf16 && c.pass != ConvPass::grad_weight;
   const std::int64_t weights = c.params.weight_count();
@@ -378,6 +407,23 @@ void conv3d_cudnn(const Stream& stream, const ConvCall& c) {
   if (c.pass != ConvPass::forward) return;
   conv3d_epilogue(stream, c);
   conv3d_statistics(stream, c);
+}
+
+}  // namespace
+
+std::string describe_cudnn() {
+  if (library().handle == nullptr) return "";
+  const std::size_t v = library().version();  // 91400: 9.14.0
+  return fmt::format("cuDNN {}.{}.{}", v / 10000, v % 10000 / 100, v % 100);
+}
+
+bool takes_cudnn(const ConvCall& c) { return takes(c, false); }
+void conv3d_cudnn(const Stream& stream, const ConvCall& c) { run(stream, c, false); }
+
+const ConvVariant& fastest_cudnn() {
+  static const ConvVariant variant{"cudnn, any order", [](const ConvCall& c) { return takes(c, true); },
+                                   [](const Stream& stream, const ConvCall& c) { run(stream, c, true); }};
+  return variant;
 }
 
 }  // namespace voxot::cuda

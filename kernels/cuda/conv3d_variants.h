@@ -76,6 +76,9 @@ void conv3d_weight_gemm_32x128(const Stream& stream, const ConvCall& call);
 // All passes by cuDNN, where its library is found and has an engine for the call; no slices of channels.
 bool takes_cudnn(const ConvCall& call);
 void conv3d_cudnn(const Stream& stream, const ConvCall& call);
+/// The rival of the benchmarks: cuDNN's fastest engine, be it one whose sums come in another order each time.
+/// The engine never chooses it.
+const ConvVariant& fastest_cudnn();
 /// The forward pass's epilogue over plain sums in the call's output, without statistics; fp32 and bf16.
 void conv3d_epilogue(const Stream& stream, const ConvCall& call);
 /// The statistics that the call asks for, if any, of its output in memory.

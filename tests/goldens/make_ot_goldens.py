@@ -23,6 +23,8 @@ from scipy.optimize import linear_sum_assignment
 HERE = Path(__file__).resolve().parent
 # Relative to Σ |cost|·plan: both assignments are of double sums; HiGHS keeps constraints to 1e-7.
 ASSIGNMENT_TOLERANCE, LINEAR_PROGRAM_TOLERANCE = 1e-12, 1e-7
+# Of POT's primal over its dual: it compares with 1e-15 of the largest cost, which six decades of costs make that much.
+THOUSAND_TOLERANCE = 1e-7
 
 
 def clouds(generator, rows: int, columns: int, dimension: int) -> np.ndarray:
@@ -135,12 +137,97 @@ def transports(tensors: dict) -> None:
     transport(tensors, "uneven_10x10", g.random((10, 10)), 10.0 ** g.uniform(-9, 0, 10), g.random(10))
 
 
+def number(*words) -> np.ndarray:
+    """A 64-bit hash (SplitMix64's finaliser) of problem, stream, i and j, each of which may be an array."""
+    k, stream, i, j = (np.asarray(w, dtype=np.uint64) for w in words)
+    with np.errstate(over="ignore"):
+        z = (((k * np.uint64(8) + stream) * np.uint64(1024) + i) * np.uint64(1024) + j + np.uint64(1)) * np.uint64(
+            0x9E3779B97F4A7C15
+        )
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def below(n: int, *words) -> np.ndarray:
+    return (number(*words) % np.uint64(n)).astype(np.int64)
+
+
+def hashed_problem(k: int):
+    """Problem k of a thousand, from integers alone, so that tests/exact_thousand_test.cpp makes the very same one:
+    costs (fp32) and masses (integers of equal sums)."""
+    kind, general = k % 10, (k // 10) % 2 == 1 or k % 25 in (1, 2)
+    most = 512 if k % 20 == 0 else 100 if k % 4 == 0 else 24
+    rows = 512 if k == 0 else 1 if k % 25 == 1 else 2 + int(below(most - 1, k, 0, 0, 0))
+    columns = rows if not general else 1 if k % 25 == 2 else 2 + int(below(most - 1, k, 0, 1, 0))
+    i, j = np.arange(rows)[:, None], np.arange(columns)[None]
+    u = (number(k, 1, i, j) >> np.uint64(40)).astype(np.float64) / 2**24
+    axis = np.arange(3)[None]
+    if kind == 1:
+        u = u - 0.5
+    elif kind == 2:
+        u = below(5, k, 1, i, j)
+    elif kind == 3:  # few different points, the same ones on either side
+        points = below(16, k, 2, np.arange(1 + rows // 3)[:, None], axis[:, :2])
+        x, y = points[np.arange(rows) % len(points)], points[np.arange(columns) % len(points)]
+        u = ((x[:, None] - y[None]) ** 2).sum(-1)
+    elif kind == 4:
+        x, y = below(1000, k, 2, np.arange(rows)[:, None], axis), below(1000, k, 3, np.arange(columns)[:, None], axis)
+        u = ((x[:, None] - y[None] - 250) ** 2).sum(-1)
+    elif kind == 5:
+        u = np.full((rows, columns), 2.5)
+    elif kind == 6:
+        u = 1e-12 * u
+    elif kind == 7:
+        u = 1e12 * u
+    elif kind == 8:  # six decades in one matrix, somewhere between 1e-12 and 1e12
+        power = np.array([float(f"1e{e}") for e in range(-12, 13)])
+        u = (u + 1 / 2**24) * power[below(7, k, 4, i, j) + below(19, k, 5, 0, 0)]
+    elif kind == 9:
+        u = 1000 + u
+    cost = np.asarray(u, dtype=np.float64).astype(np.float32)
+    if not general:
+        return cost, None, None
+
+    def masses(stream: int, n: int) -> np.ndarray:
+        index = np.arange(n)
+        m = below(16, k, stream, index, 0)
+        if k % 3 == 0:
+            m[below(3, k, stream, index, 1) == 0] = 0
+        m[0] += 1
+        return m
+
+    a, b = masses(6, rows), masses(7, columns)
+    return cost, a * b.sum(), b * a.sum()
+
+
+def thousand(tensors: dict) -> None:
+    values, worst = [], 0.0
+    for k in range(1000):
+        cost, a, b = hashed_problem(k)
+        exact = cost.astype(np.float64)
+        a, b = (np.ones(len(cost), dtype=np.int64),) * 2 if a is None else (a, b)
+        mass = int(a.sum())
+        plan, u, v = emd(a / mass, b / mass, exact)
+        value = math.fsum((exact * plan).ravel())
+        size = math.fsum((np.abs(exact) * plan).ravel())
+        # POT's own potentials say what is the least that any plan costs.
+        excess = (u[:, None] + v[None] - exact).clip(min=0).max(1)
+        gap = value - math.fsum(a / mass * u) - math.fsum(b / mass * v) + math.fsum(a / mass * excess)
+        worst = max(worst, gap / size if size > 0 else gap)
+        values.append(value)
+    print(f"  thousand: POT's primal and dual values are at most {worst:.1e} apart")
+    assert worst <= THOUSAND_TOLERANCE, worst
+    tensors["thousand.value"] = np.array(values)
+
+
 def main() -> None:
     versions = f"POT {ot.__version__}, scipy {scipy.__version__}, numpy {np.__version__}"
     print(f"{versions}, safetensors {safetensors.__version__}")
     tensors = {}
     assignments(tensors)
     transports(tensors)
+    thousand(tensors)
     path = HERE / "exact_ot.safetensors"
     save_file(dict(sorted(tensors.items())), path, metadata={"about": f"exact transport: {versions}"})
     path.chmod(0o644)
