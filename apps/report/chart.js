@@ -12,7 +12,7 @@ const QUANTITIES = new Map([
   ['validate/target_distance', 'distance of mapped to target validation samples'],
 ]);
 const SHARES = new Set(['validate/target_accuracy', 'validate/colour_kept']); // between 0 and 1
-const MARGIN = {left: 56, right: 12, top: 8, bottom: 34};
+const MARGIN = {left: 56, right: 24, top: 8, bottom: 34};
 const CHART_HEIGHT = 220;
 
 const hiddenRuns = new Set();
