@@ -1,7 +1,9 @@
 // Bytes per second of the kernels that only move memory, at shapes of the networks, beside a measured copy.
 //   bench_ops --device cuda --precision fp32 bf16
-// Bytes are the fewest that the contract allows: each input read once, each output written once. Each kernel
-// is checked first, on a few volumes, against the CPU's in double; exits non-zero when one is wrong.
+// Bytes are each input read once, each output written once, also where a sum must be known before a second
+// pass, as in the statistics' gradients and spectral normalisation: their share of a copy has its limit
+// there. Each kernel is checked first, on a few volumes, against the CPU's in double; exits non-zero when one
+// is wrong.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>

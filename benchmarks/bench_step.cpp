@@ -85,7 +85,8 @@ Measured measure(const Options& o, Device device) {
     solver.step();
     measured.seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
   }
-  if (profile) profile->print(std::accumulate(measured.seconds.begin(), measured.seconds.end(), 0.0));
+  if (profile && !o.json)
+    profile->print(std::accumulate(measured.seconds.begin(), measured.seconds.end(), 0.0));
   const auto after = allocator_statistics(device).system_allocations;
   if (after != before)
     throw Error(fmt::format("bench_step: {} allocations in the steady state", after - before));

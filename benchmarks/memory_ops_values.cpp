@@ -155,7 +155,7 @@ MemoryOpRun prelu_backward(const OpVolume& v, DType t, Device d) {
           gx, sizes(x, g, gx)};
 }
 
-/// A bias of 0, so that it can be run again.
+/// y drifts as it is run again, which costs nothing.
 MemoryOpRun add_bias(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor y = s.input(0);
@@ -275,7 +275,7 @@ MemoryOpRun clip_factor(const OpVolume& v, DType t, Device d) {
           scalars, sizes(g)};
 }
 
-/// Of a matrix of 16 rows, or what they divide: one power iteration reads it twice.
+/// A matrix of 16 rows.
 struct Matrix {
   explicit Matrix(const Setting& s)
       : params{16, s.count() / 16, 1e-12},
@@ -290,7 +290,7 @@ MemoryOpRun spectral_norm_iterate(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Matrix m(s);
   return {[=] { kernels::spectral_norm_iterate(s.stream, t, m.params, m.w.data(), m.u.data(), m.v.data()); },
-          m.v, 2 * size(m.w) + 2 * size(m.v)};
+          m.v, sizes(m.w, m.v)};
 }
 
 MemoryOpRun spectral_norm_forward(const OpVolume& v, DType t, Device d) {
@@ -302,7 +302,7 @@ MemoryOpRun spectral_norm_forward(const OpVolume& v, DType t, Device d) {
             kernels::spectral_norm_forward(s.stream, t, m.params, m.w.data(), m.u.data(), m.v.data(),
                                            sigma.data(), y.data());
           },
-          y, 2 * size(m.w) + sizes(m.v, y)};
+          y, sizes(m.w, m.v, y)};
 }
 
 MemoryOpRun spectral_norm_backward(const OpVolume& v, DType t, Device d) {
@@ -315,7 +315,7 @@ MemoryOpRun spectral_norm_backward(const OpVolume& v, DType t, Device d) {
             kernels::spectral_norm_backward(s.stream, t, m.params, m.w.data(), m.u.data(), m.v.data(),
                                             sigma.data(), g.data(), gw.data(), Write::overwrite);
           },
-          gw, size(m.w) + 2 * size(g) + sizes(m.v, gw)};
+          gw, sizes(m.w, m.v, g, gw)};
 }
 
 const MemoryOp kOps[] = {

@@ -11,7 +11,8 @@ namespace voxot::bench {
 
 /// While it lives, every kernel of a device is timed: on the CPU by the clock around its call; on cuda by
 /// events in its stream, so it is the device's time, gaps between launches included. A kernel that another
-/// calls is part of that one. A graph's launches do not pass here. One at a time.
+/// calls is part of that one. A graph's launches do not pass here, and a kernel
+/// that throws ends what can be told. One at a time.
 class Profile {
  public:
   explicit Profile(Device device);

@@ -259,8 +259,8 @@ std::size_t result_bytes(const ConvCall& c) {
   return static_cast<std::size_t>(count) * size_of(c.dtype);
 }
 
-/// The least of some runs, on memory of the search's own, whose values do not matter. One that takes twice
-/// as long as `fastest` (0: none yet) is not run again.
+/// The least of some runs, on memory of the search's own, whose values do not matter. One that twice takes
+/// more than twice as long as `fastest` (0: none yet) is not run again.
 double measure(const Plan& plan, const ConvCall& c, double fastest) {
   const Stream stream{Device::cuda, simt::create_stream()};
   const Conv3dParams& p = c.params;
@@ -283,7 +283,7 @@ double measure(const Plan& plan, const ConvCall& c, double fastest) {
       stop.wait();
       const double seconds = stop.seconds_since(start);
       if (i == 1 || (i > 1 && seconds < least)) least = seconds;  // the first warms up
-      if (i > 0 && fastest > 0 && seconds > 2 * fastest) break;
+      if (i > 1 && fastest > 0 && least > 2 * fastest) break;
     }
   } catch (const Refused&) {
     works = false;
@@ -327,21 +327,26 @@ Plan build(Held config) {
   return plan;
 }
 
-/// Measures the first engines that do the call, of those that are deterministic and, on request, of the
-/// others.
+/// Measures the first engines, of those that are deterministic and, on request, of the others.
 void measure_proposals(Search& s, const ConvCall& c, cudnnBackendHeurMode_t mode, bool any_order) {
   int left = kCandidates;
   int others_left = any_order ? kCandidates : 0;
-  for (Held& config : proposals(s, mode)) {
+  std::vector<Held> configs;
+  try {
+    configs = proposals(s, mode);
+  } catch (const Refused&) {
+    return;  // nothing to propose in this mode
+  }
+  for (Held& config : configs) {
     try {
       const Arithmetic a = arithmetic_of(*config, c);
       int& of_its_kind = a.deterministic ? left : others_left;
       if (!a.asked_for || of_its_kind == 0) continue;
+      --of_its_kind;
       Plan plan = build(std::move(config));
       std::optional<Plan>& best = a.deterministic ? s.deterministic : s.in_any_order;
       plan.seconds = measure(plan, c, best ? best->seconds : 0);
       if (!best || plan.seconds < best->seconds) best = std::move(plan);
-      --of_its_kind;
     } catch (const Refused&) {
       // This engine does not do it here; another may.
     }
@@ -353,7 +358,7 @@ Search search(const ConvCall& c, bool any_order) {
   try {
     describe_operation(s, c);
     measure_proposals(s, c, CUDNN_HEUR_MODE_A, any_order);
-    if (!s.deterministic && !s.in_any_order) measure_proposals(s, c, CUDNN_HEUR_MODE_FALLBACK, any_order);
+    if (!s.deterministic) measure_proposals(s, c, CUDNN_HEUR_MODE_FALLBACK, any_order);
   } catch (const Refused&) {
     // cuDNN does not know such calls.
   }
@@ -370,8 +375,8 @@ const Plan* plan_of(const ConvCall& c, bool any_order) {
   const std::string key =
       fmt::format("{} {} {}", describe(plain), c.pass == ConvPass::forward ? 1.0F : c.epilogue.scale,
                   static_cast<int>(c.write));
-  auto found = searches.find({key, true});  // has what either wants
-  if (found == searches.end()) found = searches.find({key, any_order});
+  auto found = searches.find({key, any_order});
+  if (found == searches.end()) found = searches.find({key, true});  // has what either wants
   if (found == searches.end())
     found = searches.emplace(std::pair(key, any_order), search(c, any_order)).first;
   const std::optional<Plan>& same_bits = found->second.deterministic;

@@ -23,7 +23,7 @@ from scipy.optimize import linear_sum_assignment
 HERE = Path(__file__).resolve().parent
 # Relative to Σ |cost|·plan: both assignments are of double sums; HiGHS keeps constraints to 1e-7.
 ASSIGNMENT_TOLERANCE, LINEAR_PROGRAM_TOLERANCE = 1e-12, 1e-7
-# Of POT's primal over its dual: it compares with 1e-15 of the largest cost, which six decades of costs make that much.
+# Of POT's primal over its dual: it compares with 1e-15 of the largest cost, which five decades of costs make that much.
 THOUSAND_TOLERANCE = 1e-7
 
 
@@ -156,8 +156,9 @@ def below(n: int, *words) -> np.ndarray:
 def hashed_problem(k: int):
     """Problem k of a thousand, from integers alone, so that tests/exact_thousand_test.cpp makes the very same one:
     costs (fp32) and masses (integers of equal sums)."""
-    kind, general = k % 10, (k // 10) % 2 == 1 or k % 25 in (1, 2)
-    most = 512 if k % 20 == 0 else 100 if k % 4 == 0 else 24
+    kind, size = k % 10, int(below(20, k, 0, 2, 0))
+    general = k > 0 and (k % 25 in (1, 2) or int(below(2, k, 0, 3, 0)) == 1)
+    most = 512 if size == 0 else 100 if size < 6 else 24
     rows = 512 if k == 0 else 1 if k % 25 == 1 else 2 + int(below(most - 1, k, 0, 0, 0))
     columns = rows if not general else 1 if k % 25 == 2 else 2 + int(below(most - 1, k, 0, 1, 0))
     i, j = np.arange(rows)[:, None], np.arange(columns)[None]
@@ -180,9 +181,9 @@ def hashed_problem(k: int):
         u = 1e-12 * u
     elif kind == 7:
         u = 1e12 * u
-    elif kind == 8:  # six decades in one matrix, somewhere between 1e-12 and 1e12
+    elif kind == 8:  # five decades and more in one matrix, somewhere between 1e-12 and 1e12
         power = np.array([float(f"1e{e}") for e in range(-12, 13)])
-        u = (u + 1 / 2**24) * power[below(7, k, 4, i, j) + below(19, k, 5, 0, 0)]
+        u = (u + 1 / 2**24) * power[below(6, k, 4, i, j) + below(20, k, 5, 0, 0)]
     elif kind == 9:
         u = 1000 + u
     cost = np.asarray(u, dtype=np.float64).astype(np.float32)
