@@ -155,11 +155,11 @@ MemoryOpRun prelu_backward(const OpVolume& v, DType t, Device d) {
           gx, sizes(x, g, gx)};
 }
 
-/// y drifts as it is run again, which costs nothing.
+/// y drifts as it is run again, which changes no time.
 MemoryOpRun add_bias(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor y = s.input(0);
-  const Tensor bias = Tensor::full({v.channels}, 0, parameter_type(t), d);
+  const Tensor bias = s.parameter(1, v.channels);
   return {[=] { kernels::add_bias(s.stream, t, s.rows(), v.channels, v.channels, bias.data(), y.data()); }, y,
           2 * size(y)};
 }
