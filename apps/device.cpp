@@ -1,5 +1,9 @@
 #include "apps/device.h"
 
+#include <fmt/format.h>
+
+#include <cstdio>
+
 #include "kernels/autotune.h"
 #include "kernels/features.h"
 #include "kernels/memory.h"
@@ -7,6 +11,7 @@
 namespace voxot {
 
 Device choose_device(const std::string& word) {
+  kernels::instruction_set();  // refuses a VOXOT_CPU that cannot be had
   if (word == "cpu") return Device::cpu;
   const std::string build = kernels::cuda_build();
   std::string why;
@@ -21,7 +26,14 @@ std::string choose_precision(const std::string& word, Device device) {
   const bool cuda = device == Device::cuda;
   std::string precision = word != "auto" ? word : cuda ? "bf16" : "fp32";
   if (precision == "bf16" && !cuda && !kernels::cpu_has_bf16()) {
-    fail_usage("precision: bf16 needs a processor with AVX512-BF16 or AMX; this one takes fp32");
+    static const bool warned = [] {
+      fmt::print(
+          stderr,
+          "voxot: warning: this processor has no products of bf16 (AVX512-BF16 or AMX): they are computed "
+          "through fp32, slower than fp32 itself\n");
+      return true;
+    }();
+    static_cast<void>(warned);
   }
   if (precision == "tf32" && !cuda)
     fail_usage("precision: tf32 needs --device cuda; the processor takes fp32");

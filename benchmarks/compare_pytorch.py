@@ -11,6 +11,9 @@ slow minutes fall on both.
     python3 benchmarks/compare_pytorch.py --threads 2 --voxot build/release/benchmarks/bench_step
     python3 benchmarks/compare_pytorch.py --device cuda --voxot build/release/benchmarks/bench_step
 
+--isa avx2 holds both to AVX2 on a processor that has AVX-512. bf16 is left out where the processor has no products of
+it, because both compute it through fp32 there, slowly.
+
 On cuda there is also the loop as published (T(X) twice, gradients of the frozen potential's weights, T(X) with a tape in
 the potential step, Adam as it comes), and lean forms compiled and recorded as one CUDA graph of the outer iteration.
 """
@@ -238,14 +241,21 @@ def profile(loop: NotLoop) -> list[dict]:
     ]
 
 
-def run_pytorch(job: dict, timeout: float) -> dict:
+def environment(job: dict) -> dict:
     env = dict(os.environ, OMP_NUM_THREADS=str(job["threads"]))
+    if job.get("isa") == "avx2":
+        env |= {"VOXOT_CPU": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    return env
+
+
+def run_pytorch(job: dict, timeout: float) -> dict:
+    env = environment(job)
     command = [sys.executable, __file__, "--worker", json.dumps(job)]
     return run_json(command, env, timeout)
 
 
 def run_voxot(executable: Path, job: dict, timeout: float) -> dict:
-    env = dict(os.environ, OMP_NUM_THREADS=str(job["threads"]))
+    env = environment(job)
     command = [str(executable), "--json"]
     for key in ("base", "nf", "batch", "inner", "precision", "threads", "iterations"):
         command += [f"--{key}", str(job[key])]
@@ -342,6 +352,21 @@ def cpu_model() -> str:
     return platform.processor()
 
 
+def cpu_flags() -> set[str]:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return set(line.split(":", 1)[1].split())
+    return set()
+
+
+def instruction_set(args) -> str:
+    return "avx512" if args.isa == "auto" and "avx512f" in cpu_flags() else "avx2"
+
+
+def has_bf16(args) -> bool:
+    return instruction_set(args) == "avx512" and bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
+
+
 def commit() -> str:
     if named := os.environ.get("VOXOT_COMMIT"):
         return named
@@ -361,10 +386,13 @@ def contestants(args) -> dict:
     for name in args.variants:
         if VARIANTS[name].get("compile") and not args.compile:
             continue
+        if VARIANTS[name]["precision"] == "bf16" and not has_bf16(args):
+            continue
         chosen[f"pytorch {name}"] = VARIANTS[name]
     if args.voxot:
         for precision in args.voxot_precisions:
-            chosen[f"voxot {precision}"] = {"precision": precision}
+            if precision != "bf16" or has_bf16(args):
+                chosen[f"voxot {precision}"] = {"precision": precision}
     return chosen
 
 
@@ -376,7 +404,7 @@ def measure(args, size: str, settings: dict) -> dict:
         for name in names:
             if any("failed" in record for record in collected[name]):
                 continue
-            job = dict(jobs[name], **settings, inner=args.inner, threads=args.threads, device=args.device)
+            job = dict(jobs[name], **settings, inner=args.inner, threads=args.threads, device=args.device, isa=args.isa)
             # Compiled networks are compiled anew for each mode that they meet, over the first outer iterations.
             warmup = args.warmup + (2 if job.get("compile") else 0)
             job.update(iterations=args.iterations, warmup=warmup, profile=args.profile)
@@ -396,6 +424,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--isa", choices=["auto", "avx2"], default="auto", help="what both may use of the processor")
     parser.add_argument("--inner", type=int, default=10, help="transport steps for each potential step")
     parser.add_argument("--iterations", type=int, help="timed outer iterations in each round (3; on cuda 10)")
     parser.add_argument("--warmup", type=int, default=1)
@@ -429,6 +458,7 @@ def main() -> int:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
         "cpu": cpu_model(),
+        "instruction_set": instruction_set(args),
         "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
         "threads": args.threads,
         "load_average_before": os.getloadavg()[0],
@@ -436,7 +466,7 @@ def main() -> int:
         "versions": {"python": platform.python_version(), "pytorch": torch.__version__, "cuda": torch.version.cuda},
         "sizes": {},
     }
-    print(f"{report['device']}, {report['cpu']}, {args.threads} threads, PyTorch {torch.__version__}, {args.inner} inner steps")
+    print(f"{report['device']}, {report['cpu']}, {report['instruction_set']}, {args.threads} threads, PyTorch {torch.__version__}, {args.inner} inner steps")
     failed = False
     sizes = CUDA_SIZES if args.device == "cuda" else {name: SIZES[name] for name in args.sizes}
     for size, settings in sizes.items():

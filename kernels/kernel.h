@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "kernels/device.h"
+#include "kernels/processor.h"
 
 namespace voxot::kernels {
 
@@ -48,10 +49,18 @@ class Kernel<void(Args...)> {
   void implement(Device device, Function function) {
     functions_[static_cast<std::size_t>(device)] = function;
   }
+  /// The same, unless one for a wider instruction set is there.
+  void offer(Device device, Function function, InstructionSet compiled_for) {
+    InstructionSet& widest = compiled_for_[static_cast<std::size_t>(device)];
+    if (compiled_for < widest) return;
+    widest = compiled_for;
+    implement(device, function);
+  }
 
  private:
   const char* name_;
   std::array<Function, kDeviceCount> functions_{};
+  std::array<InstructionSet, kDeviceCount> compiled_for_{};
 };
 
 /// Remembers who implements what, for `voxot info`.
@@ -60,8 +69,9 @@ void note_implementation(const char* name, Device device);
 /// Registers an implementation during static initialisation.
 struct Implement {
   template <class... Args>
-  Implement(Kernel<void(Args...)>& kernel, Device device, typename Kernel<void(Args...)>::Function function) {
-    kernel.implement(device, function);
+  Implement(Kernel<void(Args...)>& kernel, Device device, typename Kernel<void(Args...)>::Function function,
+            InstructionSet compiled_for = kCompiledFor) {
+    kernel.offer(device, function, compiled_for);
     note_implementation(kernel.name(), device);
   }
 };

@@ -74,7 +74,7 @@ double relative_error(const std::vector<float>& got, const std::vector<double>& 
 std::vector<float> transformed(const Conv3dParams& p, const std::vector<float>& w, float scale,
                                bool mirrored) {
   std::vector<float> u(winograd_weight_count(p));
-  winograd_transform_weights(p, w.data(), scale, mirrored, u.data());
+  kernels::conv3d_winograd_weights({}, p, w.data(), scale, mirrored, u.data());
   return u;
 }
 
@@ -117,8 +117,8 @@ TEST_CASE("winograd forward equals the direct sum", "[conv3d][winograd]") {
     std::vector<double> expected(c.y.size());
     conv3d_forward_naive(c.p, widen(c.x).data(), widen(c.w).data(), {}, expected.data());
     std::vector<float> y(c.y.size(), std::nanf(""));
-    winograd_forward(c.p, c.x.data(), transformed(c.p, c.w, 1, false).data(), nullptr, nullptr, {}, false,
-                     y.data());
+    kernels::conv3d_winograd_forward({}, c.p, c.x.data(), transformed(c.p, c.w, 1, false).data(), nullptr,
+                                     nullptr, {}, false, y.data());
     INFO(shape.c_in << " to " << shape.c_out << " channels, extent " << shape.extent[0] << " "
                     << shape.extent[1] << " " << shape.extent[2]);
     CHECK(relative_error(y, expected) < kTolerance);
@@ -139,8 +139,8 @@ TEST_CASE("winograd fuses scale, bias, residual and activation", "[conv3d][winog
     std::vector<double> expected(c.y.size());
     conv3d_forward_naive(c.p, widen(c.x).data(), widen(c.w).data(), e, expected.data());
     std::vector<float> y(c.y.size());
-    winograd_forward(c.p, c.x.data(), transformed(c.p, c.w, scale, false).data(), scaled_bias.data(),
-                     c.y.data(), activation, false, y.data());
+    kernels::conv3d_winograd_forward({}, c.p, c.x.data(), transformed(c.p, c.w, scale, false).data(),
+                                     scaled_bias.data(), c.y.data(), activation, false, y.data());
     CHECK(relative_error(y, expected) < kTolerance);
   }
 }
@@ -156,8 +156,9 @@ TEST_CASE("winograd grad_input is the mirrored forward", "[conv3d][winograd]") {
       std::vector<float> grad_x = c.x;
       std::vector<double> expected = widen(c.x);
       conv3d_grad_input_naive(c.p, widen(c.y).data(), widen(c.w).data(), 0.25, expected.data(), write);
-      winograd_forward(mirrored, c.y.data(), transformed(mirrored, c.w, 0.25F, true).data(), nullptr, nullptr,
-                       {}, write == Write::accumulate, grad_x.data());
+      kernels::conv3d_winograd_forward({}, mirrored, c.y.data(),
+                                       transformed(mirrored, c.w, 0.25F, true).data(), nullptr, nullptr, {},
+                                       write == Write::accumulate, grad_x.data());
       INFO(shape.c_in << " to " << shape.c_out << " channels, extent " << shape.extent[0] << " "
                       << shape.extent[1] << " " << shape.extent[2]);
       CHECK(relative_error(grad_x, expected) < kTolerance);
@@ -173,8 +174,8 @@ TEST_CASE("winograd grad_weight equals the direct sum", "[conv3d][winograd]") {
     conv3d_grad_weight_naive(c.p, widen(c.x).data(), widen(c.y).data(), 1.0, expected.data(),
                              expected_bias.data(), Write::overwrite);
     std::vector<float> grad(c.w.size(), std::nanf("")), bias(outs, std::nanf("")), alone(c.w.size());
-    winograd_grad_weight(c.p, c.x.data(), c.y.data(), grad.data(), bias.data());
-    winograd_grad_weight(c.p, c.x.data(), c.y.data(), alone.data(), nullptr);
+    kernels::conv3d_winograd_grad_weight({}, c.p, c.x.data(), c.y.data(), grad.data(), bias.data());
+    kernels::conv3d_winograd_grad_weight({}, c.p, c.x.data(), c.y.data(), alone.data(), nullptr);
     INFO(shape.c_in << " to " << shape.c_out << " channels, extent " << shape.extent[0] << " "
                     << shape.extent[1] << " " << shape.extent[2]);
     CHECK(relative_error(grad, expected) < kTolerance);
@@ -188,10 +189,12 @@ TEST_CASE("winograd gives the same bits again", "[conv3d][winograd]") {
     const Problem c(shape);
     const std::vector<float> u = transformed(c.p, c.w, 1, false);
     std::vector<float> first(c.y.size()), second(c.y.size()), grad_first(c.w.size()), grad_second(c.w.size());
-    winograd_forward(c.p, c.x.data(), u.data(), nullptr, nullptr, {}, false, first.data());
-    winograd_forward(c.p, c.x.data(), u.data(), nullptr, nullptr, {}, false, second.data());
-    winograd_grad_weight(c.p, c.x.data(), c.y.data(), grad_first.data(), nullptr);
-    winograd_grad_weight(c.p, c.x.data(), c.y.data(), grad_second.data(), nullptr);
+    kernels::conv3d_winograd_forward({}, c.p, c.x.data(), u.data(), nullptr, nullptr, {}, false,
+                                     first.data());
+    kernels::conv3d_winograd_forward({}, c.p, c.x.data(), u.data(), nullptr, nullptr, {}, false,
+                                     second.data());
+    kernels::conv3d_winograd_grad_weight({}, c.p, c.x.data(), c.y.data(), grad_first.data(), nullptr);
+    kernels::conv3d_winograd_grad_weight({}, c.p, c.x.data(), c.y.data(), grad_second.data(), nullptr);
     CHECK(first == second);
     CHECK(grad_first == grad_second);
   }

@@ -1,5 +1,6 @@
 // Convolution, channels last: fp32 3³ stride 1 by Winograd where that wins, the rest on oneDNN, f64 by the
-// plain loops. The statistics of y are taken when it is whole: all of them are half a percent of a step.
+// plain loops, bf16 by the fp32 form where the processor has no products of bf16. The statistics of y are
+// taken when it is whole: all of them are half a percent of a step.
 #include "kernels/conv3d.h"
 
 #include <algorithm>
@@ -7,7 +8,9 @@
 
 #include "kernels/cpu/conv3d_naive.h"
 #include "kernels/cpu/conv3d_onednn.h"
+#include "kernels/cpu/conv3d_widened.h"
 #include "kernels/cpu/conv3d_winograd.h"
+#include "kernels/features.h"
 
 namespace voxot {
 
@@ -52,12 +55,16 @@ bool padding_swallows_window(const Conv3dParams& p) {
   return false;
 }
 
+bool widens(DType dtype) { return dtype == DType::bf16 && !cpu_has_bf16(); }
+extern const Conv3dFloat float_form;
+
 void convolve(DType dtype, const Conv3dParams& p, const void* x, const void* w, const Conv3dEpilogue& e,
               void* y) {
   if (dtype == DType::f64) {
     return conv3d_forward_naive(p, static_cast<const double*>(x), static_cast<const double*>(w), e,
                                 static_cast<double*>(y));
   }
+  if (widens(dtype)) return widened_forward(float_form, p, x, static_cast<const float*>(w), e, y);
   if (dtype == DType::f32 && e.residual != nullptr && padding_swallows_window(p)) {
     return conv3d_forward_naive(p, static_cast<const float*>(x), static_cast<const float*>(w), e,
                                 static_cast<float*>(y));
@@ -124,6 +131,8 @@ void grad_input(const Stream&, DType dtype, const Conv3dParams& p, const void* g
     return conv3d_grad_input_naive(p, static_cast<const double*>(gy), static_cast<const double*>(w),
                                    static_cast<double>(scale), static_cast<double*>(gx), write);
   }
+  if (widens(dtype))
+    return widened_grad_input(float_form, p, gy, static_cast<const float*>(w), scale, gx, write);
   if (dtype == DType::f32 && mirrors(p)) {
     const Conv3dParams m = mirrored_params(p);
     const bool accumulate = write == Write::accumulate;
@@ -149,6 +158,10 @@ void grad_weight(const Stream&, DType dtype, const Conv3dParams& p, const void* 
                                     static_cast<double>(scale), static_cast<double*>(gw),
                                     static_cast<double*>(gb), write);
   }
+  if (widens(dtype)) {
+    return widened_grad_weight(float_form, p, x, gy, scale, static_cast<float*>(gw), static_cast<float*>(gb),
+                               write);
+  }
   const bool plain = scale == 1.0F && write == Write::overwrite;
   static thread_local std::vector<float> weight;
   static thread_local std::vector<float> bias;
@@ -170,6 +183,17 @@ void grad_weight(const Stream&, DType dtype, const Conv3dParams& p, const void* 
   if (!plain) write_out(weight, gw);
   if (gb != nullptr) write_out(bias, gb);
 }
+
+const Conv3dFloat float_form{
+    [](const Conv3dParams& p, const float* x, const float* w, const Conv3dEpilogue& e, float* y) {
+      convolve(DType::f32, p, x, w, e, y);
+    },
+    [](const Conv3dParams& p, const float* gy, const float* w, float scale, float* gx) {
+      grad_input({}, DType::f32, p, gy, w, scale, gx, Write::overwrite);
+    },
+    [](const Conv3dParams& p, const float* x, const float* gy, float scale, float* gw, float* gb,
+       Write write) { grad_weight({}, DType::f32, p, x, gy, scale, gw, gb, write); },
+};
 
 const Implement registered[] = {
     {conv3d_forward, Device::cpu, forward},

@@ -64,7 +64,7 @@ void forward_private(const Tiling& t, const float* x, const float* u, const Epil
       block_rows(t, std::max(kPrivateBlock / tile_bytes(t), kPrivateTiles), omp_get_max_threads());
   const TileArray v_array(kSlicePlanes, t.c_in, t.points(), rows * t.row_tiles);
   const TileArray m_array(kPlanes, t.c_out, t.width, rows * t.row_tiles);
-  const std::int64_t blocks = t.c_out / lanes(t.c_out);
+  const std::int64_t blocks = t.blocks();
 #pragma omp parallel
   {
     static thread_local Scratch v_scratch, m_scratch;
@@ -93,7 +93,7 @@ void forward_shared(const Tiling& t, const float* x, const float* u, const Epilo
   const TileArray m_array(kPlanes, t.c_out, t.width, rows * t.row_tiles);
   static thread_local Scratch m_scratch;
   float* m = m_scratch.reserve(m_array.size);
-  const std::int64_t blocks = t.c_out / lanes(t.c_out);
+  const std::int64_t blocks = t.blocks();
   const std::int64_t groups = slice_groups(omp_get_max_threads(), blocks);
 #pragma omp parallel
   for (std::int64_t begin = 0; begin < t.rows; begin += rows) {
@@ -158,5 +158,15 @@ void winograd_forward(const Conv3dParams& p, const float* x, const float* transf
     winograd::forward_private(t, x, transformed, e, y);
   }
 }
+
+namespace {
+
+const kernels::Implement registered{
+    kernels::conv3d_winograd_forward, Device::cpu,
+    [](const Stream&, const Conv3dParams& p, const float* x, const float* transformed, const float* bias,
+       const float* residual, Activation activation, bool accumulate,
+       float* y) { winograd_forward(p, x, transformed, bias, residual, activation, accumulate, y); }};
+
+}  // namespace
 
 }  // namespace voxot::cpu

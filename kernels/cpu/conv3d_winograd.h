@@ -9,28 +9,44 @@
 
 #include "kernels/conv3d.h"
 
+namespace voxot::kernels {
+
+// The method as contracts, by which tests reach the form for the instruction set in use whatever the
+// geometry.
+
+/// transformed ← scale·weights (params, weights, scale, mirrored, transformed). The params are those of the
+/// convolution that conv3d_winograd_forward will run. Mirrored: that convolution computes the grad_input of
+/// the one whose weights [in_channels, 3, 3, 3, out_channels] are given.
+inline constinit Kernel<void(const Conv3dParams&, const float*, float, bool, float*)> conv3d_winograd_weights{
+    "conv3d_winograd_weights"};
+
+/// y ← act(residual + (conv + bias)), or y += conv + bias where `accumulate` (no residual, no activation);
+/// (params, x, transformed, bias, residual, activation, accumulate, y). Bias and residual may be null; the
+/// activation is none, relu or leaky_relu.
+inline constinit Kernel<void(const Conv3dParams&, const float*, const float*, const float*, const float*,
+                             Activation, bool, float*)>
+    conv3d_winograd_forward{"conv3d_winograd_forward"};
+
+/// Overwrites grad_weight [C_out, 3, 3, 3, C_in] and grad_bias, which may be null (params, x, grad_y,
+/// grad_weight, grad_bias). The same number of threads gives the same bits.
+inline constinit Kernel<void(const Conv3dParams&, const float*, const float*, float*, float*)>
+    conv3d_winograd_grad_weight{"conv3d_winograd_grad_weight"};
+
+}  // namespace voxot::kernels
+
 namespace voxot::cpu {
 
 /// Whether geometry and channels fit and the method is expected to beat a direct convolution.
 [[nodiscard]] bool winograd_eligible(const Conv3dParams& p);
 [[nodiscard]] bool winograd_grad_weight_eligible(const Conv3dParams& p);
 
-/// Floats that winograd_transform_weights writes.
+/// Floats that conv3d_winograd_weights writes.
 [[nodiscard]] std::size_t winograd_weight_count(const Conv3dParams& p);
 
-/// transformed ← scale·weights. `p` is the convolution that winograd_forward will run. `mirrored`: that
-/// convolution computes the grad_input of the one whose weights [p.in_channels, 3, 3, 3, p.out_channels] are
-/// given.
 void winograd_transform_weights(const Conv3dParams& p, const float* w, float scale, bool mirrored,
                                 float* transformed);
-
-/// y ← act(residual + (conv + bias)), or y += conv + bias where `accumulate` (no residual, no activation).
-/// `bias` and `residual` may be null; the activation is none, relu or leaky_relu.
 void winograd_forward(const Conv3dParams& p, const float* x, const float* transformed, const float* bias,
                       const float* residual, Activation activation, bool accumulate, float* y);
-
-/// Overwrites grad_weight [C_out, 3, 3, 3, C_in] and grad_bias (may be null). The same number of threads
-/// gives the same bits.
 void winograd_grad_weight(const Conv3dParams& p, const float* x, const float* grad_y, float* grad_weight,
                           float* grad_bias);
 
@@ -184,13 +200,21 @@ struct Points<4> {
   }
 };
 
-inline int lanes(std::int64_t channels) { return channels % 16 == 0 ? 16 : 8; }
+/// Floats of the widest vector that the loops are written for: 16 where there are 32 registers of them
+/// (AVX-512), else 8 (AVX2: 16 registers; NEON: 32 of half the size).
+inline constexpr int kWidest = kernels::kCompiledFor == kernels::InstructionSet::avx512 ? 16 : 8;
+/// Whether all points along W of a few tiles stay in registers while their products are summed.
+inline constexpr bool kFused = kWidest == 16;
+
+inline int lanes(std::int64_t channels) { return kWidest == 16 && channels % 16 == 0 ? 16 : 8; }
 
 /// Calls body.operator()<Lanes, Width>().
 template <class Body>
 void with_shape(int lane_count, int width, Body&& body) {
-  if (lane_count == 16)
-    return width == 4 ? body.template operator()<16, 4>() : body.template operator()<16, 2>();
+  if constexpr (kWidest == 16) {
+    if (lane_count == 16)
+      return width == 4 ? body.template operator()<16, 4>() : body.template operator()<16, 2>();
+  }
   return width == 4 ? body.template operator()<8, 4>() : body.template operator()<8, 2>();
 }
 
@@ -209,10 +233,31 @@ struct Tiling {
   [[nodiscard]] std::int64_t tiles() const { return rows * row_tiles; }
   [[nodiscard]] int points() const { return width + 2; }
   [[nodiscard]] std::int64_t weight_count() const { return kPlanes * points() * c_in * c_out; }
+
+  /// Output channels of a micro-kernel of the products.
+  [[nodiscard]] std::int64_t block_channels() const { return c_out % 16 == 0 ? 16 : 8; }
+  [[nodiscard]] std::int64_t blocks() const { return c_out / block_channels(); }
+  /// Transformed weights of a plane are [block][c_in][point][channel of the block] where the points stay in
+  /// registers together, else [block][point][c_in][channel of the block]: floats from one point to the next,
+  /// from one input channel to the next, and to those of output channel q and input channel c.
+  [[nodiscard]] std::int64_t point_step() const {
+    return kFused ? block_channels() : c_in * block_channels();
+  }
+  [[nodiscard]] std::int64_t channel_step() const {
+    return kFused ? points() * block_channels() : block_channels();
+  }
+  [[nodiscard]] std::int64_t weight_at(std::int64_t q, std::int64_t c) const {
+    return q / block_channels() * points() * c_in * block_channels() + c * channel_step() +
+           q % block_channels();
+  }
 };
 
-/// Transformed tiles [planes][tile][channels / lanes][per][lanes], `per` values for each channel; strides in
-/// floats, padded against conflicts in the cache.
+/// Channels of a transformed input that lie side by side for each point.
+inline std::int64_t chunk_channels(std::int64_t channels) { return channels % 16 == 0 ? 16 : 8; }
+
+/// Transformed tiles [planes][tile][channels / group][per][group], `per` values for each channel; groups are
+/// the chunk_channels of the input and the lanes of output channels. Strides in floats, padded against
+/// conflicts in the cache.
 struct TileArray {
   TileArray(std::int64_t planes, std::int64_t channels, std::int64_t per, std::int64_t tiles)
       : tile_stride(channels * per + 16),

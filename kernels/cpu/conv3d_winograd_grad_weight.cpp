@@ -40,7 +40,7 @@ void add_private(const Tiling& t, const float* x, const float* grad_y, const Gra
   static thread_local Scratch v_scratch, g_scratch;
   float* v = v_scratch.reserve(v_array.size);
   float* g = g_scratch.reserve(g_array.size);
-  const std::int64_t blocks = t.c_out / lanes(t.c_out);
+  const std::int64_t blocks = t.blocks();
   float* const u = gradient.u + omp_get_thread_num() * t.weight_count();
   float* const bias = gradient.bias + omp_get_thread_num() * t.c_out;
   std::fill(u, u + t.weight_count(), 0.0F);
@@ -71,7 +71,7 @@ void add_shared(const Tiling& t, const float* x, const float* grad_y, const Grad
   static thread_local Scratch v_scratch, g_scratch;
   float* v = v_scratch.reserve(v_array.size);
   float* g = g_scratch.reserve(g_array.size);
-  const std::int64_t blocks = t.c_out / lanes(t.c_out);
+  const std::int64_t blocks = t.blocks();
   const std::int64_t block_floats = t.weight_count() / kPlanes / blocks;
   const std::int64_t groups = slice_groups(omp_get_num_threads(), blocks);
 #pragma omp for collapse(2) schedule(static)
@@ -125,5 +125,14 @@ void winograd_grad_weight(const Conv3dParams& p, const float* x, const float* gr
     for (int thread = 0; thread < threads; ++thread) grad_bias[q] += gradient.bias[thread * t.c_out + q];
   }
 }
+
+namespace {
+
+const kernels::Implement registered{
+    kernels::conv3d_winograd_grad_weight, Device::cpu,
+    [](const Stream&, const Conv3dParams& p, const float* x, const float* grad_y, float* grad_weight,
+       float* grad_bias) { winograd_grad_weight(p, x, grad_y, grad_weight, grad_bias); }};
+
+}  // namespace
 
 }  // namespace voxot::cpu

@@ -1,19 +1,26 @@
-// Products of transformed tiles with transformed weights. A micro-kernel keeps every point along W of a few
-// tiles and one vector of output channels in registers, so that it can transform back along W before it
-// stores.
+// Products of transformed tiles with transformed weights, blocked by the registers there are. With 32 of 16
+// floats (AVX-512) a micro-kernel keeps every point along W of a few tiles and one vector of output channels
+// in registers, so that it can transform back along W before it stores; each value of v is an operand of one
+// multiply-add. With 16 of 8 floats it takes one point at a time, 12 accumulators of several tiles and one or
+// two vectors, so that a value of v that is spread over a register serves two; the sums of all points meet in
+// the first-level cache.
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
 #include "kernels/cpu/conv3d_winograd.h"
 
 namespace voxot::cpu::winograd {
 namespace {
 
-/// Tiles in a micro-kernel: 24 accumulators of the 32 registers.
-template <int Width>
-inline constexpr int kMicroTiles = 24 / (Width + 2);
+/// Where a micro-kernel reads v and writes m: floats from one tile to the next.
+struct Strides {
+  std::int64_t v, m;
+};
 
-/// c_in in chunks of `In` channels, which is how v stores them.
+/// All points of `Tiles` tiles at once, c_in in chunks of `In` channels, which is how v stores them.
 template <int In, int Out, int Width, int Tiles>
-void micro_kernel(std::int64_t chunks, const float* v, std::int64_t v_stride, const float* u, float* m,
-                  std::int64_t m_stride) {
+void fused_kernel(std::int64_t chunks, const float* v, const float* u, float* m, Strides stride) {
   using V = typename Vector<Out>::Type;
   constexpr int kPoints = Width + 2;
   V sum[Tiles][kPoints]{};
@@ -24,7 +31,7 @@ void micro_kernel(std::int64_t chunks, const float* v, std::int64_t v_stride, co
       for (int i = 0; i < kPoints; ++i) {
         const V weight = load_lanes<Out>(u + i * Out);
 #pragma GCC unroll 6
-        for (int tile = 0; tile < Tiles; ++tile) sum[tile][i] += weight * v[tile * v_stride + i * In + c];
+        for (int tile = 0; tile < Tiles; ++tile) sum[tile][i] += weight * v[tile * stride.v + i * In + c];
       }
     }
   }
@@ -33,73 +40,217 @@ void micro_kernel(std::int64_t chunks, const float* v, std::int64_t v_stride, co
     V y[Width];
     Points<Width>::output(sum[tile], y);
 #pragma GCC unroll 4
-    for (int w = 0; w < Width; ++w) store_lanes<Out>(m + tile * m_stride + w * Out, y[w]);
+    for (int w = 0; w < Width; ++w) store_lanes<Out>(m + tile * stride.m + w * Out, y[w]);
   }
 }
 
-template <int In, int Out, int Width, int Tiles>
-void rest(std::int64_t tiles, std::int64_t chunks, const float* v, std::int64_t v_stride, const float* u,
-          float* m, std::int64_t m_stride) {
-  if constexpr (Tiles > 0) {
-    if (tiles == Tiles) return micro_kernel<In, Out, Width, Tiles>(chunks, v, v_stride, u, m, m_stride);
-    rest<In, Out, Width, Tiles - 1>(tiles, chunks, v, v_stride, u, m, m_stride);
+/// One point of `Tiles` tiles and `Vectors` vectors of output channels: sums [tile][vector][8].
+template <int Points, int Chunk, int Vectors, int Tiles>
+[[gnu::always_inline]] inline void point_sums(std::int64_t chunks, const float* v, std::int64_t v_stride,
+                                              const float* u, float* sums) {
+  using V = Vector<8>::Type;
+  V sum[Tiles][Vectors]{};
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk, v += Points * Chunk) {
+#pragma GCC unroll 8
+    for (int c = 0; c < Chunk; ++c, u += Vectors * 8) {
+      V weight[Vectors];
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) weight[j] = load_lanes<8>(u + j * 8);
+#pragma GCC unroll 12
+      for (int tile = 0; tile < Tiles; ++tile) {
+        const float value = v[tile * v_stride + c];
+#pragma GCC unroll 2
+        for (int j = 0; j < Vectors; ++j) sum[tile][j] += weight[j] * value;
+      }
+    }
+  }
+#pragma GCC unroll 12
+  for (int tile = 0; tile < Tiles; ++tile) {
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) store_lanes<8>(sums + (tile * Vectors + j) * 8, sum[tile][j]);
   }
 }
 
-/// One chunk of input channels by one vector of output channels at one point; the sum runs over the tiles.
-template <int In, int Out>
-void grad_micro_kernel(std::int64_t tiles, const float* v, std::int64_t v_stride, const float* g,
-                       std::int64_t g_stride, float* u, std::int64_t u_stride) {
-  using V = typename Vector<Out>::Type;
-  V sum[In];
+/// All points of `Tiles` tiles, one after another, then back along W.
+template <int Chunk, int Vectors, int Width, int Tiles>
+void pointwise_kernel(std::int64_t chunks, const float* v, const float* u, float* m, Strides stride) {
+  using V = Vector<8>::Type;
+  constexpr int kPoints = Width + 2;
+  constexpr int kSums = Tiles * Vectors * 8;
+  alignas(64) float sums[kPoints * kSums];
+  for (int i = 0; i < kPoints; ++i) {
+    point_sums<kPoints, Chunk, Vectors, Tiles>(chunks, v + i * Chunk, stride.v,
+                                               u + i * chunks * Chunk * Vectors * 8, sums + i * kSums);
+  }
+  for (int tile = 0; tile < Tiles; ++tile) {
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) {
+      V point[kPoints];
+#pragma GCC unroll 6
+      for (int i = 0; i < kPoints; ++i) point[i] = load_lanes<8>(sums + i * kSums + (tile * Vectors + j) * 8);
+      V y[Width];
+      winograd::Points<Width>::output(point, y);
+#pragma GCC unroll 4
+      for (int w = 0; w < Width; ++w) store_lanes<8>(m + tile * stride.m + (j * Width + w) * 8, y[w]);
+    }
+  }
+}
+
+/// Calls body.operator()<Chunk, Vectors>() with the channels of a chunk of v and the vectors of 8 of a block
+/// of outputs.
+template <class Body>
+void with_chunks(const Tiling& t, const Body& body) {
+  if (chunk_channels(t.c_in) == 16)
+    return t.block_channels() == 16 ? body.template operator()<16, 2>() : body.template operator()<16, 1>();
+  return t.block_channels() == 16 ? body.template operator()<8, 2>() : body.template operator()<8, 1>();
+}
+
+/// kernel.operator()<Tiles>(first tile) for tiles in groups of at most `Most`, all of about the same size:
+/// small ones leave accumulators empty.
+template <int Most, class Kernel>
+void in_groups(std::int64_t tiles, const Kernel& kernel) {
+  const std::int64_t groups = (tiles + Most - 1) / Most;
+  std::int64_t first = 0;
+  const auto run = [&]<int... Less>(std::int64_t count, std::integer_sequence<int, Less...>) {
+    static_cast<void>(
+        ((count == Most - Less && (kernel.template operator()<Most - Less>(first), true)) || ...));
+  };
+  for (std::int64_t group = 0; group < groups; ++group) {
+    const std::int64_t next = tiles * (group + 1) / groups;
+    run(next - first, std::make_integer_sequence<int, Most>{});
+    first = next;
+  }
+}
+
+template <int In, int Out, int Width>
+void multiply_fused(std::int64_t chunks, std::int64_t tiles, const float* v, const float* u, float* m,
+                    Strides stride) {
+  constexpr int kAccumulators = 24;
+  in_groups<kAccumulators / (Width + 2)>(tiles, [&]<int Tiles>(std::int64_t tile) {
+    fused_kernel<In, Out, Width, Tiles>(chunks, v + tile * stride.v, u, m + tile * stride.m, stride);
+  });
+}
+
+template <int Chunk, int Vectors, int Width>
+void multiply_pointwise(std::int64_t chunks, std::int64_t tiles, const float* v, const float* u, float* m,
+                        Strides stride) {
+  constexpr int kAccumulators = 12;
+  in_groups<kAccumulators / Vectors>(tiles, [&]<int Tiles>(std::int64_t tile) {
+    pointwise_kernel<Chunk, Vectors, Width, Tiles>(chunks, v + tile * stride.v, u, m + tile * stride.m,
+                                                   stride);
+  });
+}
+
+/// Tiles of a pass where a chunk takes several.
+constexpr std::int64_t kGradTiles = 128;
+
+/// `Rows` input channels by `Vectors` vectors of `Lanes` output channels at one point; the sum runs over the
+/// tiles.
+template <int Rows, int Vectors, int Lanes>
+void grad_kernel(std::int64_t tiles, const float* v, const float* g, std::int64_t g_vector, float* u,
+                 std::int64_t u_row, Strides stride) {
+  using V = typename Vector<Lanes>::Type;
+  V sum[Rows][Vectors];
 #pragma GCC unroll 16
-  for (int c = 0; c < In; ++c) sum[c] = load_lanes<Out>(u + c * u_stride);
-  for (std::int64_t tile = 0; tile < tiles; ++tile, v += v_stride, g += g_stride) {
-    const V grad = load_lanes<Out>(g);
+  for (int c = 0; c < Rows; ++c) {
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) sum[c][j] = load_lanes<Lanes>(u + c * u_row + j * Lanes);
+  }
+  for (std::int64_t tile = 0; tile < tiles; ++tile, v += stride.v, g += stride.m) {
+    V grad[Vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) grad[j] = load_lanes<Lanes>(g + j * g_vector);
 #pragma GCC unroll 16
-    for (int c = 0; c < In; ++c) sum[c] += grad * v[c];
+    for (int c = 0; c < Rows; ++c) {
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) sum[c][j] += grad[j] * v[c];
+    }
   }
 #pragma GCC unroll 16
-  for (int c = 0; c < In; ++c) store_lanes<Out>(u + c * u_stride, sum[c]);
+  for (int c = 0; c < Rows; ++c) {
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) store_lanes<Lanes>(u + c * u_row + j * Lanes, sum[c][j]);
+  }
 }
 
 }  // namespace
 
 void multiply(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles,
               const TileArray& v_array, const float* v, const float* u, const TileArray& m_array, float* m) {
+  const Strides stride{v_array.tile_stride, m_array.tile_stride};
+  const float* const weights =
+      u + plane * t.points() * t.c_in * t.c_out + t.weight_at(block * t.block_channels(), 0);
+  float* const to = m + plane * m_array.plane_stride + block * t.block_channels() * t.width;
   with_shape(lanes(t.c_out), t.width, [&]<int Out, int Width>() {
-    with_shape(lanes(t.c_in), 2, [&]<int In, int>() {
-      constexpr int kTiles = kMicroTiles<Width>;
-      const float* weights = u + (plane * (t.c_out / Out) + block) * t.c_in * (Width + 2) * Out;
-      float* to = m + plane * m_array.plane_stride + block * Width * Out;
-      std::int64_t tile = 0;
-      for (; tile + kTiles <= tiles; tile += kTiles) {
-        micro_kernel<In, Out, Width, kTiles>(t.c_in / In, v + tile * v_array.tile_stride, v_array.tile_stride,
-                                             weights, to + tile * m_array.tile_stride, m_array.tile_stride);
-      }
-      rest<In, Out, Width, kTiles - 1>(tiles - tile, t.c_in / In, v + tile * v_array.tile_stride,
-                                       v_array.tile_stride, weights, to + tile * m_array.tile_stride,
-                                       m_array.tile_stride);
-    });
+    if constexpr (kFused) {
+      with_shape(lanes(t.c_in), 2, [&]<int In, int>() {
+        multiply_fused<In, Out, Width>(t.c_in / In, tiles, v, weights, to, stride);
+      });
+    } else {
+      const auto run = [&]<int Chunk, int Vectors>() {
+        multiply_pointwise<Chunk, Vectors, Width>(t.c_in / Chunk, tiles, v, weights, to, stride);
+      };
+      with_chunks(t, run);
+    }
   });
 }
 
 void multiply_grad(const Tiling& t, std::int64_t plane, std::int64_t block, std::int64_t tiles,
                    const TileArray& v_array, const float* v, const TileArray& g_array, const float* g,
                    float* u) {
+  const Strides stride{v_array.tile_stride, g_array.tile_stride};
   const std::int64_t points = t.points();
-  with_shape(lanes(t.c_out), 2, [&]<int Out, int>() {
-    with_shape(lanes(t.c_in), 2, [&]<int In, int>() {
-      float* const to = u + (plane * (t.c_out / Out) + block) * t.c_in * points * Out;
-      const float* const grads = g + block * points * Out;
-      for (std::int64_t c = 0; c < t.c_in; c += In) {
+  float* const to = u + plane * points * t.c_in * t.c_out + t.weight_at(block * t.block_channels(), 0);
+  const float* const grads = g + block * t.block_channels() * points;
+  const auto pass = [&]<int Chunk, int Vectors, int Lanes, int... Rows>(std::integer_sequence<int, Rows...>,
+                                                                        std::int64_t tile, std::int64_t count,
+                                                                        std::int64_t c, std::int64_t i) {
+    const float* from = v + tile * stride.v + c * points + i * Chunk;
+    const float* const grad = grads + tile * stride.m + i * Lanes;
+    float* sum = to + c * t.channel_step() + i * t.point_step();
+    (...,
+     (grad_kernel<Rows, Vectors, Lanes>(count, from, grad, points * Lanes, sum, t.channel_step(), stride),
+      from += Rows, sum += Rows * t.channel_step()));
+  };
+  // A chunk in one pass reads each line once, and the six points of a tile lie side by side. In several
+  // passes the lines of a chunk, and those of the gradients for all chunks, must stay in the first-level
+  // cache: fewer tiles, one point.
+  const auto run = [&]<int Chunk, int Vectors, int Lanes, int... Rows>(
+      std::integer_sequence<int, Rows...> groups) {
+    if constexpr (kFused) {
+      for (std::int64_t c = 0; c < t.c_in; c += Chunk) {
+        for (std::int64_t i = 0; i < points; ++i)
+          pass.template operator()<Chunk, Vectors, Lanes>(groups, 0, tiles, c, i);
+      }
+    } else {
+      for (std::int64_t tile = 0; tile < tiles; tile += kGradTiles) {
+        const std::int64_t count = std::min(kGradTiles, tiles - tile);
         for (std::int64_t i = 0; i < points; ++i) {
-          grad_micro_kernel<In, Out>(tiles, v + c * points + i * In, v_array.tile_stride, grads + i * Out,
-                                     g_array.tile_stride, to + (c * points + i) * Out, points * Out);
+          for (std::int64_t c = 0; c < t.c_in; c += Chunk)
+            pass.template operator()<Chunk, Vectors, Lanes>(groups, tile, count, c, i);
         }
       }
+    }
+  };
+  if constexpr (kFused) {
+    with_shape(lanes(t.c_out), 2, [&]<int Out, int>() {
+      with_shape(lanes(t.c_in), 2, [&]<int In, int>() {
+        run.template operator()<In, 1, Out>(std::integer_sequence<int, In>{});
+      });
     });
-  });
+  } else {
+    with_chunks(t, [&]<int Chunk, int Vectors>() {
+      if constexpr (Chunk == 16) {
+        using Groups = std::conditional_t<Vectors == 2, std::integer_sequence<int, 6, 6, 4>,
+                                          std::integer_sequence<int, 8, 8>>;
+        run.template operator()<Chunk, Vectors, 8>(Groups{});
+      } else {
+        using Groups =
+            std::conditional_t<Vectors == 2, std::integer_sequence<int, 4, 4>, std::integer_sequence<int, 8>>;
+        run.template operator()<Chunk, Vectors, 8>(Groups{});
+      }
+    });
+  }
 }
 
 }  // namespace voxot::cpu::winograd

@@ -157,6 +157,7 @@ void input_rows(const Tiling& t, const float* x, std::int64_t begin, std::int64_
   const std::int64_t first = t.padding[2];
   const std::int64_t count = std::min(t.in[2], t.row_tiles * Width + 2 - first);
   const std::int64_t channels = t.c_in;
+  const std::int64_t chunk = kFused ? Lanes : chunk_channels(channels);
   const std::int64_t step = t.in_row;
   const std::int64_t row_tiles = t.row_tiles;
   const std::int64_t tile_stride = array.tile_stride;
@@ -166,7 +167,7 @@ void input_rows(const Tiling& t, const float* x, std::int64_t begin, std::int64_
     for (std::int64_t c = 0; c < channels; c += Lanes) {
       input_columns<Lanes, D>(source, step, count, columns + first * Lanes, stride);
       const float* from = columns;
-      float* to = v + c * (Width + 2);
+      float* to = v + c / chunk * chunk * (Width + 2) + c % chunk;
       for (std::int64_t tile = 0; tile < row_tiles; ++tile, from += Width * Lanes, to += tile_stride) {
 #pragma GCC unroll 4
         for (int h = 0; h < 4; ++h) {
@@ -175,7 +176,7 @@ void input_rows(const Tiling& t, const float* x, std::int64_t begin, std::int64_
           for (int i = 0; i < Width + 2; ++i) d[i] = load_lanes<Lanes>(from + h * stride + i * Lanes);
           Points<Width>::input(d);
 #pragma GCC unroll 6
-          for (int i = 0; i < Width + 2; ++i) store_lanes<Lanes>(to + h * plane_stride + i * Lanes, d[i]);
+          for (int i = 0; i < Width + 2; ++i) store_lanes<Lanes>(to + h * plane_stride + i * chunk, d[i]);
         }
       }
       for (const float*& s : source) s += Lanes;

@@ -1,4 +1,5 @@
-// Weights [C_out, 3, 3, 3, C_in] to [plane][C_out / lanes][C_in][point][lanes], and the gradient back.
+// Weights [C_out, 3, 3, 3, C_in] to planes of blocks of output channels (Tiling::weight_at), and the gradient
+// back.
 #include <algorithm>
 
 #include "kernels/cpu/conv3d_winograd.h"
@@ -35,7 +36,8 @@ void transpose(const float* from, std::int64_t from_stride, float* to, std::int6
 
 /// Output channels in vectors: 27 taps to planes × points, first along W.
 template <int Lanes, int Width>
-void weight_tile(const float* taps, float scale, float* u, std::int64_t plane_stride) {
+void weight_tile(const float* taps, float scale, float* u, std::int64_t plane_stride,
+                 std::int64_t point_step) {
   using V = typename Vector<Lanes>::Type;
   constexpr int kPoints = Width + 2;
   V rows[9][kPoints];
@@ -55,15 +57,14 @@ void weight_tile(const float* taps, float scale, float* u, std::int64_t plane_st
     for (int d = 0; d < 4; ++d) {
       V h[4];
       Points<2>::weight(half[d], h);
-      for (int k = 0; k < 4; ++k) store_lanes<Lanes>(u + (d * 4 + k) * plane_stride + i * Lanes, h[k]);
+      for (int k = 0; k < 4; ++k) store_lanes<Lanes>(u + (d * 4 + k) * plane_stride + i * point_step, h[k]);
     }
   }
 }
 
 template <int Lanes, int Width>
 void transform_weights(const Tiling& t, const float* w, float scale, bool mirrored, float* u) {
-  constexpr int kPoints = Width + 2;
-  const std::int64_t plane_stride = kPoints * t.c_in * t.c_out;
+  const std::int64_t plane_stride = t.points() * t.c_in * t.c_out;
 #pragma omp parallel for collapse(2) schedule(static)
   for (std::int64_t q = 0; q < t.c_out; q += Lanes) {
     for (std::int64_t c = 0; c < t.c_in; c += kGroup) {
@@ -82,8 +83,7 @@ void transform_weights(const Tiling& t, const float* w, float scale, bool mirror
         }
       }
       for (std::int64_t i = 0; i < kGroup; ++i) {
-        weight_tile<Lanes, Width>(taps[i], scale, u + (q / Lanes * t.c_in + c + i) * kPoints * Lanes,
-                                  plane_stride);
+        weight_tile<Lanes, Width>(taps[i], scale, u + t.weight_at(q, c + i), plane_stride, t.point_step());
       }
     }
   }
@@ -91,7 +91,8 @@ void transform_weights(const Tiling& t, const float* w, float scale, bool mirror
 
 /// The transpose of weight_tile.
 template <int Lanes, int Width>
-void grad_weight_tile(const float* u, std::int64_t plane_stride, std::int64_t size, int copies, float* taps) {
+void grad_weight_tile(const float* u, std::int64_t plane_stride, std::int64_t point_step, std::int64_t size,
+                      int copies, float* taps) {
   using V = typename Vector<Lanes>::Type;
   constexpr int kPoints = Width + 2;
   V rows[9][kPoints];
@@ -101,7 +102,7 @@ void grad_weight_tile(const float* u, std::int64_t plane_stride, std::int64_t si
       V h[4];
       V g[3];
       for (int k = 0; k < 4; ++k) {
-        const float* from = u + (d * 4 + k) * plane_stride + i * Lanes;
+        const float* from = u + (d * 4 + k) * plane_stride + i * point_step;
         h[k] = load_lanes<Lanes>(from);
         for (int copy = 1; copy < copies; ++copy) h[k] += load_lanes<Lanes>(from + copy * size);
       }
@@ -123,14 +124,13 @@ void grad_weight_tile(const float* u, std::int64_t plane_stride, std::int64_t si
 
 template <int Lanes, int Width>
 void transform_grad_weights(const Tiling& t, const float* u, int copies, float* grad_weight) {
-  constexpr int kPoints = Width + 2;
-  const std::int64_t plane_stride = kPoints * t.c_in * t.c_out;
+  const std::int64_t plane_stride = t.points() * t.c_in * t.c_out;
 #pragma omp parallel for collapse(2) schedule(static)
   for (std::int64_t q = 0; q < t.c_out; q += Lanes) {
     for (std::int64_t c = 0; c < t.c_in; c += kGroup) {
       alignas(64) float taps[kGroup][27 * Lanes];
       for (std::int64_t i = 0; i < kGroup; ++i) {
-        grad_weight_tile<Lanes, Width>(u + (q / Lanes * t.c_in + c + i) * kPoints * Lanes, plane_stride,
+        grad_weight_tile<Lanes, Width>(u + t.weight_at(q, c + i), plane_stride, t.point_step(),
                                        t.weight_count(), copies, taps[i]);
       }
       for (std::int64_t lane = 0; lane < Lanes; lane += 8) {
@@ -160,5 +160,15 @@ void winograd_transform_weights(const Conv3dParams& p, const float* w, float sca
     winograd::transform_weights<Lanes, Width>(t, w, scale, mirrored, transformed);
   });
 }
+
+namespace {
+
+const kernels::Implement registered{
+    kernels::conv3d_winograd_weights, Device::cpu,
+    [](const Stream&, const Conv3dParams& p, const float* w, float scale, bool mirrored, float* transformed) {
+      winograd_transform_weights(p, w, scale, mirrored, transformed);
+    }};
+
+}  // namespace
 
 }  // namespace voxot::cpu

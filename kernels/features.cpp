@@ -19,11 +19,8 @@ std::string describe_cpu() {
     model = line.substr(line.find(": ") + 2);
     break;
   }
-  const auto isa = dnnl::get_effective_cpu_isa();
-  const char* vectors = isa >= dnnl::cpu_isa::avx512_core ? "AVX-512"
-                        : isa >= dnnl::cpu_isa::avx2      ? "AVX2"
-                                                          : "SSE4.1";
-  return fmt::format("{}, {} threads, {}{}", model, threads(), vectors, cpu_has_bf16() ? ", bf16" : "");
+  return fmt::format("{}, {} threads, {}{}", model, threads(), name_of(instruction_set()),
+                     cpu_has_bf16() ? ", bf16" : "");
 }
 
 namespace {
