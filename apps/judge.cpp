@@ -63,6 +63,7 @@ Judge::Judge(const JudgeConfig& config, const DatasetConfig& target,
   parameters_ = std::make_unique<Parameters>(*classifier_, DType::f32, device);
   if (std::filesystem::exists(cache)) {
     const SafetensorsFile file = read_safetensors(cache);
+    note_without_checksum(file, cache);
     const auto key = file.metadata.find("trained_for");
     const auto accuracy = metadata_number(file.metadata, "accuracy", cache.string(), 0.0, 1.0);
     if (key != file.metadata.end() && key->second == fingerprint(kind, config) && accuracy) {

@@ -107,6 +107,7 @@ SafetensorsFile read_checkpoint(const std::filesystem::path& file) {
   const auto format = checkpoint.metadata.find("format");
   VOXOT_CHECK(format != checkpoint.metadata.end() && format->second == "voxot checkpoint 1",
               "{}: expected a voxot checkpoint", file.string());
+  note_without_checksum(checkpoint, file);
   return checkpoint;
 }
 
