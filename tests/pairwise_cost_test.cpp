@@ -124,29 +124,6 @@ TEST_CASE("pairwise cost: duplicates, neighbours, zero vectors", "[pairwise_cost
   }
 }
 
-TEST_CASE("pairwise cost: NaN in one point, in all, in both sets alike", "[pairwise_cost][device]") {
-  for (const Device device : devices()) {
-    for (const auto& [name, kind] : kKinds) {
-      for (const std::int64_t d : {3, 20, 260}) {
-        for (const bool everywhere : {false, true}) {
-          INFO(name << " of dimension " << d << (everywhere ? ", everywhere" : "") << " on "
-                    << name_of(device));
-          std::vector<double> x = test_values(2 * d, Values::away, 1);
-          std::vector<double> y = test_values(3 * d, Values::away, 2);
-          const auto at = static_cast<std::size_t>(d / 2);
-          const auto width = static_cast<std::size_t>(d);
-          x[at] = NAN;
-          if (everywhere) x[width + at] = y[at] = y[width + at] = y[2 * width + at] = NAN;
-          const std::vector<double> costs =
-              doubles(cost_of(Tensor::from({2, d}, std::span<const double>(x), DType::f32, device),
-                              Tensor::from({3, d}, std::span<const double>(y), DType::f32, device), kind));
-          for (std::size_t k = 0; k < (everywhere ? 6U : 3U); ++k) CHECK(std::isnan(costs[k]));
-        }
-      }
-    }
-  }
-}
-
 TEST_CASE("pairwise cost: dimensions in which one set agrees", "[pairwise_cost]") {
   // Empty borders: alone in x, alone in y, in both to the same value and to two, over whole blocks of lanes
   // and within one; sizes of several tiles, odd ones, and one point.

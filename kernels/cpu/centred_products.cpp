@@ -53,10 +53,9 @@ struct Glance {
   using Bits = typename LaneBits<T>::Type;
   static constexpr auto kBlocks = static_cast<std::size_t>(kPanel / kLanes<T>);
 
-  std::array<V, kBlocks> first{};  // the first point
-  std::array<V, kBlocks> sum{};    // of the first kSampled
-  std::array<Bits, kBlocks>
-      differing{};  // not 0 where some point differs from the first, or that is NaN or inf
+  std::array<V, kBlocks> first{};         // the first point
+  std::array<V, kBlocks> sum{};           // of the first kSampled
+  std::array<Bits, kBlocks> differing{};  // not 0 where some point differs from the first
 
   /// `Whole`: the panel has all of its kPanel dimensions.
   template <bool Whole>
@@ -79,10 +78,7 @@ void Glance<T>::look(Points<T> points, std::int64_t dimension, std::int64_t from
     }
   };
   const std::int64_t sampled = std::min(points.count, kSampled);
-  for (std::size_t b = 0; b < kBlocks; ++b) {
-    first[b] = vector_of(0, b);
-    found[b] = std::bit_cast<Bits>(first[b] - first[b] != 0);
-  }
+  for (std::size_t b = 0; b < kBlocks; ++b) first[b] = vector_of(0, b);
   for (std::int64_t i = 0; i < sampled; ++i) {
     for (std::size_t b = 0; b < kBlocks; ++b) sum[b] += vector_of(i, b);
     compare(i);
