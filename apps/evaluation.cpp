@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "datasets/truth.h"
+#include "engine/finite.h"
 #include "solvers/metrics.h"
 
 namespace voxot {
@@ -162,6 +163,9 @@ Tensor map_all(NeuralOt& solver, const Tensor& x, std::uint64_t seed, std::uint6
     mapped.window(first * each, shape)
         .copy_from(solver.map(x.window(first * each, shape), {seed, Purpose::evaluation, step}));
   }
+  FiniteCheck check;
+  check.add("the mapped volumes", mapped);
+  check.run("evaluation");
   return mapped;
 }
 

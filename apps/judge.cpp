@@ -63,6 +63,7 @@ Judge::Judge(const JudgeConfig& config, const DatasetConfig& target,
   parameters_ = std::make_unique<Parameters>(*classifier_, DType::f32, device);
   if (std::filesystem::exists(cache)) {
     const SafetensorsFile file = read_safetensors(cache);
+    note_without_checksum(file, cache);
     const auto key = file.metadata.find("trained_for");
     const auto accuracy = metadata_number(file.metadata, "accuracy", cache.string(), 0.0, 1.0);
     if (key != file.metadata.end() && key->second == fingerprint(kind, config) && accuracy) {
@@ -133,7 +134,9 @@ Judge::Verdict Judge::operator()(const Tensor& volumes) {
     const std::vector<float> logits = result.logits.to_floats();
     for (std::int64_t i = 0; i < count; ++i) {
       const auto row = logits.begin() + i * classes;
-      verdict.classes.push_back(static_cast<int>(std::max_element(row, row + classes) - row));
+      // Of logits that are not finite no class is the largest.
+      const bool finite = std::all_of(row, row + classes, [](float v) { return std::isfinite(v); });
+      verdict.classes.push_back(finite ? static_cast<int>(std::max_element(row, row + classes) - row) : -1);
     }
   }
   return verdict;

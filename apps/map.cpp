@@ -47,6 +47,7 @@ std::string metadata_or(const SafetensorsFile& file, const std::string& key, con
 /// Reads the architecture off the shapes and names of a published UNet3D state dict.
 LoadedMap load_state_dict_file(const Options& options, Device device) {
   const SafetensorsFile file = read_safetensors(options.model);
+  if (file.metadata.contains("model")) note_without_checksum(file, options.model);  // voxot's own export
   const auto first = file.tensors.find("inc.double_conv.0.weight");
   const auto last = file.tensors.find("outc.conv.weight");
   VOXOT_CHECK(first != file.tensors.end() && last != file.tensors.end() && first->second.shape.size() == 5 &&

@@ -213,8 +213,8 @@ std::vector<Row> summary(const std::vector<Pairing>& pairings, std::optional<dou
     mean.reused += p.diagnostics.reused / count;
     mean.most_reused = std::max(mean.most_reused, p.diagnostics.most_reused);
     worst.epsilon = std::max(worst.epsilon, p.epsilon);
-    worst.marginal_error = std::max(worst.marginal_error, p.marginal_error);
-    worst.duality_gap = std::max(worst.duality_gap, p.duality_gap);
+    worst.marginal_error = worse(worst.marginal_error, p.marginal_error);
+    worst.duality_gap = worse(worst.duality_gap, p.duality_gap);
     worst.iterations = std::max(worst.iterations, p.iterations);
     worst.primal += p.primal / count;
     worst.dual += p.dual / count;

@@ -90,7 +90,7 @@ NeuralOtOptions solver_options(const SolverConfig& c) {
 }
 
 void add_prefixed(const Module& module, const std::string& prefix, std::map<std::string, HostArray>& arrays) {
-  for (auto& [name, array] : state_dict(module)) arrays[prefix + name] = std::move(array);
+  arrays.merge(state_dict(module, prefix));
 }
 
 std::map<std::string, HostArray> take_prefixed(const std::string& prefix,
@@ -107,6 +107,7 @@ SafetensorsFile read_checkpoint(const std::filesystem::path& file) {
   const auto format = checkpoint.metadata.find("format");
   VOXOT_CHECK(format != checkpoint.metadata.end() && format->second == "voxot checkpoint 1",
               "{}: expected a voxot checkpoint", file.string());
+  note_without_checksum(checkpoint, file);
   return checkpoint;
 }
 
@@ -242,9 +243,10 @@ void Session::save(const std::filesystem::path& file, const std::map<std::string
 
 std::map<std::string, std::string> Session::load(const std::filesystem::path& file) {
   const SafetensorsFile checkpoint = read_checkpoint(file);
-  load_state_dict(*map_, take_prefixed("transport.", checkpoint.tensors), file.string());
-  load_state_dict(*potential_, take_prefixed("potential.", checkpoint.tensors), file.string());
-  solver_->load(checkpoint.tensors);
+  load_state_dict(*map_, take_prefixed("transport.", checkpoint.tensors), file.string() + ": map");
+  load_state_dict(*potential_, take_prefixed("potential.", checkpoint.tensors),
+                  file.string() + ": potential");
+  solver_->load(checkpoint.tensors, file.string());
   return checkpoint.metadata;
 }
 
@@ -277,7 +279,7 @@ void Session::export_map(const std::filesystem::path& file) {
                   {"normalisation", config_.transport.normalisation},
                   {"residual", config_.transport.residual ? "true" : "false"},
                   {"noise_channels", std::to_string(config_.solver.noise_channels)},
-                  {"noise_std", std::to_string(config_.solver.noise_std)},
+                  {"noise_std", fmt::format("{}", config_.solver.noise_std)},
                   {"noise_cells", std::to_string(config_.solver.noise_cells)}};
   write_safetensors(file, out);
 }
@@ -288,7 +290,7 @@ void load_checkpoint_map(const std::filesystem::path& checkpoint, const SolverCo
   load_state_dict(map, take_prefixed("transport.", file.tensors), checkpoint.string());
   if (solver.ema == 0) return;
   MovingAverage average(parameters, solver.ema);
-  average.load("solver.average.", file.tensors);
+  average.load("solver.average.", file.tensors, checkpoint.string());
   if (average.ready()) average.swap();
 }
 

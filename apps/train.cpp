@@ -205,7 +205,7 @@ class Training {
           coloured ? fmt::format(", colour kept {:.3f}", scores.colour.kept) : "", scores.transport_cost));
     }
     const double score = scores.target_accuracy * (coloured ? scores.colour.kept : 1.0);
-    if (score < best_) return;  // of equals the later one, which has cooled further
+    if (!(score >= best_)) return;  // of equals the later one, which has cooled further
     best_ = score;
     session_.save(folder_.best_checkpoint(), {{"best_score", fmt::format("{}", best_)}});
   }

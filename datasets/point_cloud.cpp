@@ -55,7 +55,7 @@ float standard_deviation(const std::vector<float>& values, std::int64_t count) {
     squares += value * value;
   }
   const double mean = sum / static_cast<double>(count);
-  return static_cast<float>(std::sqrt(std::max(0.0, squares / static_cast<double>(count) - mean * mean)));
+  return static_cast<float>(std::sqrt(std::max(squares / static_cast<double>(count) - mean * mean, 0.0)));
 }
 
 }  // namespace

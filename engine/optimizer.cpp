@@ -5,6 +5,7 @@
 #include <numbers>
 #include <utility>
 
+#include "engine/finite.h"
 #include "kernels/elementwise.h"
 
 namespace voxot {
@@ -12,29 +13,51 @@ namespace {
 
 HostArray flat(const Tensor& t) { return HostArray::from_floats({t.count()}, t.to_floats()); }
 
-const HostArray& find(const std::map<std::string, HostArray>& arrays, const std::string& name) {
-  const auto found = arrays.find(name);
-  VOXOT_CHECK(found != arrays.end(), "checkpoint: has no {}", name);
-  return found->second;
-}
+/// State as it lies in a file: what is added is found, fits and is finite before any of it is taken.
+class StoredState {
+ public:
+  StoredState(const std::map<std::string, HostArray>& arrays, const std::string& prefix,
+              const std::string& source)
+      : arrays_(arrays), prefix_(prefix), source_(source) {}
 
-void fill_from(const Tensor& t, const std::map<std::string, HostArray>& arrays, const std::string& name) {
-  const HostArray& array = find(arrays, name);
-  VOXOT_CHECK(array.count() == t.count(), "checkpoint: {} has {} elements, expected {}", name, array.count(),
-              t.count());
-  const std::vector<float> values = array.to_floats();
-  t.copy_from(Tensor::from(t.shape(), std::span<const float>(values)));
-}
+  void add(const std::string& name, const Tensor& to) {
+    const HostArray& array = find(name);
+    VOXOT_CHECK(array.count() == to.count(), "{}: {} has {} elements, expected {}", source_, prefix_ + name,
+                array.count(), to.count());
+    array.check();
+    check_.add(prefix_ + name, array);
+    found_.emplace_back(&array, to);
+  }
+  /// A step count does not fit a float once it passes 2^24, so it is stored as it is.
+  [[nodiscard]] std::int64_t whole(const std::string& name) const {
+    const HostArray& array = find(name);
+    VOXOT_CHECK(array.type == FileType::i64 && array.bytes.size() == sizeof(std::int64_t),
+                "{}: {} is {}, expected one i64", source_, prefix_ + name, array.describe());
+    std::int64_t value = 0;
+    std::copy(array.bytes.begin(), array.bytes.end(), reinterpret_cast<std::byte*>(&value));
+    return value;
+  }
+  void take() const {
+    check_.run(source_);
+    for (const auto& [array, to] : found_) {
+      const std::vector<float> values = array->to_floats();
+      to.copy_from(Tensor::from(to.shape(), std::span<const float>(values)));
+    }
+  }
 
-/// A step count does not fit a float once it passes 2^24, so it is stored as it is.
-std::int64_t whole(const std::map<std::string, HostArray>& arrays, const std::string& name) {
-  const HostArray& array = find(arrays, name);
-  VOXOT_CHECK(array.type == FileType::i64 && array.bytes.size() == sizeof(std::int64_t),
-              "checkpoint: {} is {}, expected one i64", name, array.describe());
-  std::int64_t value = 0;
-  std::copy(array.bytes.begin(), array.bytes.end(), reinterpret_cast<std::byte*>(&value));
-  return value;
-}
+ private:
+  [[nodiscard]] const HostArray& find(const std::string& name) const {
+    const auto found = arrays_.find(prefix_ + name);
+    VOXOT_CHECK(found != arrays_.end(), "{}: has no {}", source_, prefix_ + name);
+    return found->second;
+  }
+
+  const std::map<std::string, HostArray>& arrays_;
+  const std::string& prefix_;
+  const std::string& source_;
+  FiniteCheck check_;
+  std::vector<std::pair<const HostArray*, Tensor>> found_;
+};
 
 }  // namespace
 
@@ -99,15 +122,23 @@ void Optimizer::update(OptimizerScalars* scalars) {
 }
 
 void Optimizer::save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const {
+  FiniteCheck check;
+  if (first_.defined()) check.add(prefix + "first", first_);
+  if (second_.defined()) check.add(prefix + "second", second_);
+  check.run(kNotSaved);
   arrays[prefix + "step"] = HostArray::from_int64({1}, {steps_});
   if (first_.defined()) arrays[prefix + "first"] = flat(first_);
   if (second_.defined()) arrays[prefix + "second"] = flat(second_);
 }
 
-void Optimizer::load(const std::string& prefix, const std::map<std::string, HostArray>& arrays) {
-  steps_ = whole(arrays, prefix + "step");
-  if (first_.defined()) fill_from(first_, arrays, prefix + "first");
-  if (second_.defined()) fill_from(second_, arrays, prefix + "second");
+void Optimizer::load(const std::string& prefix, const std::map<std::string, HostArray>& arrays,
+                     const std::string& source) {
+  StoredState stored(arrays, prefix, source);
+  const std::int64_t steps = stored.whole("step");
+  if (first_.defined()) stored.add("first", first_);
+  if (second_.defined()) stored.add("second", second_);
+  stored.take();
+  steps_ = steps;
 }
 
 MovingAverage::MovingAverage(Parameters& parameters, double decay)
@@ -159,18 +190,24 @@ void MovingAverage::swap() {
 }
 
 void MovingAverage::save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const {
+  const auto buffer = [&](std::size_t i) { return prefix + "buffer." + std::to_string(i); };
+  FiniteCheck check;
+  check.add(prefix + "average", average_);
+  for (std::size_t i = 0; i < buffers_.size(); ++i) check.add(buffer(i), buffers_[i]);
+  check.run(kNotSaved);
   arrays[prefix + "updates"] = HostArray::from_int64({1}, {updates_});
   arrays[prefix + "average"] = flat(average_);
-  for (std::size_t i = 0; i < buffers_.size(); ++i)
-    arrays[prefix + "buffer." + std::to_string(i)] = flat(buffers_[i]);
+  for (std::size_t i = 0; i < buffers_.size(); ++i) arrays[buffer(i)] = flat(buffers_[i]);
 }
 
-void MovingAverage::load(const std::string& prefix, const std::map<std::string, HostArray>& arrays) {
-  updates_ = whole(arrays, prefix + "updates");
-  fill_from(average_, arrays, prefix + "average");
-  for (std::size_t i = 0; i < buffers_.size(); ++i) {
-    fill_from(buffers_[i], arrays, prefix + "buffer." + std::to_string(i));
-  }
+void MovingAverage::load(const std::string& prefix, const std::map<std::string, HostArray>& arrays,
+                         const std::string& source) {
+  StoredState stored(arrays, prefix, source);
+  const std::int64_t updates = stored.whole("updates");
+  stored.add("average", average_);
+  for (std::size_t i = 0; i < buffers_.size(); ++i) stored.add("buffer." + std::to_string(i), buffers_[i]);
+  stored.take();
+  updates_ = updates;
 }
 
 }  // namespace voxot

@@ -45,10 +45,12 @@ class Optimizer {
   /// Updates counted so far.
   [[nodiscard]] std::int64_t steps() const { return steps_; }
 
-  /// State under `prefix` ("optimizer.transport."), for checkpoints.
+  /// State under `prefix` ("optimizer.transport."), for checkpoints. Throws Error where it is not finite.
   void save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const;
-  /// Throws Error when the state does not fit this network.
-  void load(const std::string& prefix, const std::map<std::string, HostArray>& arrays);
+  /// Throws Error, before anything is changed, when the state does not fit this network or is not finite;
+  /// `source` begins the message.
+  void load(const std::string& prefix, const std::map<std::string, HostArray>& arrays,
+            const std::string& source = "checkpoint");
 
  private:
   Parameters& parameters_;
@@ -69,8 +71,10 @@ class MovingAverage {
   std::array<double, 2> next();
   void update(const double* factors);
   [[nodiscard]] bool ready() const { return updates_ > 0; }
+  /// As Optimizer's.
   void save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const;
-  void load(const std::string& prefix, const std::map<std::string, HostArray>& arrays);
+  void load(const std::string& prefix, const std::map<std::string, HostArray>& arrays,
+            const std::string& source = "checkpoint");
   /// Exchanges the network's values with the average; a second call brings them back.
   void swap();
 

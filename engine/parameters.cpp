@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "engine/finite.h"
+
 namespace voxot {
 namespace {
 
@@ -93,11 +95,17 @@ void Parameters::freeze(bool frozen) {
   }
 }
 
-std::map<std::string, HostArray> state_dict(const Module& module) {
+std::map<std::string, HostArray> state_dict(const Module& module, const std::string& prefix) {
+  const std::vector<NamedTensor> entries = module.named_tensors();
+  FiniteCheck check;
+  for (const NamedTensor& entry : entries) {
+    if (entry.counter == nullptr) check.add(prefix + entry.name, *entry.tensor);
+  }
+  check.run(kNotSaved);
   std::map<std::string, HostArray> arrays;
-  for (const NamedTensor& entry : module.named_tensors()) {
+  for (const NamedTensor& entry : entries) {
     if (entry.counter != nullptr) {
-      arrays[entry.name] = HostArray::from_int64({}, {*entry.counter});
+      arrays[prefix + entry.name] = HostArray::from_int64({}, {*entry.counter});
       continue;
     }
     const std::vector<float> here = entry.tensor->to_floats();
@@ -105,7 +113,7 @@ std::map<std::string, HostArray> state_dict(const Module& module) {
     each_element(entry, [&](std::int64_t a, std::int64_t b) {
       there[static_cast<std::size_t>(b)] = here[static_cast<std::size_t>(a)];
     });
-    arrays[entry.name] = HostArray::from_floats(file_shape(entry), there);
+    arrays[prefix + entry.name] = HostArray::from_floats(file_shape(entry), there);
   }
   return arrays;
 }
@@ -114,6 +122,7 @@ void load_state_dict(Module& module, const std::map<std::string, HostArray>& arr
                      const std::string& source) {
   const std::vector<NamedTensor> entries = module.named_tensors();
   std::map<std::string, bool> wanted;
+  FiniteCheck check;
   for (const NamedTensor& entry : entries) {
     const auto found = arrays.find(entry.name);
     VOXOT_CHECK(found != arrays.end(), "{}: has no tensor {}", source, entry.name);
@@ -122,12 +131,14 @@ void load_state_dict(Module& module, const std::map<std::string, HostArray>& arr
     found->second.check();
     VOXOT_CHECK(entry.counter == nullptr || found->second.type == FileType::i64, "{}: {} is {}, expected i64",
                 source, entry.name, found->second.describe());
+    if (entry.counter == nullptr) check.add(entry.name, found->second);
     wanted[entry.name] = true;
   }
   for (const auto& [name, array] : arrays) {
     VOXOT_CHECK(wanted.contains(name), "{}: unexpected tensor {} (the network has {})", source, name,
                 entries.size());
   }
+  check.run(source);
   for (const NamedTensor& entry : entries) {
     const HostArray& array = arrays.at(entry.name);
     if (entry.counter != nullptr) {

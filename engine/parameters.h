@@ -55,10 +55,11 @@ class Freeze {
   bool training_;
 };
 
-/// A module's parameters and buffers in PyTorch's names and axis order.
-std::map<std::string, HostArray> state_dict(const Module& module);
-/// Loads every parameter and buffer. Throws Error naming what is missing, unexpected, or of another shape;
-/// `source` begins the message. Nothing is changed when it throws.
+/// A module's parameters and buffers in PyTorch's names and axis order, behind `prefix`. Throws Error naming
+/// the first that is not finite (engine/finite.h).
+std::map<std::string, HostArray> state_dict(const Module& module, const std::string& prefix = {});
+/// Loads every parameter and buffer. Throws Error naming what is missing, unexpected, of another shape, or
+/// not finite; `source` begins the message. Nothing is changed when it throws.
 void load_state_dict(Module& module, const std::map<std::string, HostArray>& arrays,
                      const std::string& source);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <charconv>
 #include <cstring>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "engine/atomic_file.h"
+#include "engine/checksum.h"
 
 namespace voxot {
 namespace {
@@ -20,6 +22,10 @@ static_assert(std::endian::native == std::endian::little, "files are little-endi
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;
 constexpr std::size_t kPrefixBytes = 8;
 constexpr std::string_view kMetadata = "__metadata__";
+constexpr std::string_view kChecksum = "voxot_checksum";
+constexpr std::string_view kChecksumKind = "xxh3-64:";
+constexpr std::string_view kNoDigits = "0000000000000000";
+static_assert(kNoDigits.size() == Checksum::kDigits);
 
 constexpr std::array<std::pair<std::string_view, FileType>, 13> kDtypes{{
     {"F16", FileType::f16},
@@ -229,6 +235,36 @@ void check_layout(const std::map<std::string, Entry>& entries, std::uint64_t buf
               covered, buffer_bytes);
 }
 
+/// Takes the checksum out of the metadata and compares it with the file's; false where there is none.
+bool take_checksum(std::span<const std::byte> bytes, std::string_view header,
+                   std::map<std::string, std::string>& metadata, std::string_view name) {
+  const auto found = metadata.find(std::string(kChecksum));
+  for (const auto& [key, value] : metadata) {
+    VOXOT_CHECK(key == kChecksum || !value.starts_with(kChecksumKind),
+                "{}: damaged: a checksum under the metadata key '{}', expected '{}'", name,
+                printable(key, 40), kChecksum);
+  }
+  if (found == metadata.end()) return false;
+  const std::string& value = found->second;
+  const std::string text = fmt::format("\"{}\"", value);
+  const std::size_t at = header.find(text);
+  VOXOT_CHECK(value.starts_with(kChecksumKind) && value.size() == kChecksumKind.size() + Checksum::kDigits &&
+                  at != std::string_view::npos && header.find(text, at + 1) == std::string_view::npos,
+              "{}: damaged: metadata {}: expected \"{}\" and {} digits, got \"{}\"", name, kChecksum,
+              kChecksumKind, Checksum::kDigits, printable(value, 60));
+  const std::size_t digits = kPrefixBytes + at + 1 + kChecksumKind.size();
+  Checksum sum;
+  sum.add(bytes.first(digits));
+  sum.add(std::as_bytes(std::span(kNoDigits)));
+  sum.add(bytes.subspan(digits + Checksum::kDigits));
+  VOXOT_CHECK(value.substr(kChecksumKind.size()) == sum.digits(),
+              "{}: damaged: its checksum is {}, its bytes give {} (a program that changed the file must drop "
+              "the metadata '{}')",
+              name, value, sum.digits(), kChecksum);
+  metadata.erase(found);
+  return true;
+}
+
 }  // namespace
 
 SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_view name) {
@@ -254,6 +290,7 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_
   const std::span<const std::byte> buffer = bytes.subspan(kPrefixBytes + length);
   check_layout(header.entries, buffer.size(), name);
   SafetensorsFile file;
+  file.checked = take_checksum(bytes, text, header.metadata, name);
   file.metadata = std::move(header.metadata);
   for (auto& [key, entry] : header.entries) {
     const auto data = buffer.subspan(entry.offsets[0], entry.offsets[1] - entry.offsets[0]);
@@ -270,7 +307,8 @@ void write_safetensors(const std::filesystem::path& path, const SafetensorsFile&
   const std::string name = printable(path.string());
   std::vector<std::pair<const std::string*, const HostArray*>> order;
   for (const auto& [key, array] : file.tensors) {
-    VOXOT_CHECK(key != kMetadata, "{}: no tensor can be named '{}'", name, key);
+    VOXOT_CHECK(key != kMetadata && !key.starts_with(kChecksumKind), "{}: no tensor can be named '{}'", name,
+                printable(key, 80));
     try {
       array.check();
     } catch (const Error& error) {
@@ -281,8 +319,14 @@ void write_safetensors(const std::filesystem::path& path, const SafetensorsFile&
   std::ranges::stable_sort(order, std::greater{},
                            [](const auto& item) { return size_of(item.second->type); });
 
+  for (const auto& [key, value] : file.metadata) {
+    VOXOT_CHECK(!value.starts_with(kChecksumKind), "{}: metadata '{}' begins with '{}' as a checksum does",
+                name, printable(key, 40), kChecksumKind);
+  }
+
   nlohmann::json header = nlohmann::json::object();
-  if (!file.metadata.empty()) header[std::string(kMetadata)] = file.metadata;
+  nlohmann::json& metadata = header[std::string(kMetadata)] = file.metadata;
+  metadata[std::string(kChecksum)] = fmt::format("{}{}", kChecksumKind, kNoDigits);
   std::vector<std::span<const std::byte>> parts(2);
   std::uint64_t offset = 0;
   for (const auto& [key, array] : order) {
@@ -305,7 +349,18 @@ void write_safetensors(const std::filesystem::path& path, const SafetensorsFile&
               kMostHeaderBytes);
   parts[0] = std::as_bytes(std::span(&length, 1));
   parts[1] = std::as_bytes(std::span(text));
+  Checksum sum;
+  for (const std::span<const std::byte> part : parts) sum.add(part);
+  const std::string unset = fmt::format("\"{}{}\"", kChecksumKind, kNoDigits);
+  text.replace(text.find(unset) + 1 + kChecksumKind.size(), Checksum::kDigits, sum.digits());
   write_file_atomically(path, parts);
+}
+
+void note_without_checksum(const SafetensorsFile& file, const std::filesystem::path& path) {
+  static std::atomic<bool> said{false};
+  if (file.checked || said.exchange(true)) return;
+  fmt::print(stderr, "voxot: note: {} has no checksum (an older voxot wrote it): damage would not be seen\n",
+             printable(path.string()));
 }
 
 template <class T>

@@ -18,15 +18,16 @@ struct Activation {
   [[nodiscard]] bool saves_input() const { return kind == ActivationKind::silu; }
 };
 
-/// value(x), and derivative(s) where s is x for silu and y for the rest. The kind is a template argument, so
-/// that a loop over it holds no switch.
+/// value(x), and gradient(s, g) = g·act'(s) where s is x for silu and y for the rest. The kind is a template
+/// argument, so that a loop over it holds no switch. NaN gives NaN, and the gradient of relu is chosen, not
+/// multiplied, as in PyTorch: an infinite gradient of a unit at rest stays out.
 template <ActivationKind K, class F>
 struct ActivationFunctor {
   static constexpr ActivationKind kKind = K;
   F slope;
 
   VOXOT_HOST_DEVICE F value(F x) const {
-    if constexpr (K == ActivationKind::relu) return x > 0 ? x : F{0};
+    if constexpr (K == ActivationKind::relu) return x < 0 ? F{0} : x;
     if constexpr (K == ActivationKind::leaky_relu) return x > 0 ? x : slope * x;
     if constexpr (K == ActivationKind::silu) return x / (F{1} + std::exp(-x));
     if constexpr (K == ActivationKind::tanh) return std::tanh(x);
@@ -35,17 +36,17 @@ struct ActivationFunctor {
     return x;
   }
 
-  VOXOT_HOST_DEVICE F derivative(F s) const {
-    if constexpr (K == ActivationKind::relu) return s > 0 ? F{1} : F{0};
-    if constexpr (K == ActivationKind::leaky_relu) return s > 0 ? F{1} : slope;
+  VOXOT_HOST_DEVICE F gradient(F s, F g) const {
+    if constexpr (K == ActivationKind::relu) return s <= 0 ? F{0} : g;
+    if constexpr (K == ActivationKind::leaky_relu) return g * (s > 0 ? F{1} : slope);
     if constexpr (K == ActivationKind::silu) {
-      const F g = F{1} / (F{1} + std::exp(-s));
-      return g * (F{1} + s * (F{1} - g));
+      const F share = F{1} / (F{1} + std::exp(-s));
+      return g * (share * (F{1} + s * (F{1} - share)));
     }
-    if constexpr (K == ActivationKind::tanh) return F{1} - s * s;
-    if constexpr (K == ActivationKind::sigmoid) return s * (F{1} - s);
-    if constexpr (K == ActivationKind::softplus) return -std::expm1(-s);
-    return F{1};
+    if constexpr (K == ActivationKind::tanh) return g * (F{1} - s * s);
+    if constexpr (K == ActivationKind::sigmoid) return g * (s * (F{1} - s));
+    if constexpr (K == ActivationKind::softplus) return g * -std::expm1(-s);
+    return g;
   }
 };
 

@@ -64,7 +64,7 @@ double frechet_distance(const Tensor& a, const Tensor& b) {
   const Matrix half = root(cx);
   const double cross = root(half * cy * half).trace();
   const double means = (x.colwise().mean() - y.colwise().mean()).squaredNorm();
-  return std::max(0.0, means + cx.trace() + cy.trace() - 2 * cross);
+  return std::max(means + cx.trace() + cy.trace() - 2 * cross, 0.0);  // in this order NaN stays
 }
 
 double l2_uvp(const Tensor& mapped, const Tensor& truth, double variance) {

@@ -334,13 +334,13 @@ void NeuralOt::save(std::map<std::string, HostArray>& arrays) {
   if (average_ != nullptr) average_->save("solver.average.", arrays);
 }
 
-void NeuralOt::load(const std::map<std::string, HostArray>& arrays) {
+void NeuralOt::load(const std::map<std::string, HostArray>& arrays, const std::string& source) {
   const auto found = arrays.find("solver.step");
   VOXOT_CHECK(found != arrays.end() && found->second.type == FileType::i64 && found->second.count() == 1,
-              "checkpoint: solver.step is missing or not one i64");
-  transport_optimizer_.load("solver.transport.", arrays);
-  potential_optimizer_.load("solver.potential.", arrays);
-  if (average_ != nullptr) average_->load("solver.average.", arrays);
+              "{}: solver.step is missing or not one i64", source);
+  transport_optimizer_.load("solver.transport.", arrays, source);
+  potential_optimizer_.load("solver.potential.", arrays, source);
+  if (average_ != nullptr) average_->load("solver.average.", arrays, source);
   std::copy(found->second.bytes.begin(), found->second.bytes.end(), reinterpret_cast<std::byte*>(&step_));
   fetched_.clear();
   last_fetched_ = step_;

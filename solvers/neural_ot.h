@@ -88,9 +88,11 @@ class NeuralOt {
   [[nodiscard]] double gamma() const;
 
   /// Optimizers, average and counters under "solver.", for checkpoints (networks are saved beside them).
-  /// Reads the losses first and throws what losses() does: a run that has diverged leaves no checkpoint.
+  /// Reads the losses first and throws what losses() does, and throws Error for state that is not finite: a
+  /// run that has diverged leaves no checkpoint.
   void save(std::map<std::string, HostArray>& arrays);
-  void load(const std::map<std::string, HostArray>& arrays);
+  /// Throws Error for state that does not fit or is not finite; `source` begins the message.
+  void load(const std::map<std::string, HostArray>& arrays, const std::string& source = "checkpoint");
 
  private:
   /// What changes from one transport or potential step to the next, as it lies in the device's memory.

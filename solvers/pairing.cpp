@@ -251,7 +251,7 @@ void add_group(const Group& group, const Sides& sides, const Rows& rows, Pairing
   }
   if (pairing.plan.defined()) keep_plan(group, sides, share, pairing.plan);
   d.exact_cost += share * group.exact_cost;
-  pairing.marginal_error = std::max(pairing.marginal_error, group.marginal_error);
+  pairing.marginal_error = worse(pairing.marginal_error, group.marginal_error);
   pairing.iterations = std::max(pairing.iterations, group.iterations);
   pairing.converged = pairing.converged && group.converged;
   pairing.epsilon = std::max(pairing.epsilon, group.epsilon);

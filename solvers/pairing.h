@@ -2,10 +2,15 @@
 // Minibatch pairing: each sample of a source batch gets a partner in a target batch, through a transport plan
 // between the two: cost → plan → partner. What conditional models are trained on (Tong et al., TMLR 2024,
 // arXiv 2302.00482; Pooladian et al., ICML 2023, arXiv 2304.14772).
+#include <cmath>
+
 #include "solvers/partners.h"
 #include "solvers/sinkhorn.h"
 
 namespace voxot {
+
+/// The larger of two errors that certificates name; NaN where either is.
+inline double worse(double a, double b) { return a > b || std::isnan(a) ? a : b; }
 
 enum class PairingPlan : std::uint8_t { sinkhorn, exact };
 

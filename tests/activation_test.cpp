@@ -99,6 +99,62 @@ TEST_CASE("activation: far from zero values stay finite", "[activation][device]"
   }
 }
 
+TEST_CASE("activation: relu and its kin at NaN and infinity, as PyTorch", "[activation][device]") {
+  const Device device = GENERATE(from_range(devices()));
+  const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+  const double inf = INFINITY;
+  // torch.relu and torch.nn.functional.leaky_relu(x, 0.25) of x, and their gradients where y's is `grad`.
+  const std::vector<double> x{NAN, -inf, inf, -1, 0, 2, -1, NAN};
+  const std::vector<double> grad{3, 1, 1, inf, NAN, 1, NAN, NAN};
+  const std::vector<double> relu{NAN, 0, inf, 0, 0, 2, 0, NAN};
+  const std::vector<double> relu_grad{3, 0, 1, 0, 0, 1, 0, NAN};
+  const std::vector<double> leaky{NAN, -inf, inf, -0.25, 0, 2, -0.25, NAN};
+  const std::vector<double> leaky_grad{0.75, 0.25, 1, inf, NAN, 1, NAN, NAN};
+  // The long one fills vectors and threads.
+  for (const std::int64_t repeats : {1, 2003}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+      const auto tensor = [&](const std::vector<double>& values) {
+        std::vector<double> all;
+        for (std::int64_t r = 0; r < repeats; ++r) all.insert(all.end(), values.begin(), values.end());
+        return Tensor::from({repeats, 8}, std::span<const double>(all), dtype, device);
+      };
+      for (const bool leaks : {false, true}) {
+        INFO(name_of(dtype) << " on " << name_of(device) << (leaks ? ", leaky" : ", relu"));
+        const Activation act{leaks ? ActivationKind::leaky_relu : ActivationKind::relu, leaks ? 0.25F : 0};
+        const Tensor in = tensor(x);
+        const Tensor g = tensor(grad);
+        const Tensor y = Tensor::empty(in.shape(), dtype, device);
+        const Tensor gx = Tensor::empty(in.shape(), dtype, device);
+        kernels::activation_forward(in.stream(), dtype, act, in.count(), in.data(), y.data());
+        kernels::activation_backward(in.stream(), dtype, act, in.count(), y.data(), g.data(), gx.data(),
+                                     Write::overwrite);
+        const std::vector<double> expected = doubles(tensor(leaks ? leaky : relu));
+        const std::vector<double> expected_grad = doubles(tensor(leaks ? leaky_grad : relu_grad));
+        CHECK(std::ranges::equal(doubles(y), expected, same));
+        CHECK(std::ranges::equal(doubles(gx), expected_grad, same));
+      }
+    }
+  }
+}
+
+TEST_CASE("activation: prelu's slope and input at NaN, as PyTorch", "[activation][device]") {
+  const Device device = GENERATE(from_range(devices()));
+  Tape tape;
+  Tensor x = Tensor::from({3, 2}, std::span<const double>(std::vector<double>{NAN, 1, -2, 3, 4, NAN}),
+                          DType::f32, device);
+  Tensor slope =
+      Tensor::from({2}, std::span<const double>(std::vector<double>{0.25, 0.5}), DType::f32, device);
+  x.require_gradient();
+  slope.require_gradient();
+  const Tensor y = ops::prelu(tape, x, slope);
+  tape.backward(ops::sum(tape, y));
+  const std::vector<double> out = doubles(y);
+  CHECK((std::isnan(out[0]) && std::isnan(out[5])));
+  CHECK((out[1] == 1 && out[2] == -0.5 && out[3] == 3 && out[4] == 4));
+  for (const double v : doubles(gradient_of(slope))) CHECK(std::isnan(v));
+  CHECK(doubles(gradient_of(x)) == std::vector<double>{0.25, 1, 0.25, 1, 1, 0.5});
+}
+
 TEST_CASE("activation: the gradient through slices of wider rows", "[activation][device]") {
   const Device device = GENERATE(from_range(devices()));
   struct Case {

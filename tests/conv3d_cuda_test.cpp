@@ -174,6 +174,44 @@ TEST_CASE("cuda convolution: every variant of grad_weight against double", "[con
   check_variants(cuda::ConvPass::grad_weight);
 }
 
+TEST_CASE("cuda convolution: NaN passes every variant's epilogue", "[conv3d][cuda]") {
+  if (no_device()) return;
+  for (const Conv3dParams& p :
+       {conv_params(2, 8, 16, {4, 5, 6}, kThree, kOne, kOne), conv_params(1, 24, 8, {3, 5, 2}, kOne)}) {
+    std::vector<double> values = test_values(p.batch * p.in_voxels() * p.in_channels, Values::normal, 1);
+    values[values.size() / 2] = NAN;
+    std::vector<double> weights = test_values(p.weight_count(), Values::normal, 2);
+    std::vector<double> sums(static_cast<std::size_t>(p.batch * p.out_voxels() * p.out_channels));
+    cpu::conv3d_forward_naive(p, values.data(), weights.data(), {}, sums.data());
+    for (const cuda::ConvVariant& variant : cuda::variants(cuda::ConvPass::forward)) {
+      for (const auto& [dtype, math] : kConvTypes) {
+        for (const Activation& act :
+             {Activation{ActivationKind::relu, 0}, {ActivationKind::leaky_relu, 0.25F}}) {
+          cuda::ConvCall call;
+          call.pass = cuda::ConvPass::forward;
+          call.dtype = dtype;
+          call.math = math;
+          call.params = p;
+          call.epilogue.activation = act;
+          if (!variant.takes(call)) continue;
+          INFO(variant.name << ", " << name_of(dtype)
+                            << (act.kind == ActivationKind::relu ? " relu" : " leaky"));
+          const Buffer x(values, dtype, kSentinel);
+          const Buffer w(weights, parameter_of(dtype), kSentinel);
+          const Buffer y(std::vector<double>(sums.size(), 1), dtype, kSentinel);
+          call.input = x.data();
+          call.other = w.data();
+          call.output = y.data();
+          variant.run(kernels::stream_of(Device::cuda), call);
+          const std::vector<double> got = y.result();
+          CHECK(std::ranges::equal(got, sums,
+                                   [](double a, double b) { return std::isnan(a) == std::isnan(b); }));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("cuda convolution: the epilogue over plain sums", "[conv3d][cuda]") {
   if (no_device()) return;
   const Stream stream = kernels::stream_of(Device::cuda);

@@ -242,6 +242,32 @@ TEST_CASE("conv3d: forward with every epilogue against the naive loops", "[conv3
 TEST_CASE("conv3d: grad_input against the naive loops", "[conv3d]") { for_each_case(check_grad_input); }
 TEST_CASE("conv3d: grad_weight against the naive loops", "[conv3d]") { for_each_case(check_grad_weight); }
 
+TEST_CASE("conv3d: NaN passes every epilogue", "[conv3d]") {
+  // By Winograd, by oneDNN and by its few-channel forms, alone and among threads.
+  for_each_case([](const Conv3dParams& p, DType dtype) {
+    std::vector<double> values = test_values(p.batch * p.in_voxels() * p.in_channels, Values::normal, 1);
+    values[values.size() / 2] = NAN;
+    const Buffer x(values, dtype);
+    const Buffer w(p.weight_count(), 2, DType::f32);
+    const Buffer bias(p.out_channels, 3, DType::f32);
+    const std::int64_t count = p.batch * p.out_voxels() * p.out_channels;
+    const Buffer residual(count, 4, dtype);
+    std::vector<double> sums(static_cast<std::size_t>(count));
+    cpu::conv3d_forward_naive(p, x.exact.data(), w.exact.data(), {}, sums.data());
+    for (const Epilogue& e : kEpilogues) {
+      INFO(e.name);
+      const Conv3dEpilogue fast{e.bias ? bias.tensor.data() : nullptr,
+                                e.residual ? residual.tensor.data() : nullptr, e.scale, e.activation};
+      const Tensor y = Tensor::empty({count}, dtype);
+      kernels::conv3d_forward(kCpu, dtype, p, x.tensor.data(), w.tensor.data(), fast, y.data());
+      const std::vector<double> got = doubles(y);
+      int lost = 0;
+      for (std::size_t i = 0; i < got.size(); ++i) lost += std::isnan(sums[i]) && !std::isnan(got[i]) ? 1 : 0;
+      CHECK(lost == 0);
+    }
+  });
+}
+
 TEST_CASE("conv3d: the naive loops against a sum written out", "[conv3d]") {
   // Independent of everything: y[n, o, q] by its definition, one product at a time.
   const Conv3dParams p = params_of({2, 2, 3, {4, 5, 6}, {1, 3, 2}, {2, 1, 2}, {0, 1, 1}, {1, 2, 1}});

@@ -94,6 +94,34 @@ TEST_CASE("normalisation: group and instance", "[normalisation][device]") {
   for (const OpCase& c : cases) check(c);
 }
 
+TEST_CASE("normalisation: a NaN makes both statistics of its channel NaN, and no other's",
+          "[normalisation][device]") {
+  const Device device = GENERATE(from_range(devices()));
+  const DType dtype = GENERATE(DType::f64, DType::f32, DType::bf16);
+  for (const std::int64_t channels : {1, 3, 16}) {
+    for (const std::int64_t rows : {1, 700, 20000}) {
+      for (const std::int64_t row : {std::int64_t{0}, rows / 2, rows - 1}) {
+        std::vector<double> values = test_values(rows * channels, Values::normal, 3);
+        values[static_cast<std::size_t>(row * channels + channels / 2)] = NAN;
+        const Tensor x = Tensor::from({rows, channels}, std::span<const double>(values), dtype, device);
+        const DType type = dtype == DType::f64 ? DType::f64 : DType::f32;
+        const Tensor mean = Tensor::empty({channels}, type, device);
+        const Tensor variance = Tensor::empty({channels}, type, device);
+        kernels::normalisation_statistics(x.stream(), dtype, {1, rows, channels, channels}, x.data(),
+                                          mean.data(), variance.data());
+        const std::vector<double> m = doubles(mean);
+        const std::vector<double> v = doubles(variance);
+        INFO(rows << " rows of " << channels << ", NaN in " << row << ", " << name_of(dtype) << " on "
+                  << name_of(device));
+        for (std::size_t c = 0; c < m.size(); ++c) {
+          const bool bad = c == static_cast<std::size_t>(channels / 2);
+          CHECK((std::isnan(m[c]) == bad && std::isnan(v[c]) == bad));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("normalisation: enough rows for several slices and threads", "[normalisation][device]") {
   check(batch_case("many rows", {2, 20, 25, 40, 3}, true, true, kRelu));
 }

@@ -7,7 +7,10 @@
 //   precision    output and gradients in fp32, and in bf16 where the op has it, against double
 //   accumulation a tensor that is used twice gets the sum of both gradients
 //   guards       inputs lie between NaN, gradients between sentinels: nothing outside is read or written
+//   NaN          what depends on a value, forward or backward, is NaN where that value is
 #include <functional>
+#include <optional>
+#include <utility>
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduction.h"
@@ -36,6 +39,7 @@ struct OpCase {
   std::vector<OpInput> inputs;
   std::function<Tensor(Tape&, const std::vector<Tensor>&)> op;
   bool bf16 = true;
+  bool refuses_nan = false;  // in its inputs
   // Relative L2 limits against double. fp32: eps 6e-8, times the root of at most some thousand summands,
   // times the few steps of an op. bf16: values are rounded to 8 bits, half an ulp is 2e-3, before and after
   // the activation.
@@ -114,8 +118,10 @@ class OpDriver {
         device_);
   }
 
-  /// Runs the op once for each seed on one tape, and Σ of the functionals backward.
-  [[nodiscard]] OpRun run(DType dtype, const std::vector<std::uint64_t>& seeds) const {
+  /// Runs the op once for each seed on one tape, and Σ of the functionals backward. `planted` is a place of
+  /// the first functional and what it holds instead.
+  [[nodiscard]] OpRun run(DType dtype, const std::vector<std::uint64_t>& seeds,
+                          std::optional<std::pair<std::size_t, double>> planted = {}) const {
     std::vector<Tensor> inputs = make(dtype, values_);
     std::vector<Tensor> backing(inputs.size());  // with guards
     for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -130,8 +136,13 @@ class OpDriver {
     Tensor loss;
     for (const std::uint64_t seed : seeds) {
       result.output = case_.op(tape, inputs);
-      const Tensor term =
-          ops::sum(tape, ops::mul(tape, result.output, functional(result.output.dtype(), seed)));
+      Tensor weights = functional(result.output.dtype(), seed);
+      if (planted && seed == seeds.front()) {
+        std::vector<double> values = doubles(weights);
+        values[planted->first] = planted->second;
+        weights = Tensor::from(output_shape_, std::span<const double>(values), weights.dtype(), device_);
+      }
+      const Tensor term = ops::sum(tape, ops::mul(tape, result.output, weights));
       loss = loss.defined() ? ops::add(tape, loss, term) : term;
     }
     tape.backward(loss);
@@ -212,6 +223,42 @@ class OpDriver {
     }
   }
 
+  /// An output that moves with an input's value, however far it must go, is NaN where that value is; so is a
+  /// gradient with the output's. Fast convolutions may spread a NaN further.
+  void check_nan(const std::vector<DType>& types) const {
+    for (std::size_t i = 0; i < case_.inputs.size(); ++i) {
+      const std::size_t count = values_[i].size();
+      for (const std::size_t e : {std::size_t{0}, count / 2 + 1 < count ? count / 2 + 1 : count - 1}) {
+        const auto outputs = [&](DType dtype, double value) {
+          auto planted = values_;
+          planted[i][e] = value;
+          Tape tape;
+          const NoRecord quiet(tape);
+          return doubles(case_.op(tape, make(dtype, planted)));
+        };
+        // Far to either side, so that no activation and no maximum hides it.
+        const std::vector<double> low = outputs(DType::f64, -100);
+        const std::vector<double> high = outputs(DType::f64, 100);
+        for (const DType dtype : types) {
+          INFO("NaN at " << e << " of input " << i << ", " << name_of(dtype));
+          CHECK(lost_nan(low, high, outputs(dtype, NAN)) == 0);
+        }
+      }
+    }
+    const std::size_t place = static_cast<std::size_t>(output_shape_.count()) / 2;
+    const OpRun low = run(DType::f64, {0}, std::pair{place, -100.0});
+    const OpRun high = run(DType::f64, {0}, std::pair{place, 100.0});
+    for (const DType dtype : types) {
+      const OpRun got = run(dtype, {0}, std::pair{place, static_cast<double>(NAN)});
+      for (std::size_t i = 0; i < got.gradients.size(); ++i) {
+        if (!case_.inputs[i].differentiable) continue;
+        INFO("NaN in the output's gradient, gradient of input " << i << ", " << name_of(dtype));
+        CHECK(lost_nan(doubles(low.gradients[i]), doubles(high.gradients[i]), doubles(got.gradients[i])) ==
+              0);
+      }
+    }
+  }
+
   /// Both uses at once against the sum of each alone, in the type's own rounding.
   void check_accumulation(DType dtype) const {
     const double limit = dtype == DType::bf16  ? case_.bf16_limit
@@ -235,6 +282,14 @@ class OpDriver {
   }
 
  private:
+  /// Elements that differ between `low` and `high` and are not NaN in `got`.
+  static int lost_nan(const std::vector<double>& low, const std::vector<double>& high,
+                      const std::vector<double>& got) {
+    int lost = 0;
+    for (std::size_t k = 0; k < got.size(); ++k) lost += low[k] != high[k] && !std::isnan(got[k]) ? 1 : 0;
+    return lost;
+  }
+
   static void check_guards(const Tensor& backing) {
     const Tensor all = backing.to(Device::cpu);
     const Tensor inside = all.window(kGuard, {all.count() - 2 * kGuard});
@@ -275,6 +330,8 @@ inline void check(const OpCase& c, Device device) {
     driver.check_precision(dtype);
     driver.check_accumulation(dtype);
   }
+  types.push_back(DType::f64);
+  if (!large && !c.refuses_nan) driver.check_nan(types);
 }
 
 /// On every device at hand.

@@ -165,6 +165,18 @@ TEST_CASE("optimizer: the clip factor on every device", "[optimizer][device]") {
       CHECK(now.learning_rate == 0.25);
       CHECK(now.step == 3);
     }
+    // As in PyTorch, a NaN anywhere makes all of the clipped gradient NaN; an infinite norm makes it 0.
+    for (const double bad : {static_cast<double>(NAN), static_cast<double>(INFINITY)}) {
+      std::vector<double> damaged = values;
+      damaged[damaged.size() / 2] = bad;
+      const Tensor g = guarded({count}, damaged, dtype, 0, device);
+      OptimizerScalars now;
+      kernels::copy_bytes(stream, scalars, &now, sizeof now);
+      kernels::clip_factor(stream, dtype, count, g.data(), 1, scalars);
+      kernels::copy_bytes(stream, &now, scalars, sizeof now);
+      kernels::synchronize(stream);
+      CHECK((std::isnan(bad) ? std::isnan(now.clip) : now.clip == 0));
+    }
   }
 }
 

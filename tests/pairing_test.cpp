@@ -48,6 +48,15 @@ double assignment_cost(const Tensor& x, const Tensor& y) {
          static_cast<double>(x.extent(0));
 }
 
+TEST_CASE("pairing: the worst of several certificates", "[pairing]") {
+  CHECK(worse(1, 2) == 2);
+  CHECK(worse(2, 1) == 2);
+  for (const double other : {-INFINITY, 0.0, INFINITY}) {
+    CHECK(std::isnan(worse(NAN, other)));
+    CHECK(std::isnan(worse(other, NAN)));
+  }
+}
+
 TEST_CASE("pairing: the exact permutation costs what the assignment costs", "[pairing]") {
   const Tensor x = points(37, 5, 1);
   const Tensor y = points(37, 5, 2);

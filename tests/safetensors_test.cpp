@@ -43,6 +43,7 @@ TEST_CASE("safetensors round trips every type and shape", "[safetensors]") {
   file.metadata = {{"format", "pt"}, {"", "\xce\xb3\n\""}};
   write_safetensors(folder / "x.safetensors", file);
   CHECK(same_files(read_safetensors(folder / "x.safetensors"), file));
+  CHECK(read_safetensors(folder / "x.safetensors").checked);
   write_safetensors(folder / "y.safetensors", file);
   CHECK(read_file(folder / "x.safetensors") == read_file(folder / "y.safetensors"));
 
@@ -62,12 +63,85 @@ TEST_CASE("safetensors layout is sorted and aligned", "[safetensors]") {
   const SafetensorsFile file{
       {{"a", counting_array(FileType::u8, {1, 1})}, {"b", counting_array(FileType::f32, {1})}}, {{"k", "v"}}};
   write_safetensors(folder / "x.safetensors", file);
+  // The digits: xxh3_64_hexdigest of Python's xxhash, of the file with zeros in their place.
   const std::string header =
-      R"({"__metadata__":{"k":"v"},"a":{"data_offsets":[4,5],"dtype":"U8","shape":[1,1]},)"
-      R"("b":{"data_offsets":[0,4],"dtype":"F32","shape":[1]}})";
-  const std::string padding((8 - header.size() % 8) % 8, ' ');
+      R"({"__metadata__":{"k":"v","voxot_checksum":"xxh3-64:DIGITS"},"a":{"data_offsets":[4,5],"dtype":"U8",)"
+      R"("shape":[1,1]},"b":{"data_offsets":[0,4],"dtype":"F32","shape":[1]}})";
+  std::string expected = header;
+  expected.replace(expected.find("DIGITS"), 6, "60f6676d8d38683d");
+  const std::string padding((8 - expected.size() % 8) % 8, ' ');
   CHECK(as_text(read_file(folder / "x.safetensors")) ==
-        safetensors(header + padding, from_hex("0001020300")));
+        safetensors(expected + padding, from_hex("0001020300")));
+}
+
+TEST_CASE("safetensors: no bit of a file can change unseen", "[safetensors]") {
+  const TempDirectory folder;
+  const SafetensorsFile file{{{"transport.a", counting_array(FileType::f32, {5, 3})},
+                              {"n", counting_array(FileType::i64, {})},
+                              {"z", counting_array(FileType::u8, {9})}},
+                             {{"format", "pt"}, {"noise_std", "1e-07"}}};
+  write_safetensors(folder / "x.safetensors", file);
+  const std::string whole = as_text(read_file(folder / "x.safetensors"));
+  CHECK(parse(whole).checked);
+  int passed = 0;
+  for (std::size_t byte = 0; byte < whole.size(); ++byte) {
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string damaged = whole;
+      damaged[byte] = static_cast<char>(damaged[byte] ^ (1 << bit));
+      if (error_of([&] { parse(damaged); }).starts_with("x.safetensors: ")) continue;
+      ++passed;
+      UNSCOPED_INFO("bit " << bit << " of byte " << byte);
+    }
+  }
+  CHECK(passed == 0);
+  // Whole words and swapped bytes of the data as well.
+  std::string zeros = whole;
+  zeros.replace(zeros.size() - 40, 8, 8, '\0');
+  CHECK_THAT(error_of([&] { parse(zeros); }),
+             Catch::Contains("x.safetensors: damaged: its checksum is xxh3-64:"));
+  std::string swapped = whole;
+  std::swap(swapped[swapped.size() - 1], swapped[swapped.size() - 2]);
+  CHECK_THAT(error_of([&] { parse(swapped); }), Catch::Contains("damaged"));
+}
+
+TEST_CASE("safetensors: files without a checksum load, odd ones do not", "[safetensors]") {
+  const auto with = [](const std::string& metadata) {
+    return parse(safetensors(R"({"__metadata__":{)" + metadata + "}}", ""));
+  };
+  CHECK_FALSE(with("").checked);
+  CHECK_FALSE(with(R"("checksum":"md5:0")").checked);
+  const auto refused = [&](const std::string& metadata, const std::string& part) {
+    CHECK_THAT(error_of([&] { with(metadata); }), Catch::Contains(part));
+  };
+  refused(R"("voxot_checksum":"")",
+          R"(damaged: metadata voxot_checksum: expected "xxh3-64:" and 16 digits, got "")");
+  refused(R"("voxot_checksum":"xxh3-64:0123")", "damaged: metadata voxot_checksum");
+  refused(R"("voxot_checksum":"xxh3-63:0123456789abcdef")", "damaged: metadata voxot_checksum");
+  refused(R"("voxot_checksum":"xxh3-64:0123456789abcdef")",
+          "damaged: its checksum is xxh3-64:0123456789abcdef");
+  refused(R"("voxot_checksum":"xxh3-64:0123456789abcde\u0066")", "damaged: metadata voxot_checksum");
+  refused(R"("a":"xxh3-64:0123456789abcdef")", "damaged: a checksum under the metadata key 'a'");
+  const TempDirectory folder;
+  const auto path = folder / "x.safetensors";
+  CHECK_THAT(error_of([&] {
+               write_safetensors(path, {{}, {{"k", "xxh3-64:"}}});
+             }),
+             Catch::Contains("metadata 'k'"));
+  CHECK(folder.entries() == 0);
+}
+
+TEST_CASE("safetensors: numbers in metadata round trip", "[safetensors]") {
+  for (const double value : {1e-7, 0.1, 1.0 / 3, 5e-324, 123456.789, 1e22, 0.0}) {
+    const std::map<std::string, std::string> metadata{{"x", fmt::format("{}", value)}};
+    CHECK(metadata_number(metadata, "x", "f", 0.0, 1e300) == value);
+  }
+  for (const char* bad : {"", " 1", "1 ", "+1", "0x1", "1,5", "1e", "nan", "inf", "-1", "1e400", "0.1x"}) {
+    INFO(bad);
+    CHECK_THAT(error_of([&] {
+                 metadata_number<double>({{"x", bad}}, "x", "f", 0.0, 1e6);
+               }),
+               Catch::StartsWith("f: metadata x: expected a number from 0 to 1000000"));
+  }
 }
 
 TEST_CASE("safetensors reads what the Python package writes", "[safetensors]") {

@@ -152,6 +152,14 @@ TEST_CASE("metrics: Fréchet distance does not depend on the basis", "[solvers][
   CHECK(frechet_distance(b, a) == Approx(distance_before).epsilon(1e-9));
 }
 
+TEST_CASE("metrics: of NaN no distance is 0", "[solvers][metrics]") {
+  Tensor a = Tensor::normal({6, 3}, {1, Purpose::test, 0}, 0, 1);
+  const Tensor b = Tensor::normal({6, 3}, {1, Purpose::test, 1}, 0, 1);
+  a.as<float>()[4] = NAN;
+  CHECK(std::isnan(frechet_distance(a, b)));
+  CHECK(std::isnan(paired_cost(a, b)));
+}
+
 TEST_CASE("metrics: L2-UVP and shares", "[solvers][metrics]") {
   const Tensor truth = tensor({2, 2}, {1, 2, 3, 4});
   CHECK(l2_uvp(truth, truth, 5) == 0);

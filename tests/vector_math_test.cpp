@@ -40,6 +40,8 @@ void check_range(double most) {
   CHECK(log_lanes<T>(0) == -kInfinity);
   CHECK(log_lanes<T>(std::numeric_limits<T>::denorm_min()) == -kInfinity);
   CHECK(log_lanes<T>(kInfinity) == kInfinity);
+  constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
+  for (const T nan : {kNaN, -kNaN}) CHECK((std::isnan(exp_lanes<T>(nan)) && std::isnan(log_lanes<T>(nan))));
   CHECK(std::isfinite(log_lanes<T>(std::numeric_limits<T>::min())));
 }
 

@@ -15,9 +15,9 @@ using namespace cpu;
 template <class F>
 struct SiluLanes {
   F value(F x) const { return x / (F{1} + exp_lanes(-x)); }
-  F derivative(F x) const {
-    const F g = F{1} / (F{1} + exp_lanes(-x));
-    return g * (F{1} + x * (F{1} - g));
+  F gradient(F x, F g) const {
+    const F share = F{1} / (F{1} + exp_lanes(-x));
+    return g * (share * (F{1} + x * (F{1} - share)));
   }
 };
 
@@ -51,7 +51,7 @@ void backward(const Stream&, DType dtype, Activation activation, std::int64_t co
     with_activation<Compute<T>>(activation, [&](auto functor) {
       const auto act = lanes_of(functor);
       with_write(write, [&]<Write W>() {
-        each(count, [=](std::int64_t i) { put<W>(gx[i], load(gy[i]) * act.derivative(load(s[i]))); });
+        each(count, [=](std::int64_t i) { put<W>(gx[i], act.gradient(load(s[i]), load(gy[i]))); });
       });
     });
   });
@@ -69,7 +69,7 @@ void backward_slice(const Stream&, DType dtype, Activation activation, std::int6
         const T* const gy = static_cast<const T*>(grad_y) + r * grad_pitch;
         T* const gx = static_cast<T*>(grad_x) + r * channels;
 #pragma omp simd
-        for (std::int64_t c = 0; c < channels; ++c) store(gx[c], load(gy[c]) * act.derivative(load(s[c])));
+        for (std::int64_t c = 0; c < channels; ++c) store(gx[c], act.gradient(load(s[c]), load(gy[c])));
       }
     });
   });

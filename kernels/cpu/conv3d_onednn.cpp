@@ -253,7 +253,11 @@ bool mirrors(const Conv3dParams& p) {
 void onednn_forward(DType dtype, const Conv3dParams& p, const void* x, const void* w, const Conv3dEpilogue& e,
                     void* y) {
   const Slice of_y = slice_of_y(dtype, p);
-  const Key key{Direction::forward, dtype, p, e.bias != nullptr, e.residual != nullptr, false, e.activation};
+  // oneDNN's ReLU makes 0 of NaN; its leaky one, a choice in place of a maximum, passes it on.
+  const bool relu = e.activation.kind == ActivationKind::relu ||
+                    (e.activation.kind == ActivationKind::leaky_relu && e.activation.slope == 0);
+  const Activation fused = relu ? Activation{} : e.activation;
+  const Key key{Direction::forward, dtype, p, e.bias != nullptr, e.residual != nullptr, false, fused};
   Plan& plan = plan_for(key);
   pack_weights(plan, scaled(w, e.scale, plan.staged));
   plan.run.point(0, slice_of_x(dtype, p).copied_out(x));
@@ -261,6 +265,11 @@ void onednn_forward(DType dtype, const Conv3dParams& p, const void* x, const voi
   if (key.bias) plan.run.point(3, scaled(e.bias, e.scale, plan.bias));
   if (key.residual) plan.run.point(key.bias ? 4 : 3, slice_of_residual(dtype, p).copied_out(e.residual));
   plan.run.run();
+  if (relu) {
+    void* const sums = of_y.room_for(y);
+    kernels::activation_forward({}, dtype, e.activation, p.batch * p.out_voxels() * p.out_channels, sums,
+                                sums);
+  }
   of_y.copy_in(y, Write::overwrite);
 }
 

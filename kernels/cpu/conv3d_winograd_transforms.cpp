@@ -224,7 +224,7 @@ void output_rows(const Tiling& t, const TileArray& array, const float* m, std::i
           V sum = product + bias;
           if (e.residual != nullptr) sum += load_lanes<Lanes>(e.residual + at);
           if (e.accumulate) sum += load_lanes<Lanes>(y + at);
-          if (e.activation.kind == ActivationKind::relu) sum = sum > 0 ? sum : V{};
+          if (e.activation.kind == ActivationKind::relu) sum = sum < 0 ? V{} : sum;
           if (e.activation.kind == ActivationKind::leaky_relu) sum = sum > 0 ? sum : sum * slope;
           store_lanes<Lanes>(y + at, sum);
         };

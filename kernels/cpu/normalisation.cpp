@@ -139,7 +139,8 @@ void statistics(const Stream&, DType dtype, const NormalisationParams& p, const 
         const double average = first / count;
         m[o * p.groups + g] =
             static_cast<F>(average + static_cast<double>(shift[static_cast<std::size_t>(g * members)]));
-        v[o * p.groups + g] = static_cast<F>(std::max(0.0, second / count - average * average));
+        // In this order the maximum of NaN is NaN.
+        v[o * p.groups + g] = static_cast<F>(std::max(second / count - average * average, 0.0));
       }
     }
   });
@@ -219,7 +220,7 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
                      F g = load(go[k]);
                      const F v = load(xo[i]);
                      if constexpr (decltype(act)::kKind != ActivationKind::none)
-                       g *= act.derivative(act.value((v - mu[j]) * s[j] + t[j]));
+                       g = act.gradient(act.value((v - mu[j]) * s[j] + t[j]), g);
                      a += g;
                      b += g * ((v - mu[j]) * inv[j]);
                    });
@@ -251,7 +252,7 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
                 F g = load(gy[k]);
                 const F v = load(x[i]);
                 if constexpr (decltype(act)::kKind != ActivationKind::none)
-                  g *= act.derivative(act.value((v - mu[j]) * s[j] + t[j]));
+                  g = act.gradient(act.value((v - mu[j]) * s[j] + t[j]), g);
                 put<W>(gx[i], s[j] * g - po[j] - (v - mu[j]) * ps[j]);
               });
       });

@@ -80,7 +80,7 @@ void clip_cpu(const Stream&, DType dtype, std::int64_t count, const void* gradie
       const double v = static_cast<double>(load(g[i]));
       sum += v * v;
     }
-    scalars->clip = std::min(1.0, limit / (std::sqrt(sum) + 1e-6));
+    scalars->clip = std::min(limit / (std::sqrt(sum) + 1e-6), 1.0);  // in this order NaN stays
   });
 }
 

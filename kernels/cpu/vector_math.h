@@ -1,6 +1,6 @@
 #pragma once
 // exp and log that a loop can do in vectors: polynomials without branches, tables or calls. The compiler
-// vectorises the C library's only under -ffast-math. Valid for every value that is no NaN.
+// vectorises the C library's only under -ffast-math. NaN gives NaN.
 //   exp_lanes   within 2 ulp; what would be below the least normal number is 0, above the largest finite is
 //   inf log_lanes   within 2 ulp of normal numbers; 0 and what is below the least normal number give −inf
 #include <bit>
@@ -54,8 +54,8 @@ template <class T>
 inline T exp_lanes(T x) {
   using C = vector_math::Constants<T>;
   using Bits = typename C::Bits;
-  T c = x > C::kLeast ? x : C::kLeast;
-  c = c < C::kMost ? c : C::kMost;
+  T c = x < C::kLeast ? C::kLeast : x;  // a NaN stays
+  c = c > C::kMost ? C::kMost : c;
   const T shifted = c * static_cast<T>(1.4426950408889634) + C::kShift;
   const T k = shifted - C::kShift;
   const T r = (c - k * C::kLn2High) - k * C::kLn2Low;
@@ -92,9 +92,9 @@ inline T log_lanes(T x) {
   const T two_s = 2 * s;
   // The exponent as a number: it fits the mantissa, so the same shift turns it.
   const T k = std::bit_cast<T>(static_cast<Bits>(std::bit_cast<Bits>(C::kShift) + e)) - C::kShift;
-  const T outside = x < std::numeric_limits<T>::min()   ? -std::numeric_limits<T>::infinity()
-                    : x > std::numeric_limits<T>::max() ? std::numeric_limits<T>::infinity()
-                                                        : T{0};
+  const T outside = x < std::numeric_limits<T>::min()    ? -std::numeric_limits<T>::infinity()
+                    : x <= std::numeric_limits<T>::max() ? T{0}
+                                                         : x;  // inf or NaN
   return k * C::kLn2High + (two_s + (two_s * z * p + k * C::kLn2Low)) + outside;
 }
 

@@ -1,5 +1,5 @@
 // kernels/activation.h by elementwise_map.cuh; the gradient of PReLU's slopes by ordered_sum.cuh:
-//   grad_slope[c] = Σ over rows of grad_y·x where x ≤ 0.
+//   grad_slope[c] = Σ over rows of grad_y·x where x is not above 0.
 #include "kernels/activation.h"
 
 #include "kernels/cuda/elementwise_map.cuh"
@@ -24,7 +24,7 @@ struct Gradient {
   Act act;
   template <class F>
   VOXOT_DEVICE F operator()(F saved, F grad) const {
-    return grad * act.derivative(saved);
+    return act.gradient(saved, grad);
   }
 };
 
@@ -36,8 +36,8 @@ struct SliceGradient {
   const T* grad_y;
   std::int64_t grad_pitch;
   VOXOT_DEVICE Compute<T> operator()(const Matrix::At& at) const {
-    return load(grad_y[at.row * grad_pitch + at.column]) *
-           act.derivative(load(saved[at.row * saved_pitch + at.column]));
+    return act.gradient(load(saved[at.row * saved_pitch + at.column]),
+                        load(grad_y[at.row * grad_pitch + at.column]));
   }
 };
 
@@ -66,7 +66,7 @@ struct PreluGradient {
 struct SlopeTerm {
   template <class F>
   VOXOT_DEVICE double operator()(std::int64_t, F x, F grad) const {
-    return x <= 0 ? static_cast<double>(x) * static_cast<double>(grad) : 0.0;
+    return x > 0 ? 0.0 : static_cast<double>(x) * static_cast<double>(grad);
   }
 };
 

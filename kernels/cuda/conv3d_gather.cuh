@@ -180,7 +180,7 @@ struct GatherEpilogue {
     if (bias != nullptr) sum += bias[column];
     sum *= scale;
     if (residual != nullptr) sum += load(residual[index]);
-    if (activation == ActivationKind::relu) sum = sum > 0 ? sum : 0.0F;
+    if (activation == ActivationKind::relu) sum = sum < 0 ? 0.0F : sum;
     if (activation == ActivationKind::leaky_relu) sum = sum > 0 ? sum : slope * sum;
     return stored<T>(sum);
   }

@@ -77,7 +77,7 @@ VOXOT_DEVICE bool over_tap(const Geometry& g, const std::int64_t (&in)[3], const
 
 template <class F>
 VOXOT_DEVICE F activated(ActivationKind kind, F slope, F v) {
-  if (kind == ActivationKind::relu) return v > 0 ? v : F{0};
+  if (kind == ActivationKind::relu) return v < 0 ? F{0} : v;
   if (kind == ActivationKind::leaky_relu) return v > 0 ? v : slope * v;
   return v;
 }

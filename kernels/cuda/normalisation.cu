@@ -116,7 +116,7 @@ VOXOT_KERNEL void chunk_moments(Layout l, const T* x, Pair<Compute<T>>* partials
     for (int k = 0; k < V; ++k) {
       const F d = pairs[k].first * share;
       const F second = pairs[k].second - pairs[k].first * d;
-      pairs[k] = {about[k] + d, second > 0 ? second : F{0}};
+      pairs[k] = {about[k] + d, second < 0 ? F{0} : second};
     }
   }
   leave_partials<F, V>(l, p, JoinMoments{}, pairs, static_cast<F>(rows), partials);
@@ -135,7 +135,7 @@ struct Gradient {
     load_channels<V>(grad_y + row * l.y_row + p.channel, g);
     if constexpr (Act::kKind != ActivationKind::none) {
       VOXOT_UNROLL
-      for (int k = 0; k < V; ++k) g[k] *= act.derivative(act.value(c.argument(v[k], k)));
+      for (int k = 0; k < V; ++k) g[k] = act.gradient(act.value(c.argument(v[k], k)), g[k]);
     }
   }
 };

@@ -199,7 +199,7 @@ struct StoreClip {
   OptimizerScalars* scalars;
   VOXOT_DEVICE void operator()(std::int64_t, std::int64_t, double sum) const {
     const double factor = limit / (std::sqrt(sum) + 1e-6);
-    scalars->clip = factor < 1.0 ? factor : 1.0;
+    scalars->clip = factor > 1.0 ? 1.0 : factor;
   }
 };
 
