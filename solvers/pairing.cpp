@@ -268,7 +268,7 @@ Pairing gathered(std::span<const Group> groups, const Sides& sides, const Rows& 
   pairing.cost.resize(static_cast<std::size_t>(n));
   pairing.f.resize(static_cast<std::size_t>(n));
   pairing.g.resize(static_cast<std::size_t>(m));
-  if (with_plan) pairing.plan = Tensor::full({n, m}, 0.0, sides.source.features.dtype());
+  if (with_plan) pairing.plan = Tensor::full({n, m}, 0.0, groups.front().cost.dtype());
   std::vector<std::int64_t> uses(static_cast<std::size_t>(m));
   double scale = 0;
   for (const Group& group : groups) {
@@ -284,6 +284,16 @@ Pairing gathered(std::span<const Group> groups, const Sides& sides, const Rows& 
   return pairing;
 }
 
+/// As pairwise_cost() does where the costs lie on the CPU.
+void check_kept(const Group& group, const Sides& sides, const PairingOptions& options) {
+  if (group.cost.device() == Device::cpu) return;
+  const std::int64_t d = sides.source.features.extent(1);
+  const DType dtype = group.cost.dtype();
+  check_costs_kept(sides.source.features.window(group.first_source * d, {group.rows(), d}).to(dtype),
+                   sides.target.features.window(group.first_target * d, {group.columns(), d}).to(dtype),
+                   options.cost, group.largest_cost);
+}
+
 }  // namespace
 
 double PairingDiagnostics::gap() const {
@@ -297,7 +307,7 @@ std::vector<Pairing> pair(std::span<const PairingBatch> batches, const PairingOp
   std::vector<Sides> sides;
   sides.reserve(batches.size());
   for (const PairingBatch& batch : batches) sides.push_back(sides_of(batch));
-  std::vector<Group> groups = groups_of(sides, options.cost);
+  std::vector<Group> groups = groups_of(sides, options);
   for (const Group& group : groups) {
     VOXOT_CHECK(options.rule != PartnerRule::permutation || group.rows() == group.columns(),
                 "pair: a permutation pairs sets of equal size, got {} source and {} target samples",
@@ -306,6 +316,7 @@ std::vector<Pairing> pair(std::span<const PairingBatch> batches, const PairingOp
                 name_of(groups.front().cost.device()), name_of(group.cost.device()));
   }
   solve(groups, options);
+  for (const Group& group : groups) check_kept(group, sides[group.batch], options);
   const Rows rows = choose(groups, sides, options, first_draw);
   std::vector<Pairing> pairings;
   auto first = groups.begin();
