@@ -208,7 +208,7 @@ Rows choose(const std::vector<Group>& groups, const std::vector<Sides>& batches,
 
 /// Puts a group's part into the batch's plan; its share of the mass is what its sources are of the batch.
 void keep_plan(const Group& group, const Sides& sides, double share, const Tensor& all) {
-  const Tensor here = group.plan.defined() ? group.plan.to(Device::cpu) : Tensor();
+  const Tensor here = group.plan.defined() ? group.plan.to(Device::cpu).to(all.dtype()) : Tensor();
   with_float(all.dtype(), [&]<class T>() {
     for (std::int64_t i = 0; i < group.rows(); ++i) {
       T* const row = all.as<T>() + sides.source.sample(group.first_source + i) * all.extent(1);
@@ -268,7 +268,7 @@ Pairing gathered(std::span<const Group> groups, const Sides& sides, const Rows& 
   pairing.cost.resize(static_cast<std::size_t>(n));
   pairing.f.resize(static_cast<std::size_t>(n));
   pairing.g.resize(static_cast<std::size_t>(m));
-  if (with_plan) pairing.plan = Tensor::full({n, m}, 0.0, groups.front().cost.dtype());
+  if (with_plan) pairing.plan = Tensor::full({n, m}, 0.0, sides.source.features.dtype());
   std::vector<std::int64_t> uses(static_cast<std::size_t>(m));
   double scale = 0;
   for (const Group& group : groups) {

@@ -67,7 +67,7 @@ struct Pairing {
   /// Of a Sinkhorn plan those of kernels/sinkhorn.h, of an exact one duals: f_i + g_j is at most the cost and
   /// is the cost where the plan has mass. With labels they hold within each: f_i + g_j says nothing of two.
   std::vector<double> f, g;
-  Tensor plan;  // n×m of mass 1 in the costs' type, on the CPU, when asked for
+  Tensor plan;  // n×m of mass 1 in the features' type, on the CPU, when asked for
 };
 
 /// Pairs every batch by itself; all their problems, of whatever size, are solved side by side. The partners

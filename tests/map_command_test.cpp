@@ -5,6 +5,7 @@
 #include "engine/atomic_file.h"
 #include "engine/npy.h"
 #include "engine/safetensors.h"
+#include "models/unet3d.h"
 #include "tests/command.h"
 #include "tests/golden.h"
 
@@ -68,23 +69,29 @@ TEST_CASE("command: map asks for what no tensor shows", "[command]") {
   check_fails(folder, map_of("said.safetensors", "x.npy"), 1, "expected false or true, got \"perhaps\"");
 
   // Group and instance normalisation have the same tensors; noise has a deviation and cells.
-  const Golden group("unet3d_group_transposed");
-  write_npy(folder / "g.npy", group.array("input"));
-  write_safetensors(folder / "g.safetensors", {group.below("weight."), {}});
+  UNet3DOptions o;
+  o.channels = 1;
+  o.noise_channels = 1;
+  o.base = 16;  // two channels to a group
+  o.norm = NormKind::group;
+  UNet3D network(o);
+  Initialiser initialiser(Initialisation::kaiming, 3, 0);
+  network.initialise(initialiser);
+  SafetensorsFile noisy{state_dict(network), {}};
+  write_safetensors(folder / "g.safetensors", noisy);
+  write_npy(folder / "g.npy", HostArray::from_floats({1, 1, 8, 8, 8}, std::vector<float>(512, 0.5F)));
   for (const char* option :
        {"--residual yes|no", "--normalisation group|instance", "--noise-std", "--noise-cells"})
     check_fails(folder, map_of("g.safetensors", "g.npy"), 2, option);
-  const std::vector<std::string> told{"--residual", "yes", "--noise-std", "0.1", "--noise-cells", "0"};
-  std::vector<std::string> with = told;
-  with.insert(with.end(), {"--normalisation", "group"});
-  const std::vector<float> grouped = mapped(folder, map_of("g.safetensors", "g.npy", with));
-  with.back() = "instance";
-  CHECK(mapped(folder, map_of("g.safetensors", "g.npy", with)) != grouped);
-  write_safetensors(
-      folder / "g.safetensors",
-      {group.below("weight."),
-       {{"residual", "true"}, {"normalisation", "group"}, {"noise_std", "0.1"}, {"noise_cells", "0"}}});
-  CHECK(mapped(folder, map_of("g.safetensors", "g.npy")) == grouped);
+  std::vector<std::string> told{"--residual",    "yes", "--noise-std",     "0.1",
+                                "--noise-cells", "0",   "--normalisation", "group"};
+  const std::vector<float> grouped = mapped(folder, map_of("g.safetensors", "g.npy", told));
+  noisy.metadata = {
+      {"residual", "true"}, {"normalisation", "group"}, {"noise_std", "0.1"}, {"noise_cells", "0"}};
+  write_safetensors(folder / "said.safetensors", noisy);
+  CHECK(mapped(folder, map_of("said.safetensors", "g.npy")) == grouped);
+  told.back() = "instance";
+  CHECK(mapped(folder, map_of("said.safetensors", "g.npy", told)) != grouped);
 }
 
 TEST_CASE("command: map takes weights as PyTorch's users save them", "[command]") {

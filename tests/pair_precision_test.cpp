@@ -36,7 +36,7 @@ long double square(const std::vector<double>& a, const std::vector<double>& b, s
   return u * u + v * v;
 }
 
-/// 1 − cos, from the cross product: for vectors of two coordinates nothing cancels but what must.
+/// 1 − cos, of small angles from the cross product: in two coordinates nothing cancels but what must.
 long double cosine(const std::vector<double>& a, const std::vector<double>& b, std::size_t i, std::size_t j) {
   const auto at = [](const std::vector<double>& p, std::size_t k) { return static_cast<long double>(p[k]); };
   const long double dx = at(b, 2 * j) - at(a, 2 * i);
@@ -45,7 +45,10 @@ long double cosine(const std::vector<double>& a, const std::vector<double>& b, s
   const auto squared = [&](const std::vector<double>& p, std::size_t k) {
     return at(p, 2 * k) * at(p, 2 * k) + at(p, 2 * k + 1) * at(p, 2 * k + 1);
   };
-  const long double sine = cross * cross / squared(a, i) / squared(b, j);
+  const long double lengths = squared(a, i) * squared(b, j);
+  const long double dot = at(a, 2 * i) * at(b, 2 * j) + at(a, 2 * i + 1) * at(b, 2 * j + 1);
+  if (dot <= 0) return 1 - dot / std::sqrt(lengths);
+  const long double sine = cross * cross / lengths;
   return sine / (1 + std::sqrt(1 - sine));
 }
 
@@ -257,7 +260,7 @@ TEST_CASE("pairing: exact partners of fp32 features are those of the features", 
     const double expected = 0.5 * (0x1p-26 + 0x1p-24);
     CHECK(p.primal == expected);
     CHECK(p.dual == Approx(expected).epsilon(1e-12));
-    CHECK(p.plan.dtype() == DType::f64);
+    CHECK(p.plan.dtype() == DType::f32);
     CHECK(p.f[0] + p.g[1] <= 4 + 0x1p-24);
     const Buffer<std::uint64_t> draw = Buffer<std::uint64_t>::from(std::vector<std::uint64_t>{0}, device);
     const QueuedPairing queued = queue_pairing(on(x), on(y), o, draw.data());
