@@ -163,10 +163,11 @@ std::int64_t PairInputs::most_points() const {
 
 PairInputs read_pair_inputs(const PairCommand& command) {
   check_places(command);
+  const Device device = choose_device(command.device);
   const bool beside = !command.source_features.empty();
   PairInputs in{.source_file = open_file(command.source, command, beside),
                 .target_file = open_file(command.target, command, beside)};
-  in.device = choose_device(command.device);
+  in.device = device;
   in.source = features_of(in.source_file, command.source, command.source_features, command);
   in.target = features_of(in.target_file, command.target, command.target_features, command);
   const std::int64_t n = in.source.extent(0);

@@ -60,14 +60,14 @@ void check_volumes(const HostArray& array, const std::string& name) {
 }  // namespace
 
 ArrayFile::ArrayFile(const std::filesystem::path& path, const std::string& what)
-    : path_(printable(path.string())) {
+    : file_(path), path_(printable(path.string())) {
   const std::string extension = path.extension().string();
   if (extension != ".npz" && extension != ".npy")
     fail_usage("{}: expected a .npy or .npz file, got \"{}\"", what, path_);
   if (extension == ".npz") {
     archive_.emplace(path);
   } else {
-    single_ = read_npy(path);
+    regular_file_size(path);
   }
 }
 
@@ -81,7 +81,7 @@ bool ArrayFile::has(const std::string& name) const {
 
 HostArray ArrayFile::read(const std::string& name) const {
   VOXOT_CHECK(has(name), "{}: has no array {}; it holds {}", path_, printable(name, 80), contents());
-  return archive_ ? archive_->read(name) : single_;
+  return archive_ ? archive_->read(name) : read_npy(file_);
 }
 
 std::string ArrayFile::title(const std::string& name) const {
@@ -89,7 +89,7 @@ std::string ArrayFile::title(const std::string& name) const {
 }
 
 std::string ArrayFile::contents() const {
-  if (!archive_) return fmt::format("one array without a name, {}", single_.describe());
+  if (!archive_) return fmt::format("one array without a name, {}", read_npy(file_).describe());
   std::vector<std::string> all;
   for (const std::string& name : names()) {
     std::string what;

@@ -12,11 +12,12 @@
 
 namespace voxot {
 
-/// A .npy file (one array, called "data") or a .npz file.
+/// A .npy file (one array, called "data") or a .npz file. Arrays are read when they are asked for, and not
+/// kept.
 class ArrayFile {
  public:
-  /// Throws UsageError, beginning with `what`, for another extension, and Error for a file that is missing or
-  /// damaged.
+  /// Throws UsageError, beginning with `what`, for another extension, and Error for a file that is missing
+  /// and for an archive that is damaged.
   ArrayFile(const std::filesystem::path& path, const std::string& what);
 
   [[nodiscard]] bool has(const std::string& name) const;
@@ -33,9 +34,9 @@ class ArrayFile {
   [[nodiscard]] std::string title(const std::string& name) const;
 
  private:
-  std::string path_;
+  std::filesystem::path file_;
+  std::string path_;  // as messages say it
   std::optional<NpzFile> archive_;
-  HostArray single_;
 };
 
 /// N, C, D, H, W of N×C×D×H×W volumes, N×C×H×W images (D = 1) and N×C vectors (D = H = W = 1). Throws Error,
