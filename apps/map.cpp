@@ -36,11 +36,12 @@ constexpr std::int64_t kBatch = 16;
 
 /// A run's map, as `voxot evaluate` scores it.
 LoadedMap load_run(const Options& options, const SampleShape& shape, Device device) {
-  if (options.facts.residual != "auto" || options.facts.normalisation != "auto" || options.facts.noise_cells)
+  if (options.facts.residual != "auto" || options.facts.normalisation != "auto" || options.facts.noise_cells) {
     fail_usage(
         "map: --residual, --normalisation and --noise-cells are for files of weights; the run {} has a "
         "config",
         options.model);
+  }
   const RunFolder folder(options.model);
   RunConfig config = folder.load_config();
   config.solver.precision = options.precision;
@@ -71,18 +72,10 @@ MapInput read_input(const Options& options) {
   return input;
 }
 
-/// Samples [first, first + count) by noise draw number `z`, channels last.
-std::vector<float> mapped(LoadedMap& loaded, const NetworkSamples& samples, const Options& options,
-                          Device device, std::int64_t z, std::int64_t first, std::int64_t count) {
-  const auto [n, depth, height, width, channels] = samples.shape;
-  const std::int64_t each = depth * height * width * channels;
+/// Values of the map at x, channels last.
+std::vector<float> mapped(LoadedMap& loaded, const Tensor& x, const RandomState& state) {
   Tape tape;
   const NoRecord quiet(tape);
-  const std::span<const float> from(samples.values.data() + first * each,
-                                    static_cast<std::size_t>(count * each));
-  const Tensor x = Tensor::from({count, depth, height, width, channels}, from, DType::f32, device);
-  const RandomState state{static_cast<std::uint64_t>(options.seed), Purpose::noise,
-                          static_cast<std::uint64_t>(z * n + first)};
   const Tensor noise = draw_noise(tape, *loaded.map, x, loaded.noise, state);
   return loaded.map->forward(tape, x, noise).to_floats();
 }
@@ -95,6 +88,7 @@ void map_file(Options options) {
   const MapInput input = read_input(options);
   const auto [n, depth, height, width, channels] = input.samples.shape;
   const std::int64_t voxels = depth * height * width;
+  const std::int64_t each = voxels * channels;
   LoadedMap loaded =
       std::filesystem::is_directory(options.model)
           ? load_run(options, {depth, height, width, channels}, device)
@@ -105,11 +99,16 @@ void map_file(Options options) {
   for (std::int64_t z = 0; z < options.samples; ++z) {
     for (std::int64_t first = 0; first < n; first += kBatch) {
       const std::int64_t count = std::min(kBatch, n - first);
-      const std::vector<float> y = mapped(loaded, input.samples, options, device, z, first, count);
+      const std::span<const float> from(input.samples.values.data() + first * each,
+                                        static_cast<std::size_t>(count * each));
+      const Tensor x = Tensor::from({count, depth, height, width, channels}, from, DType::f32, device);
+      const std::vector<float> y = mapped(loaded, x,
+                                          {static_cast<std::uint64_t>(options.seed), Purpose::noise,
+                                           static_cast<std::uint64_t>(z * n + first)});
       const auto bad = std::find_if(y.begin(), y.end(), [](float v) { return !std::isfinite(v); });
       VOXOT_CHECK(bad == y.end(), "{}: the map makes {} of sample {} of {}", options.model, *bad,
-                  first + (bad - y.begin()) / (voxels * channels), input.name);
-      transpose_samples(y.data(), to.data() + (z * n + first) * channels * voxels, count, voxels, channels);
+                  first + (bad - y.begin()) / each, input.name);
+      transpose_samples(y.data(), to.data() + (z * n + first) * each, count, voxels, channels);
     }
   }
   std::vector<std::int64_t> shape = input.axes;
