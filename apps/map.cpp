@@ -36,7 +36,8 @@ constexpr std::int64_t kBatch = 16;
 
 /// A run's map, as `voxot evaluate` scores it.
 LoadedMap load_run(const Options& options, const SampleShape& shape, Device device) {
-  if (options.facts.residual != "auto" || options.facts.normalisation != "auto" || options.facts.noise_cells) {
+  if (options.facts.residual != "auto" || options.facts.normalisation != "auto" ||
+      options.facts.noise_cells) {
     fail_usage(
         "map: --residual, --normalisation and --noise-cells are for files of weights; the run {} has a "
         "config",

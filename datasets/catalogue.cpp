@@ -6,8 +6,8 @@
 #include "datasets/mnist.h"
 #include "datasets/mnistm.h"
 #include "datasets/usps.h"
-#include "engine/host_array.h"
 #include "engine/atomic_file.h"
+#include "engine/host_array.h"
 #include "engine/npy.h"
 #include "kernels/check.h"
 

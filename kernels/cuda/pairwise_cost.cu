@@ -16,7 +16,8 @@ using namespace cuda;
 
 constexpr unsigned kWarps = 8;  // of a block
 
-/// scales[i] ← 1/‖values[i]‖, 0 for a zero vector, NaN for one whose norm double does not square. Launch: grid.x = points / kWarps.
+/// scales[i] ← 1/‖values[i]‖, 0 for a zero vector, NaN for one whose norm double does not square. Launch:
+/// grid.x = points / kWarps.
 template <class T>
 VOXOT_KERNEL void inverse_norms(std::int64_t points, int dimension, const T* values, T* scales) {
   const std::int64_t point =
