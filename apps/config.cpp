@@ -106,6 +106,10 @@ void validate_dataset(const DatasetConfig& c, const char* table) {
         "\"{2}\"",
         table, c.path, c.dataset);
   }
+  if (!c.key.empty() && c.dataset != "npy") {
+    fail_usage("{}.key: expected with dataset \"npy\" alone, got \"{}\" with \"{}\"", table, c.key,
+               c.dataset);
+  }
   if (c.dataset == "mnistm" && c.colour != "none") {
     fail_usage("{}.colour: \"mnistm\" has colours of its own; expected \"none\", got \"{}\"", table,
                c.colour);

@@ -89,6 +89,7 @@ void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.word("dataset", c.dataset,
          {"auto", "mnist3d", "mnist", "digits", "kaggle3d", "usps", "mnistm", "npy", "gaussian", "w2bench"});
   v.text("path", c.path);
+  v.text("key", c.key);
   visit_classes("classes", c.classes, {0, 1e6}, v);
   v.word("order", c.order, {"random", "shuffled"});
   v.word("colour", c.colour, {"none", "four", "six", "uniform"});

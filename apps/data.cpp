@@ -106,6 +106,7 @@ void add_make(CLI::App& data) {
   command->add_option("--data", options->data,
                       "where the data sets lie (else $VOXOT_DATA, ./data, ../shared/data)");
   command->add_option("--path", dataset.path, "npy, kaggle3d, w2bench: the file");
+  command->add_option("--key", dataset.key, "npy: the array of a .npz file (else data, x or the only one)");
   command->add_option("--classes", dataset.classes, "digits to draw; all where none is given");
   command->add_option("--colour", dataset.colour, "none, four, six or uniform")->capture_default_str();
   command->add_option("--rotation", dataset.rotation, "none, one_axis, in_plane or three_axes")

@@ -1,17 +1,19 @@
-// voxot map: maps volumes of a .npy file by a run's map or by a state dict in published form.
+// voxot map: maps volumes of a .npy or .npz file by a run's map or by a state dict in published form.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 
 #include "apps/commands.h"
 #include "apps/device.h"
+#include "apps/published_map.h"
 #include "apps/session.h"
-#include "engine/npy.h"
+#include "datasets/array_file.h"
+#include "engine/atomic_file.h"
 #include "kernels/features.h"
-#include "models/noise.h"
-#include "models/unet3d.h"
 
 namespace voxot {
 namespace {
@@ -19,68 +21,28 @@ namespace {
 struct Options {
   std::string model;
   std::string input;
+  std::string key;
   std::string output;
   std::string device = "auto";
   std::string precision = "fp32";
-  std::string residual = "auto";
   std::string checkpoint = "best";
+  MapFacts facts;
   std::int64_t samples = 1;
   std::int64_t seed = 0;
-  double noise_std = -1;
   int threads = 0;
 };
 
 constexpr std::int64_t kBatch = 16;
 
-/// A map, and the noise that it takes.
-struct LoadedMap {
-  std::unique_ptr<TransportMap> map;
-  std::unique_ptr<Parameters> parameters;
-  NoiseOptions noise;
-};
-
-std::string metadata_or(const SafetensorsFile& file, const std::string& key, const std::string& otherwise) {
-  const auto found = file.metadata.find(key);
-  return found == file.metadata.end() ? otherwise : found->second;
-}
-
-/// Reads the architecture off the shapes and names of a published UNet3D state dict.
-LoadedMap load_state_dict_file(const Options& options, Device device) {
-  const SafetensorsFile file = read_safetensors(options.model);
-  if (file.metadata.contains("model")) note_without_checksum(file, options.model);  // voxot's own export
-  const auto first = file.tensors.find("inc.double_conv.0.weight");
-  const auto last = file.tensors.find("outc.conv.weight");
-  VOXOT_CHECK(first != file.tensors.end() && last != file.tensors.end() && first->second.shape.size() == 5 &&
-                  last->second.shape.size() == 5,
-              "{}: expected a UNet3D state dict with inc.double_conv.0.weight and outc.conv.weight",
-              options.model);
-  UNet3DOptions o;
-  o.base = first->second.shape[0];
-  o.channels = last->second.shape[0];
-  o.noise_channels = first->second.shape[1] - o.channels;
-  o.flat = first->second.shape[2] == 1;
-  const bool norm = file.tensors.contains("inc.double_conv.1.weight");
-  const bool batch = file.tensors.contains("inc.double_conv.1.running_mean");
-  o.norm = batch ? NormKind::batch : norm ? NormKind::group : NormKind::none;
-  o.upsampling =
-      file.tensors.contains("up2.up.weight") ? UpsamplingKind::transposed : UpsamplingKind::nearest;
-  o.residual =
-      (options.residual == "auto" ? metadata_or(file, "residual", "false") : options.residual) == "true";
-  o.compute = compute_dtype(options.precision);
-  if (norm && !batch && metadata_or(file, "normalisation", "group") == "instance")
-    o.norm = NormKind::instance;
-  LoadedMap loaded;
-  loaded.map = std::make_unique<UNet3D>(o);
-  loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
-  load_state_dict(*loaded.map, file.tensors, options.model);
-  loaded.noise = {
-      metadata_number(file.metadata, "noise_std", options.model, 0.0, 1e6).value_or(0.1),
-      metadata_number<std::int64_t>(file.metadata, "noise_cells", options.model, 0, 256).value_or(0)};
-  return loaded;
-}
-
 /// A run's map, as `voxot evaluate` scores it.
 LoadedMap load_run(const Options& options, const SampleShape& shape, Device device) {
+  if (options.facts.residual != "auto" || options.facts.normalisation != "auto" ||
+      options.facts.noise_cells) {
+    fail_usage(
+        "map: --residual, --normalisation and --noise-cells are for files of weights; the run {} has a "
+        "config",
+        options.model);
+  }
   const RunFolder folder(options.model);
   RunConfig config = folder.load_config();
   config.solver.precision = options.precision;
@@ -93,55 +55,64 @@ LoadedMap load_run(const Options& options, const SampleShape& shape, Device devi
   return loaded;
 }
 
-/// Copies volumes between N×C×voxels (files) and N×voxels×C (here).
-void transpose(const float* from, float* to, std::int64_t n, std::int64_t rows, std::int64_t columns) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t c = 0; c < columns; ++c)
-        to[(i * columns + c) * rows + r] = from[(i * rows + r) * columns + c];
-    }
-  }
+/// What is to be mapped: the samples, the axes of their file, and what a message calls them.
+struct MapInput {
+  NetworkSamples samples;
+  std::vector<std::int64_t> axes;
+  std::string name;
+};
+
+MapInput read_input(const Options& options) {
+  const ArrayFile file(options.input, "map: --input");
+  const std::string name = file.samples(options.key, "--key");
+  const HostArray array = file.read(name);
+  MapInput input{network_samples(array, file.title(name)), array.shape, file.title(name)};
+  const std::string scale = scale_text(array);
+  if (!scale.empty())
+    fmt::print(stderr, "voxot: {}: {}; the output has the network's scale too\n", input.name, scale);
+  return input;
+}
+
+/// Values of the map at x, channels last.
+std::vector<float> mapped(LoadedMap& loaded, const Tensor& x, const RandomState& state) {
+  Tape tape;
+  const NoRecord quiet(tape);
+  const Tensor noise = draw_noise(tape, *loaded.map, x, loaded.noise, state);
+  return loaded.map->forward(tape, x, noise).to_floats();
 }
 
 void map_file(Options options) {
   kernels::set_threads(options.threads);
+  check_replaceable(options.output);
   const Device device = choose_device(options.device);
   options.precision = choose_precision(options.precision, device);
-  const HostArray input = read_npy(options.input);
-  VOXOT_CHECK((input.shape.size() == 5 || input.shape.size() == 2) && input.count() > 0,
-              "{}: expected N×C×D×H×W volumes or N×C vectors, got {}", options.input, input.describe());
-  std::vector<std::int64_t> s = input.shape;
-  s.resize(5, 1);
-  const std::int64_t n = s[0];
-  const std::int64_t channels = s[1];
-  const std::int64_t voxels = s[2] * s[3] * s[4];
-  LoadedMap loaded = std::filesystem::is_directory(options.model)
-                         ? load_run(options, {s[2], s[3], s[4], channels}, device)
-                         : load_state_dict_file(options, device);
+  const MapInput input = read_input(options);
+  const auto [n, depth, height, width, channels] = input.samples.shape;
+  const std::int64_t voxels = depth * height * width;
+  const std::int64_t each = voxels * channels;
+  LoadedMap loaded =
+      std::filesystem::is_directory(options.model)
+          ? load_run(options, {depth, height, width, channels}, device)
+          : load_published_map(options.model, options.facts, compute_dtype(options.precision), device);
   loaded.map->set_training(false);
-  if (options.noise_std >= 0) loaded.noise.deviation = options.noise_std;
-  const std::vector<float> from = input.to_floats();
-  std::vector<float> to(from.size() * static_cast<std::size_t>(options.samples));
-  std::vector<float> here(from.size());
-  transpose(from.data(), here.data(), n, channels, voxels);
-  Tape tape;
-  const NoRecord quiet(tape);
-  const std::int64_t each = channels * voxels;
+  if (options.facts.noise_std) loaded.noise.deviation = *options.facts.noise_std;
+  std::vector<float> to(input.samples.values.size() * static_cast<std::size_t>(options.samples));
   for (std::int64_t z = 0; z < options.samples; ++z) {
     for (std::int64_t first = 0; first < n; first += kBatch) {
       const std::int64_t count = std::min(kBatch, n - first);
-      const Shape shape{count, s[2], s[3], s[4], channels};
-      const Tensor x = Tensor::from(
-          shape, std::span<const float>(here.data() + first * each, static_cast<std::size_t>(count * each)),
-          DType::f32, device);
-      const RandomState state{static_cast<std::uint64_t>(options.seed), Purpose::noise,
-                              static_cast<std::uint64_t>(z * n + first)};
-      const Tensor noise = draw_noise(tape, *loaded.map, x, loaded.noise, state);
-      const std::vector<float> y = loaded.map->forward(tape, x, noise).to_floats();
-      transpose(y.data(), to.data() + (z * n + first) * each, count, voxels, channels);
+      const std::span<const float> from(input.samples.values.data() + first * each,
+                                        static_cast<std::size_t>(count * each));
+      const Tensor x = Tensor::from({count, depth, height, width, channels}, from, DType::f32, device);
+      const std::vector<float> y = mapped(loaded, x,
+                                          {static_cast<std::uint64_t>(options.seed), Purpose::noise,
+                                           static_cast<std::uint64_t>(z * n + first)});
+      const auto bad = std::find_if(y.begin(), y.end(), [](float v) { return !std::isfinite(v); });
+      VOXOT_CHECK(bad == y.end(), "{}: the map makes {} of sample {} of {}", options.model, *bad,
+                  first + (bad - y.begin()) / each, input.name);
+      transpose_samples(y.data(), to.data() + (z * n + first) * each, count, voxels, channels);
     }
   }
-  std::vector<std::int64_t> shape = input.shape;
+  std::vector<std::int64_t> shape = input.axes;
   if (options.samples > 1) shape.insert(shape.begin(), options.samples);
   write_npy(options.output, HostArray::from_floats(shape, to));
   fmt::print("{}\n", options.output);
@@ -153,25 +124,40 @@ void add_map(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("map",
-                         "Maps the volumes of a .npy file.\n"
+                         "Maps the volumes of a .npy or .npz file.\n"
                          "Example: voxot map runs/demo --input threes.npy --output fives.npy");
   command
       ->add_option("model", o->model,
                    "folder of a run, or a UNet3D state dict in published names (.safetensors)")
       ->required();
-  command->add_option("--input", o->input, "N×C×D×H×W volumes in [-1, 1] (.npy)")->required();
-  command->add_option("--output", o->output, "the .npy file to write; with --samples Z > 1 it is Z×N×C×D×H×W")
+  command
+      ->add_option("--input", o->input,
+                   "N×C×D×H×W volumes, N×C×H×W images or N×C vectors (.npy, .npz): floats as the map was "
+                   "trained on, u8 or booleans, which are read as [-1, 1]")
+      ->required();
+  command->add_option("--key", o->key, "the array of a .npz file (else data, x or the only one)");
+  command
+      ->add_option("--output", o->output,
+                   "the .npy file to write; with --samples Z > 1 it has Z before the axes of the input")
       ->required();
   command->add_option("--samples", o->samples, "noise draws for each volume")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command->add_option("--seed", o->seed, "seed of the noise")->check(whole_number())->capture_default_str();
-  command->add_option("--noise-std", o->noise_std, "deviation of the noise (default: as trained)");
+  command->add_option("--noise-std", o->facts.noise_std, "deviation of the noise (default: as trained)");
   command
-      ->add_option("--residual", o->residual,
-                   "the state dict's map is x + U(x); auto: as the file says, else false")
-      ->check(CLI::IsMember({"auto", "true", "false"}))
+      ->add_option("--residual", o->facts.residual,
+                   "of a file of weights: its map is x + U(x), or U(x); auto: as its metadata say")
+      ->check(CLI::IsMember({"auto", "yes", "no"}))
       ->capture_default_str();
+  command
+      ->add_option("--normalisation", o->facts.normalisation,
+                   "of a file of weights without running statistics; auto: as its metadata say")
+      ->check(CLI::IsMember({"auto", "group", "instance"}))
+      ->capture_default_str();
+  command->add_option("--noise-cells", o->facts.noise_cells,
+                      "of a file of weights: noise for each of N cells a side, 0 for each voxel (default: as "
+                      "its metadata say)");
   command->add_option("--checkpoint", o->checkpoint, "of a run: the best on validation, or the last")
       ->check(CLI::IsMember({"best", "last"}))
       ->capture_default_str();

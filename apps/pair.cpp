@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -151,9 +152,9 @@ void write_plan(const PairCommand& command, const PairInputs& in, const std::vec
     return HostArray::from_int64({count}, values);
   };
   const std::vector<double> cost = joined(&Pairing::cost);
-  FileArrays arrays;
+  std::map<std::string, HostArray> arrays;
   arrays["partner"] = HostArray::from_int64({n}, partners);
-  arrays["cost"] = HostArray::from_floats({n}, {cost.begin(), cost.end()});
+  arrays["cost"] = HostArray::from_doubles({n}, cost);
   arrays["f"] = HostArray::from_doubles({n}, joined(&Pairing::f));
   arrays["g"] = HostArray::from_doubles({in.target.extent(0)}, joined(&Pairing::g));
   arrays["epsilon"] = doubles(&Pairing::epsilon);
@@ -281,7 +282,7 @@ void add_pair(CLI::App& app) {
                          "Gives each source sample a partner among the targets, through a transport plan.\n"
                          "Example: voxot pair --source threes.npz --target fives.npz --method exact --batch "
                          "64 --output pairs.npz");
-  command->add_option("--source", o.source, ".npy, or .npz with an array called data")->required();
+  command->add_option("--source", o.source, "a .npy or .npz file of samples")->required();
   command->add_option("--target", o.target, "the same")->required();
   command
       ->add_option(
@@ -306,11 +307,14 @@ void add_pair(CLI::App& app) {
   command->add_option("--batch", o.batch, "pair batches of so many samples; 0: all at once")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command->add_option("--key", o.key, "the samples' array in both .npz files (else data, x or the only one)");
   command->add_option("--within", o.within, "pair within equal values of this array of both .npz files");
   auto* source_features = command->add_option("--source-features", o.source_features,
                                               "the cost is between these, not the samples");
   auto* target_features =
       command->add_option("--target-features", o.target_features, "the same for the target");
+  command->add_option("--features-key", o.features_key, "--key of the files of features")
+      ->needs(source_features);
   source_features->needs(target_features);
   target_features->needs(source_features);
   command->add_option("--tolerance", o.tolerance, "sinkhorn: L1 marginal error to reach")
@@ -328,8 +332,11 @@ void add_pair(CLI::App& app) {
                   "out above {} points",
                   kMostCompared));
   add_device_option(*command, o.device);
-  command->add_option("--precision", o.precision, "of the costs")
-      ->check(CLI::IsMember({"fp32", "fp64"}))
+  command
+      ->add_option("--precision", o.precision,
+                   "of sinkhorn's costs (an exact plan's are fp64); auto: fp32 where it holds the features "
+                   "about an origin amid them, and the squares of their differences")
+      ->check(CLI::IsMember({"auto", "fp32", "fp64"}))
       ->capture_default_str();
   command->add_option("--picture", o.picture, "a PNG of the first 10 pairs");
   command->add_option("--seed", o.seed, "of the draws of --rule sample")->capture_default_str();

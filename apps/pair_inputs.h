@@ -1,12 +1,11 @@
 #pragma once
 // What `voxot pair` is given: its options, and both files as features, labels and volumes.
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "engine/host_array.h"
+#include "datasets/array_file.h"
 #include "engine/tensor.h"
 
 namespace voxot {
@@ -18,11 +17,13 @@ struct PairCommand {
   std::string picture;
   std::string source_features;
   std::string target_features;
+  std::string key;
+  std::string features_key;
   std::string within;
   std::string method = "sinkhorn";
   std::string cost = "half_mean_square";
   std::string rule = "sample";
-  std::string precision = "fp32";
+  std::string precision = "auto";
   std::string device = "auto";
   double epsilon = 0.05;
   bool relative = false;
@@ -36,16 +37,19 @@ struct PairCommand {
   bool json = false;
 };
 
-/// The arrays of a file; that of a .npy file is called data.
-using FileArrays = std::map<std::string, HostArray>;
+/// A file of samples, and which of its arrays they are: none where features beside the file stand for them.
+struct PairFile {
+  ArrayFile file;
+  std::optional<std::string> samples;
+};
 
 struct PairInputs {
-  FileArrays source_arrays, target_arrays;
-  Tensor source, target;  // features, N×D
-  std::vector<std::int64_t> source_labels, target_labels;
-  std::optional<std::vector<std::int64_t>> source_colours, target_colours;  // where both files say them
-  std::int64_t batch = 0;                                                   // at most the larger file
-  Device device = Device::cpu;                                              // where batches are paired
+  PairFile source_file, target_file;
+  Tensor source{}, target{};  // features, N×D
+  std::vector<std::int64_t> source_labels{}, target_labels{};
+  std::optional<std::vector<std::int64_t>> source_colours{}, target_colours{};  // where both files say them
+  std::int64_t batch = 0;                                                       // at most the larger file
+  Device device = Device::cpu;                                                  // where batches are paired
 
   [[nodiscard]] std::int64_t batches() const { return (source.extent(0) + batch - 1) / batch; }
   /// Of the largest problem: a batch, or what of one has equal labels.

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,8 +14,7 @@
 #include "apps/commands.h"
 #include "apps/picture.h"
 #include "apps/volumes.h"
-#include "engine/host_array.h"
-#include "engine/npy.h"
+#include "engine/atomic_file.h"
 #include "kernels/check.h"
 
 namespace voxot {
@@ -25,36 +23,50 @@ namespace {
 struct Options {
   std::string input;
   std::string output;
+  std::string key;
   std::int64_t count = 32;
   int columns = 8;
   RenderOptions picture;
 };
 
-// Samples of a run: source above mapped above target. Any other archive: each array of volumes by its name.
-std::vector<Volumes> volumes_of_npz(const std::filesystem::path& file, std::int64_t count) {
-  std::map<std::string, HostArray> arrays = read_npz(file);
+/// One array of a file, and a line where its scale is changed.
+Volumes volumes_of(HostArray array, const std::string& name, const std::string& title, std::int64_t count) {
+  const std::string scale = scale_text(array);
+  if (!scale.empty()) fmt::print(stderr, "voxot: {}: {}\n", name, scale);
+  return to_volumes(std::move(array), name, title, count);
+}
+
+/// Samples of a run: source above mapped above target. Of another archive the array `key`, or each array of
+/// volumes by its name; what cannot be read is left out, with a line.
+std::vector<Volumes> volumes_of_npz(const std::filesystem::path& path, const std::string& key,
+                                    std::int64_t count) {
+  const ArrayFile file(path, "render");
   std::vector<Volumes> rows;
-  const auto add = [&](const std::string& name) {
-    const auto found = arrays.find(name);
-    if (found != arrays.end() && is_volumes(found->second)) {
-      rows.push_back(to_volumes(std::move(found->second), file.string() + ": " + name, name, count));
-      arrays.erase(found);
-    }
-  };
-  if (arrays.contains("source") && arrays.contains("mapped")) {
-    add("source");
-    add("mapped");
-    add("target");
+  if (!key.empty()) {
+    rows.push_back(volumes_of(file.read(file.samples(key, "--key")), file.title(key), "", count));
     return rows;
   }
-  std::vector<std::string> names;
-  names.reserve(arrays.size());
-  for (const auto& [name, array] : arrays) {
-    names.push_back(name);
+  const bool run = file.has("source") && file.has("mapped");
+  std::vector<std::string> names = file.names();
+  std::sort(names.begin(), names.end());
+  if (run) {
+    names = {"source", "mapped"};
+    if (file.has("target")) names.emplace_back("target");
   }
-  std::for_each(names.begin(), names.end(), add);
-  VOXOT_CHECK(!rows.empty(), "{}: expected N×C×D×H×W volumes or N×C×H×W images, got only {}", file.string(),
-              fmt::join(names, ", "));
+  std::vector<std::pair<std::string, HostArray>> arrays;
+  for (const std::string& name : names) {
+    try {
+      HostArray array = file.read(name);
+      if (is_volumes(array)) arrays.emplace_back(name, std::move(array));
+    } catch (const Error& error) {
+      if (run) throw;
+      fmt::print(stderr, "voxot: left out: {}\n", error.what());
+    }
+  }
+  VOXOT_CHECK(!arrays.empty(), "{}: expected N×C×D×H×W volumes or N×C×H×W images; it holds {}",
+              printable(path.string()), file.contents());
+  for (auto& [name, array] : arrays)
+    rows.push_back(volumes_of(std::move(array), file.title(name), name, count));
   return rows;
 }
 
@@ -64,20 +76,23 @@ std::vector<Volumes> read_volumes(const Options& options) {
     const auto samples = input / "samples" / "last.npz";
     VOXOT_CHECK(std::filesystem::exists(samples),
                 "{}: expected a run with samples/last.npz, which voxot train writes", input.string());
-    return volumes_of_npz(samples, std::min<std::int64_t>(options.count, options.columns));
+    return volumes_of_npz(samples, options.key, std::min<std::int64_t>(options.count, options.columns));
   }
   if (input.extension() == ".npz") {
-    return volumes_of_npz(input, options.count);
+    return volumes_of_npz(input, options.key, options.count);
   }
   if (input.extension() != ".npy") {
     fail_usage("render: expected a .npy or .npz file or the folder of a run, got {}", input.string());
   }
+  const ArrayFile file(input, "render");
   std::vector<Volumes> rows;
-  rows.push_back(to_volumes(read_npy(input), input.string(), "", options.count));
+  const std::string name = file.samples(options.key, "--key");
+  rows.push_back(volumes_of(file.read(name), file.title(name), "", options.count));
   return rows;
 }
 
 void render(const Options& options) {
+  check_replaceable(options.output);
   const std::vector<Volumes> all = read_volumes(options);
   std::vector<VolumeRow> rows;
   for (const Volumes& volumes : all) {
@@ -97,11 +112,13 @@ void add_render(CLI::App& app) {
                                          "Draws volumes as an isometric picture.\n"
                                          "Example: voxot render runs/demo --output demo.png");
   command
-      ->add_option(
-          "input", options->input,
-          "a .npy or .npz file of N×C×D×H×W volumes in [-1, 1], or the folder of a run (its newest samples)")
+      ->add_option("input", options->input,
+                   "a .npy or .npz file of N×C×D×H×W volumes (floats in [-1, 1], u8, booleans), or the "
+                   "folder of a run (its newest samples)")
       ->required();
   command->add_option("--output", options->output, "the PNG file to write")->required();
+  command->add_option("--key", options->key,
+                      "of a .npz file: draw this array alone, not each that holds volumes");
   command->add_option("--count", options->count, "volumes to draw, the first of the file")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();

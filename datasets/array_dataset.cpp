@@ -1,20 +1,15 @@
 #include "datasets/array_dataset.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <limits>
-#include <map>
 #include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include <fmt/ranges.h>
-
-#include "engine/host_array.h"
-#include "engine/npy.h"
+#include "datasets/array_file.h"
 #include "kernels/check.h"
 #include "kernels/volume_sample.h"
 
@@ -23,33 +18,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct ArrayFile {
-  HostArray data;
+struct OwnArray {
+  NetworkSamples samples;
   std::vector<int> labels;  // empty where the file has none
 };
-
-/// Values mapped as the header says; refuses types that have no agreed scale.
-std::vector<float> scaled_values(const HostArray& data, const std::string& name) {
-  std::vector<float> values = data.to_floats();
-  switch (data.type) {
-    case FileType::f16:
-    case FileType::bf16:
-    case FileType::f32:
-    case FileType::f64:
-      break;
-    case FileType::u8:
-      std::transform(values.begin(), values.end(), values.begin(), [](float v) { return v / 127.5F - 1.0F; });
-      break;
-    case FileType::boolean:
-      std::transform(values.begin(), values.end(), values.begin(), [](float v) { return 2.0F * v - 1.0F; });
-      break;
-    default:
-      fail("{}: expected floats, u8 or booleans, got {}", name, data.describe());
-  }
-  const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
-  VOXOT_CHECK(bad == values.end(), "{}: value {} is not finite", name, bad - values.begin());
-  return values;
-}
 
 template <class Integer>
 std::vector<int> integers(const HostArray& array, const std::string& name) {
@@ -89,96 +61,43 @@ std::vector<int> read_labels(const HostArray& array, const std::string& name) {
   }
 }
 
-/// The first of the names that the archive holds; the archive's end where it holds none.
-template <class Names>
-auto find_named(std::map<std::string, HostArray>& arrays, const Names& names) {
-  for (const char* name : names) {
-    if (const auto found = arrays.find(name); found != arrays.end()) {
-      return found;
-    }
+OwnArray read_own_array(const fs::path& path, const std::string& key) {
+  const ArrayFile file(path, "path");
+  const std::string name = file.samples(key, "key");
+  OwnArray own{network_samples(file.read(name), file.title(name)), {}};
+  for (const char* labels : {"labels", "y"}) {
+    if (name == labels || !file.has(labels)) continue;
+    const HostArray array = file.read(labels);
+    VOXOT_CHECK(array.shape.size() == 1, "{}: expected labels of shape [N], got {}", path.string(),
+                array.describe());
+    own.labels = read_labels(array, path.string());
+    break;
   }
-  return arrays.end();
-}
-
-ArrayFile read_archive(const fs::path& path) {
-  std::map<std::string, HostArray> arrays = read_npz(path);
-  ArrayFile file;
-  if (const auto labels = find_named(arrays, std::array{"labels", "y"}); labels != arrays.end()) {
-    VOXOT_CHECK(labels->second.shape.size() == 1, "{}: expected labels of shape [N], got {}", path.string(),
-                labels->second.describe());
-    file.labels = read_labels(labels->second, path.string());
-    arrays.erase(labels);
-  }
-  auto data = find_named(arrays, std::array{"data", "x"});
-  if (data == arrays.end() && arrays.size() == 1) {
-    data = arrays.begin();
-  }
-  if (data == arrays.end()) {
-    std::vector<std::string> names;
-    names.reserve(arrays.size());
-    for (const auto& [name, array] : arrays) {
-      names.push_back(name);
-    }
-    fail("{}: expected an array named data or x, or only one besides labels, found {}", path.string(), names);
-  }
-  file.data = std::move(data->second);
-  return file;
-}
-
-ArrayFile read_array_file(const fs::path& path) {
-  if (path.extension() == ".npz") {
-    return read_archive(path);
-  }
-  if (path.extension() != ".npy") {
-    fail_usage("path: expected a .npy or .npz file, got \"{}\"", path.string());
-  }
-  return {read_npy(path), {}};
-}
-
-/// C, D, H, W of one item.
-std::array<std::int64_t, 4> item_shape(const HostArray& data, const std::string& name) {
-  const std::vector<std::int64_t>& s = data.shape;
-  const bool positive = std::all_of(s.begin(), s.end(), [](std::int64_t extent) { return extent > 0; });
-  if (positive && s.size() == 5) {
-    return {s[1], s[2], s[3], s[4]};
-  }
-  if (positive && s.size() == 4) {
-    return {s[1], 1, s[2], s[3]};
-  }
-  if (positive && s.size() == 2) {
-    return {s[1], 1, 1, 1};
-  }
-  fail("{}: expected N×C×D×H×W, N×C×H×W or N×C with no empty axis, got {}", name, data.describe());
+  return own;
 }
 
 class ArrayDataset final : public Dataset {
  public:
-  ArrayDataset(const ArrayFile& file, const std::vector<int>& classes, Order order, Split split,
+  ArrayDataset(const OwnArray& own, const std::vector<int>& classes, Order order, Split split,
                const std::string& name)
       : order_(order) {
-    const auto [channels, depth, height, width] = item_shape(file.data, name);
+    const auto [items, depth, height, width, channels] = own.samples.shape;
     shape_ = {depth, height, width, channels};
-    const std::int64_t items = file.data.shape[0];
-    const bool labelled = !file.labels.empty();
-    VOXOT_CHECK(!labelled || static_cast<std::int64_t>(file.labels.size()) == items,
-                "{}: {} labels for {} items", name, file.labels.size(), items);
-    check_classes(file.labels, classes, name);
-    const std::vector<float> values = scaled_values(file.data, name);
-    const std::int64_t voxels = depth * height * width;
+    const bool labelled = !own.labels.empty();
+    VOXOT_CHECK(!labelled || static_cast<std::int64_t>(own.labels.size()) == items,
+                "{}: {} labels for {} items", name, own.labels.size(), items);
+    check_classes(own.labels, classes, name);
+    const std::int64_t each = depth * height * width * channels;
     for (std::int64_t item = 0; item < items; ++item) {
-      const int label = labelled ? file.labels[item] : -1;
+      const int label = labelled ? own.labels[static_cast<std::size_t>(item)] : -1;
       const bool wanted =
           classes.empty() || std::find(classes.begin(), classes.end(), label) != classes.end();
       if (!wanted || array_split_of(item) != split) {
         continue;
       }
       labels_.push_back({label, -1, -1.0F, item});
-      const float* from = values.data() + item * channels * voxels;
-      for (std::int64_t v = 0; v < voxels; ++v) {
-        for (std::int64_t c = 0; c < channels; ++c) {
-          values_.push_back(from[c * voxels + v]);
-        }
-      }
+      const auto from = own.samples.values.begin() + item * each;
+      values_.insert(values_.end(), from, from + each);
     }
     VOXOT_CHECK(!labels_.empty(),
                 "{}: no item of the wanted classes falls into this split (80/10/10 of {} items)", name,
@@ -260,8 +179,8 @@ std::unique_ptr<Dataset> open_array_dataset(const DatasetConfig& config, Split s
     }
     path = below;
   }
-  const ArrayFile file = read_array_file(path);
-  return std::make_unique<ArrayDataset>(file, config.classes, order_of(config, false), split, path.string());
+  const OwnArray own = read_own_array(path, config.key);
+  return std::make_unique<ArrayDataset>(own, config.classes, order_of(config, false), split, path.string());
 }
 
 }  // namespace voxot

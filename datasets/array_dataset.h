@@ -14,13 +14,11 @@ namespace voxot {
 /// in place.
 Split array_split_of(std::int64_t index);
 
-/// Opens config.path: a .npy file, or the array "data", "x" or the only one besides labels of a .npz file,
-/// shaped N×C×D×H×W, N×C×H×W (D = 1) or N×C (D = H = W = 1). A relative path is tried from the working
-/// directory, then from `data_directory`. Floats are taken as they are, u8 is scaled from [0, 255] and
-/// boolean from {0, 1} to [−1, 1]; other types are refused. A .npz may hold integers "labels" or "y" of shape
-/// N; config.classes filters by them. SampleLabel::item is the index in the file. Colour, rotation and
-/// resolution do not apply. Throws UsageError for a missing path and for classes that cannot be had, Error
-/// for missing or bad files.
+/// Opens config.path, a .npy or .npz file, as array_file.h says: the array config.key (or data, x, or the
+/// only one besides labels), shaped N×C×D×H×W, N×C×H×W or N×C. A relative path is tried from the working
+/// directory, then from `data_directory`. A .npz may hold integers "labels" or "y" of shape N; config.classes
+/// filters by them. SampleLabel::item is the index in the file. Colour, rotation and resolution do not apply.
+/// Throws UsageError for a missing path and for classes that cannot be had, Error for missing or bad files.
 std::unique_ptr<Dataset> open_array_dataset(const DatasetConfig& config, Split split,
                                             const std::filesystem::path& data_directory);
 

@@ -6,6 +6,7 @@
 #include "datasets/mnist.h"
 #include "datasets/mnistm.h"
 #include "datasets/usps.h"
+#include "engine/atomic_file.h"
 #include "engine/host_array.h"
 #include "engine/npy.h"
 #include "kernels/check.h"
@@ -72,6 +73,7 @@ void make_dataset(const DatasetConfig& config, Split split, const std::filesyste
   if (output.extension() != ".npz") {
     fail_usage("data make: expected an output that ends in .npz, got \"{}\"", output.string());
   }
+  check_replaceable(output);
   const std::unique_ptr<Dataset> dataset = open_dataset(config, split, data_directory);
   const auto [depth, height, width, channels] = dataset->sample_shape();
   const std::int64_t voxels = depth * height * width;

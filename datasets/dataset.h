@@ -18,9 +18,10 @@ struct DatasetConfig {
   // auto (mnist3d where found, else digits) | mnist3d | mnist | digits | kaggle3d | usps | mnistm | npy |
   // gaussian | w2bench
   std::string dataset = "auto";
-  // npy: the .npy/.npz file, N×C×D×H×W or N×C; w2bench: the .npz file; kaggle3d: the published HDF5 file,
-  // made from MNIST where empty
+  // npy: the .npy/.npz file (datasets/array_file.h); w2bench: the .npz file; kaggle3d: the published HDF5
+  // file, made from MNIST where empty
   std::string path;
+  std::string key;                // npy: which array of a .npz file; empty: data, x or the only one
   std::vector<int> classes;       // empty: all
   std::string order = "random";   // random: any item each time | shuffled: each once before one comes again
   std::string colour = "four";    // none | four | six | uniform

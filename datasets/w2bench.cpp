@@ -1,13 +1,10 @@
 #include "datasets/w2bench.h"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
 #include <string>
 #include <utility>
 
-#include "engine/host_array.h"
-#include "engine/npy.h"
+#include "datasets/array_file.h"
 #include "kernels/check.h"
 
 namespace voxot {
@@ -38,10 +35,9 @@ fs::path found_file(const DatasetConfig& config, const fs::path& data_directory)
 
 class File {
  public:
-  File(const DatasetConfig& config, const fs::path& data_directory) {
-    const fs::path path = found_file(config, data_directory);
-    name_ = path.string();
-    arrays_ = read_npz(path);
+  File(const DatasetConfig& config, const fs::path& data_directory)
+      : File(found_file(config, data_directory)) {}
+  explicit File(const fs::path& path) : name_(path.string()), arrays_(path) {
     dimension_ = rows("source").dimension;
     for (const char* other : {"target", "test_source", "test_target"}) {
       const Rows r = rows(other);
@@ -55,17 +51,17 @@ class File {
   }
 
   [[nodiscard]] Rows rows(const std::string& key) const {
-    const HostArray& array = find(key);
+    const HostArray array = find(key);
     VOXOT_CHECK(is_float(array.type) && array.shape.size() == 2 && array.shape[0] > 0 && array.shape[1] > 0,
                 "{}: {}: expected a matrix of floats, got {}", name_, key, array.describe());
-    return {array.shape[0], array.shape[1], finite(array, key)};
+    return {array.shape[0], array.shape[1], network_values<float>(array, name_ + ": " + key)};
   }
 
   [[nodiscard]] double target_variance() const {
-    const HostArray& array = find("target_var");
+    const HostArray array = find("target_var");
     VOXOT_CHECK(is_float(array.type) && array.count() == 1, "{}: target_var: expected one float, got {}",
                 name_, array.describe());
-    const auto value = static_cast<double>(finite(array, "target_var")[0]);
+    const auto value = network_values<double>(array, name_ + ": target_var")[0];
     VOXOT_CHECK(value > 0, "{}: target_var is {}, expected a positive number", name_, value);
     return value;
   }
@@ -73,22 +69,15 @@ class File {
   [[nodiscard]] const std::string& name() const { return name_; }
 
  private:
-  [[nodiscard]] const HostArray& find(const std::string& key) const {
-    const auto found = arrays_.find(key);
-    VOXOT_CHECK(found != arrays_.end(),
+  [[nodiscard]] HostArray find(const std::string& key) const {
+    VOXOT_CHECK(arrays_.has(key),
                 "{}: no array named {}; expected source, target, test_source, test_target and target_var",
                 name_, key);
-    return found->second;
-  }
-  [[nodiscard]] std::vector<float> finite(const HostArray& array, const std::string& key) const {
-    std::vector<float> values = array.to_floats();
-    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
-    VOXOT_CHECK(bad == values.end(), "{}: {}: value {} is not finite", name_, key, bad - values.begin());
-    return values;
+    return arrays_.read(key);
   }
 
   std::string name_;
-  std::map<std::string, HostArray> arrays_;
+  NpzFile arrays_;
   std::int64_t dimension_ = 0;
 };
 

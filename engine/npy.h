@@ -7,6 +7,7 @@
 // name.
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,26 @@ std::string npy_header(const HostArray& array, std::string_view name);
 /// Writes version 1.0 as numpy does, atomically. Throws Error for bf16, which NumPy has not, for more than 32
 /// axes, and where the bytes do not fit the shape.
 void write_npy(const std::filesystem::path& path, const HostArray& array);
+
+/// A .npz archive whose arrays are read one at a time, so that what no array here can hold (strings, objects)
+/// does not stand in the way of what can.
+class NpzFile {
+ public:
+  /// Reads the archive's directory. Throws Error as read_npz does, but for what the arrays themselves hold.
+  explicit NpzFile(const std::filesystem::path& path);
+  ~NpzFile();
+  NpzFile(NpzFile&&) noexcept;
+
+  /// Names without ".npy", in the order of the archive.
+  [[nodiscard]] const std::vector<std::string>& names() const;
+  [[nodiscard]] bool has(std::string_view name) const;
+  /// Throws Error where there is no such array, or none that can be read.
+  [[nodiscard]] HostArray read(const std::string& name) const;
+
+ private:
+  struct Members;
+  std::unique_ptr<Members> members_;
+};
 
 /// Reads every member of a .npz archive (stored or deflated), named without ".npy". Throws Error for any
 /// other member, a name that comes twice, an encrypted or damaged member.

@@ -109,22 +109,53 @@ void add_member(zip_t* archive, const std::string& key, const HostArray& array, 
 
 }  // namespace
 
-std::map<std::string, HostArray> read_npz(const std::filesystem::path& path) {
-  const std::string name = printable(path.string());
+struct NpzFile::Members {
+  std::string name;  // of the file
+  Archive archive;
+  std::vector<std::string> names;
+  std::vector<zip_stat_t> stats;
+};
+
+NpzFile::NpzFile(const std::filesystem::path& path) : members_(std::make_unique<Members>()) {
+  Members& m = *members_;
+  m.name = printable(path.string());
   std::uint64_t compressed_left = regular_file_size(path);
-  VOXOT_CHECK(compressed_left > 0, "{}: expected an npz (zip) archive, the file is empty", name);
-  const Archive archive = open_archive(path, ZIP_RDONLY | ZIP_CHECKCONS, name);
-  std::map<std::string, HostArray> arrays;
-  const zip_int64_t members = zip_get_num_entries(archive.get(), 0);
-  for (zip_uint64_t index = 0; index < static_cast<zip_uint64_t>(members); ++index) {
-    const zip_stat_t stat = inspect_member(archive.get(), index, compressed_left, name);
+  VOXOT_CHECK(compressed_left > 0, "{}: expected an npz (zip) archive, the file is empty", m.name);
+  m.archive = open_archive(path, ZIP_RDONLY | ZIP_CHECKCONS, m.name);
+  const zip_int64_t count = zip_get_num_entries(m.archive.get(), 0);
+  for (zip_uint64_t index = 0; index < static_cast<zip_uint64_t>(count); ++index) {
+    const zip_stat_t stat = inspect_member(m.archive.get(), index, compressed_left, m.name);
     const std::string member = stat.name;
     const std::string key = member.substr(0, member.size() - kSuffix.size());
     // Not every libzip sees this when it opens the archive.
-    VOXOT_CHECK(!arrays.contains(key), "{}: member's name '{}' comes twice", name, printable(member, 80));
-    const std::string member_name = fmt::format("{}: {}", name, printable(member, 80));
-    arrays.emplace(key, parse_npy(read_member(archive.get(), stat, member_name), member_name));
+    VOXOT_CHECK(!has(key), "{}: member's name '{}' comes twice", m.name, printable(member, 80));
+    m.names.push_back(key);
+    m.stats.push_back(stat);
   }
+}
+
+NpzFile::~NpzFile() = default;
+NpzFile::NpzFile(NpzFile&&) noexcept = default;
+
+const std::vector<std::string>& NpzFile::names() const { return members_->names; }
+
+bool NpzFile::has(std::string_view name) const {
+  return std::ranges::find(members_->names, name) != members_->names.end();
+}
+
+HostArray NpzFile::read(const std::string& name) const {
+  const Members& m = *members_;
+  const auto found = std::ranges::find(m.names, name);
+  VOXOT_CHECK(found != m.names.end(), "{}: has no array {}", m.name, printable(name, 80));
+  const std::string member = fmt::format("{}: {}", m.name, printable(name + std::string(kSuffix), 80));
+  const zip_stat_t& stat = m.stats[static_cast<std::size_t>(found - m.names.begin())];
+  return parse_npy(read_member(m.archive.get(), stat, member), member);
+}
+
+std::map<std::string, HostArray> read_npz(const std::filesystem::path& path) {
+  const NpzFile file(path);
+  std::map<std::string, HostArray> arrays;
+  for (const std::string& name : file.names()) arrays.emplace(name, file.read(name));
   return arrays;
 }
 

@@ -265,6 +265,23 @@ bool take_checksum(std::span<const std::byte> bytes, std::string_view header,
   return true;
 }
 
+/// Throws, with the way out, for what torch.save writes: a zip archive, before that a pickle.
+void refuse_pytorch_file(std::span<const std::byte> bytes, std::uint64_t length, std::string_view name) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const bool zip = text.starts_with("PK\x03\x04") || text.starts_with("PK\x05\x06");
+  // A header of 640 bytes begins as a pickle does.
+  const bool pickle =
+      length > kMostHeaderBytes && text[0] == '\x80' && text[1] >= '\x02' && text[1] <= '\x05';
+  if (!zip && !pickle) return;
+  const std::string to = std::filesystem::path(name).replace_extension(".safetensors").string();
+  fail(
+      "{0}: expected safetensors, this is {1}, as torch.save writes. Two lines of Python convert a state "
+      "dict: "
+      "`import torch; from safetensors.torch import save_file` and `save_file(torch.load(\"{0}\", "
+      "map_location=\"cpu\", weights_only=True), \"{2}\")`",
+      name, zip ? "a zip archive" : "a pickle", to);
+}
+
 }  // namespace
 
 SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_view name) {
@@ -272,6 +289,7 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_
               bytes.size());
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), kPrefixBytes);
+  refuse_pytorch_file(bytes, length, name);
   VOXOT_CHECK(length <= kMostHeaderBytes,
               "{}: expected safetensors: a header of {} bytes is beyond the limit of {}", name, length,
               kMostHeaderBytes);

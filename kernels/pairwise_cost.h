@@ -9,7 +9,9 @@ namespace voxot {
 enum class GroundCost : std::uint8_t {
   squared_euclidean,           // ‖x − y‖²
   half_squared_per_dimension,  // ½‖x − y‖²/D, the cost of minibatch pairing
-  cosine,  // 1 − x·y/(‖x‖‖y‖), in [0, 2]; a zero vector is at distance 1 from all
+  // 1 − x·y/(‖x‖‖y‖), in [0, 2]; a zero vector is at distance 1 from all, one whose norm is not in
+  // (1e-100, 1e100) at NaN.
+  cosine,
 };
 
 struct PairwiseCostParams {

@@ -14,11 +14,9 @@ using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowM
 
 Matrix rows(const Tensor& t) {
   VOXOT_CHECK(t.shape().rank() >= 1 && t.count() > 0, "metrics: empty tensor {}", t.shape().text());
-  const std::vector<float> values = t.to_floats();
+  const Tensor wide = t.to(Device::cpu).to(DType::f64);
   const std::int64_t n = t.extent(0);
-  return Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
-             values.data(), n, t.count() / n)
-      .cast<double>();
+  return Eigen::Map<const Matrix>(wide.as<double>(), n, t.count() / n);
 }
 
 void check_alike(const char* what, const Tensor& a, const Tensor& b) {
@@ -40,8 +38,12 @@ double paired_cost(const Tensor& a, const Tensor& b) {
 
 double discrete_cost(const Tensor& a, const Tensor& b) {
   check_alike("discrete_cost", a, b);
-  const Matrix x = rows(a);
-  const Matrix y = rows(b);
+  Matrix x = rows(a);
+  Matrix y = rows(b);
+  // About an origin amid the points, so that the squares do not drown the differences.
+  const Eigen::RowVectorXd origin = y.colwise().mean();
+  x.rowwise() -= origin;
+  y.rowwise() -= origin;
   Matrix cost = -2 * x * y.transpose();
   cost.colwise() += x.rowwise().squaredNorm();
   cost.rowwise() += y.rowwise().squaredNorm().transpose();

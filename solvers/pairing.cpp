@@ -208,7 +208,7 @@ Rows choose(const std::vector<Group>& groups, const std::vector<Sides>& batches,
 
 /// Puts a group's part into the batch's plan; its share of the mass is what its sources are of the batch.
 void keep_plan(const Group& group, const Sides& sides, double share, const Tensor& all) {
-  const Tensor here = group.plan.defined() ? group.plan.to(Device::cpu) : Tensor();
+  const Tensor here = group.plan.defined() ? group.plan.to(Device::cpu).to(all.dtype()) : Tensor();
   with_float(all.dtype(), [&]<class T>() {
     for (std::int64_t i = 0; i < group.rows(); ++i) {
       T* const row = all.as<T>() + sides.source.sample(group.first_source + i) * all.extent(1);
@@ -284,6 +284,16 @@ Pairing gathered(std::span<const Group> groups, const Sides& sides, const Rows& 
   return pairing;
 }
 
+/// As pairwise_cost() does where the costs lie on the CPU.
+void check_kept(const Group& group, const Sides& sides, const PairingOptions& options) {
+  if (group.cost.device() == Device::cpu) return;
+  const std::int64_t d = sides.source.features.extent(1);
+  const DType dtype = group.cost.dtype();
+  check_costs_kept(sides.source.features.window(group.first_source * d, {group.rows(), d}).to(dtype),
+                   sides.target.features.window(group.first_target * d, {group.columns(), d}).to(dtype),
+                   options.cost, group.largest_cost);
+}
+
 }  // namespace
 
 double PairingDiagnostics::gap() const {
@@ -297,7 +307,7 @@ std::vector<Pairing> pair(std::span<const PairingBatch> batches, const PairingOp
   std::vector<Sides> sides;
   sides.reserve(batches.size());
   for (const PairingBatch& batch : batches) sides.push_back(sides_of(batch));
-  std::vector<Group> groups = groups_of(sides, options.cost);
+  std::vector<Group> groups = groups_of(sides, options);
   for (const Group& group : groups) {
     VOXOT_CHECK(options.rule != PartnerRule::permutation || group.rows() == group.columns(),
                 "pair: a permutation pairs sets of equal size, got {} source and {} target samples",
@@ -306,6 +316,7 @@ std::vector<Pairing> pair(std::span<const PairingBatch> batches, const PairingOp
                 name_of(groups.front().cost.device()), name_of(group.cost.device()));
   }
   solve(groups, options);
+  for (const Group& group : groups) check_kept(group, sides[group.batch], options);
   const Rows rows = choose(groups, sides, options, first_draw);
   std::vector<Pairing> pairings;
   auto first = groups.begin();

@@ -14,6 +14,8 @@ inline double worse(double a, double b) { return a > b || std::isnan(a) ? a : b;
 
 enum class PairingPlan : std::uint8_t { sinkhorn, exact };
 
+/// Costs are fp64, whatever the features are, of an exact plan, whose certificate then speaks of the features
+/// as they came, and of the cosine, whose small angles fp32 rounds off; else in the features' type.
 struct PairingOptions {
   PairingPlan plan = PairingPlan::sinkhorn;
   PartnerRule rule = PartnerRule::sample;

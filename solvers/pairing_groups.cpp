@@ -93,8 +93,13 @@ Sides sides_of(const PairingBatch& batch) {
   return {side_of(features.source, batch.source_labels), side_of(features.target, batch.target_labels)};
 }
 
-/// The batches' groups with their costs.
-std::vector<Group> groups_of(const std::vector<Sides>& batches, GroundCost cost) {
+Tensor pairing_cost(const Tensor& source, const Tensor& target, const PairingOptions& options) {
+  const bool wide = options.plan == PairingPlan::exact || options.cost == GroundCost::cosine;
+  if (!wide || source.dtype() == DType::f64) return pairwise_cost(source, target, options.cost);
+  return pairwise_cost(source.to(DType::f64), target.to(DType::f64), options.cost);
+}
+
+std::vector<Group> groups_of(const std::vector<Sides>& batches, const PairingOptions& options) {
   std::vector<Group> groups;
   std::int64_t row = 0;
   for (std::size_t b = 0; b < batches.size(); ++b) {
@@ -108,8 +113,8 @@ std::vector<Group> groups_of(const std::vector<Sides>& batches, GroundCost cost)
       group.first_source = stretches[0].first;
       group.first_target = stretches[1].first;
       group.first_row = row;
-      group.cost = pairwise_cost(window(batches[b].source, stretches[0]),
-                                 window(batches[b].target, stretches[1]), cost);
+      group.cost = pairing_cost(window(batches[b].source, stretches[0]),
+                                window(batches[b].target, stretches[1]), options);
       row += group.rows();
       groups.push_back(std::move(group));
     }

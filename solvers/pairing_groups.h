@@ -66,8 +66,11 @@ struct Group {
 /// Throws Error as pair() does.
 Sides sides_of(const PairingBatch& batch);
 
+/// The costs of a problem, in fp64 where PairingOptions says so.
+Tensor pairing_cost(const Tensor& source, const Tensor& target, const PairingOptions& options);
+
 /// The batches' groups with their costs, batch by batch, by ascending label. Throws Error for a label that
 /// one side lacks.
-std::vector<Group> groups_of(const std::vector<Sides>& batches, GroundCost cost);
+std::vector<Group> groups_of(const std::vector<Sides>& batches, const PairingOptions& options);
 
 }  // namespace voxot

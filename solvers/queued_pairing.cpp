@@ -53,7 +53,7 @@ QueuedPairing queue_pairing(const Tensor& source, const Tensor& target, const Pa
               kMostQueuedOnCuda);
   static_assert(kMostQueuedOnCuda <= kMostAssignedOnCuda);
   QueuedPairing pairing;
-  pairing.cost = pairwise_cost(features.source, features.target, options.cost);
+  pairing.cost = pairing_cost(features.source, features.target, options);
   pairing.partner = Buffer<std::int32_t>(n, device);
   if (options.plan == PairingPlan::exact) {
     queue_exact(pairing);

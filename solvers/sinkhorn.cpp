@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "engine/ops/pairwise_cost.h"
 
@@ -197,6 +198,44 @@ std::vector<SinkhornResult> solve(Batch& batch, const Tensor& costs, const Sinkh
   return results(batch, plans);
 }
 
+/// The largest of costs on the CPU; not finite where one is not.
+template <class T>
+double largest_of(const T* values, std::int64_t count) {
+  T largest = 0;
+  T strange = 0;  // NaN once a value is not finite, as x − x then is
+#pragma omp parallel for simd reduction(max : largest) reduction(+ : strange) if (count > 1 << 20)
+  for (std::int64_t i = 0; i < count; ++i) {
+    largest = std::max(largest, values[i]);
+    strange += values[i] - values[i];  // NOLINT(misc-redundant-expression)
+  }
+  return static_cast<double>(largest) + static_cast<double>(strange);
+}
+
+double largest_of(const Tensor& costs) {
+  return costs.dtype() == DType::f64 ? largest_of(costs.as<double>(), costs.count())
+                                     : largest_of(costs.as<float>(), costs.count());
+}
+
+/// A largest cost from which on what its type cannot hold of smaller ones is lost in their rounding.
+double least_kept(DType dtype) {
+  return dtype == DType::f64 ? std::numeric_limits<double>::min() * 0x1p53
+                             : static_cast<double>(std::numeric_limits<float>::min()) * 0x1p24;
+}
+
+template <class T>
+bool are_one_point(const Tensor& x, const Tensor& y) {
+  const Tensor points = x.to(Device::cpu);
+  const Tensor others = y.to(Device::cpu);
+  const std::int64_t width = x.shape().back();
+  const auto all_first = [&](const Tensor& set) {
+    for (const T* row = set.as<T>(); row < set.as<T>() + set.count(); row += width) {
+      if (!std::equal(row, row + width, points.as<T>())) return false;
+    }
+    return true;
+  };
+  return all_first(points) && all_first(others);
+}
+
 void check_features(const Tensor& t, const char* what) {
   check_type(t, "pairwise_cost", what);
   check_finite(t, "pairwise_cost", what);
@@ -235,16 +274,38 @@ SinkhornResult sinkhorn(const SinkhornProblem& problem, const SinkhornOptions& o
   return std::move(sinkhorn(std::span(&problem, 1), options)[0]);
 }
 
+void check_costs_kept(const Tensor& x, const Tensor& y, GroundCost cost, double largest) {
+  if (cost == GroundCost::cosine || largest >= least_kept(x.dtype()) || std::isnan(largest)) return;
+  const bool alike = x.dtype() == DType::f64 ? are_one_point<double>(x, y) : are_one_point<float>(x, y);
+  VOXOT_CHECK(alike,
+              "pairwise_cost: costs between features that differ underflow {}: the largest is {}; expected "
+              "larger features{}",
+              name_of(x.dtype()), largest, x.dtype() == DType::f32 ? ", or fp64" : "");
+}
+
 Tensor pairwise_cost(const Tensor& x, const Tensor& y, GroundCost cost) {
   check_type(x, "pairwise_cost", "source");
   check_type(y, "pairwise_cost", "target");
   Tape tape;
   const NoRecord quiet(tape);
   Tensor costs = ops::pairwise_cost(tape, x, y, cost);
-  // Features that are not finite give costs that are not, and these are fewer to look through.
-  if (first_not_finite(costs) >= 0) {
+  if (costs.device() != Device::cpu) return costs;
+  const bool many = costs.shape().rank() == 3;
+  const std::int64_t n = x.extent(many ? 1 : 0);
+  const std::int64_t m = y.extent(many ? 1 : 0);
+  const std::int64_t d = x.shape().back();
+  for (std::int64_t k = 0; k < (many ? x.extent(0) : 1); ++k) {
+    const double largest = largest_of(costs.window(k * n * m, {n, m}));
+    if (std::isfinite(largest)) {
+      check_costs_kept(x.window(k * n * d, {n, d}), y.window(k * m * d, {m, d}), cost, largest);
+      continue;
+    }
     check_features(x, "source");
     check_features(y, "target");
+    VOXOT_CHECK(cost != GroundCost::cosine,
+                "pairwise_cost: a vector's norm is beyond what an angle is taken of "
+                "in {}; expected 0 or a number between 1e-100 and 1e100",
+                name_of(costs.dtype()));
     fail("pairwise_cost: costs between finite features overflow {}; expected smaller features{}",
          name_of(costs.dtype()), costs.dtype() == DType::f32 ? ", or fp64" : "");
   }
@@ -263,7 +324,13 @@ std::vector<SinkhornResult> sinkhorn(const Tensor& x, const Tensor& y, GroundCos
   const std::int64_t problems = rank == 3 ? costs.extent(0) : 1;
   for (std::int64_t k = 0; k < problems; ++k)
     batch.add(rows, columns, k * rows * columns, weights, {}, options);
-  return solve(batch, costs, options);
+  std::vector<SinkhornResult> solved = solve(batch, costs, options);
+  const std::int64_t d = x.shape().back();
+  for (std::int64_t k = 0; k < problems; ++k) {
+    check_costs_kept(x.window(k * rows * d, {rows, d}), y.window(k * columns * d, {columns, d}), cost,
+                     solved[static_cast<std::size_t>(k)].largest_cost);
+  }
+  return solved;
 }
 
 SinkhornResult sinkhorn_streamed(const Tensor& x, const Tensor& y, GroundCost cost,
@@ -287,6 +354,7 @@ SinkhornResult sinkhorn_streamed(const Tensor& x, const Tensor& y, GroundCost co
   kernels::sinkhorn_streamed(x.stream(), batch.dtype, options, p, x.data(), y.data(), at.a(), at.b(), at.f(),
                              at.g(), batch.statuses.data());
   check_answer(batch, options.unit);
+  check_costs_kept(x, y, cost, batch.statuses[0].largest_cost);
   at.bring_potentials();
   return std::move(results(batch, {})[0]);
 }

@@ -53,8 +53,13 @@ struct SinkhornWeights {
 };
 
 /// Costs between features by matrix products: x B×n×D or n×D, y B×m×D or m×D, fp32 or fp64.
-/// Returns B×n×m or n×m. Throws Error for other shapes and for features that are not finite.
+/// Returns B×n×m or n×m. Throws Error for other shapes, and on the CPU for features that are not finite and
+/// as check_costs_kept() does.
 Tensor pairwise_cost(const Tensor& x, const Tensor& y, GroundCost cost);
+/// Throws Error where the costs between the features n×D and m×D, of which `largest` is the largest, are so
+/// small that their type cannot tell them from 0 though the features differ. Costs from a GPU are looked at
+/// when the largest comes to the host.
+void check_costs_kept(const Tensor& x, const Tensor& y, GroundCost cost, double largest);
 /// B problems with these costs; one where x is n×D.
 std::vector<SinkhornResult> sinkhorn(const Tensor& x, const Tensor& y, GroundCost cost,
                                      const SinkhornOptions& options = {},

@@ -116,9 +116,15 @@ Tensor mass_term(Tape& tape, const Tensor& cost, const WeightTensors& weights, d
   return term;
 }
 
-/// `epsilon`, where not null, receives the absolute one.
+/// What a solved problem says of its costs.
+struct Scale {
+  double epsilon = 0;  // absolute
+  double largest_cost = 0;
+};
+
+/// `scale`, where not null, receives the problem's.
 Tensor value(Tape& tape, const Tensor& cost, const SinkhornOptions& options, const WeightTensors& weights,
-             double* epsilon) {
+             Scale* scale) {
   VOXOT_CHECK(cost.defined() && cost.shape().rank() == 2, "sinkhorn_value: expected costs n×m");
   const Side source = side_of(weights.source, cost.extent(0), cost, options.hard(), "source");
   const Side target = side_of(weights.target, cost.extent(1), cost, options.hard(), "target");
@@ -139,7 +145,7 @@ Tensor value(Tape& tape, const Tensor& cost, const SinkhornOptions& options, con
     node.target_gradient = weight_gradient(target, r.g, o.rho_b, r.epsilon, sum_of(source.weights));
     tape.record(loss, std::move(node));
   }
-  if (epsilon != nullptr) *epsilon = r.epsilon;
+  if (scale != nullptr) *scale = {r.epsilon, r.largest_cost};
   return loss;
 }
 
@@ -156,7 +162,10 @@ Tensor sinkhorn_divergence(Tape& tape, const Tensor& x, const Tensor& y, GroundC
               options.rho_a, options.rho_b);
   SinkhornOptions o = options;
   const Tensor between_cost = ops::pairwise_cost(tape, x, y, cost);
-  const Tensor between = value(tape, between_cost, o, weights, &o.epsilon);
+  Scale scale;
+  const Tensor between = value(tape, between_cost, o, weights, &scale);
+  check_costs_kept(x, y, cost, scale.largest_cost);
+  o.epsilon = scale.epsilon;
   o.unit = EpsilonUnit::absolute;
   o.symmetric = true;
   const auto self = [&](const Tensor& points, const Tensor& w) {

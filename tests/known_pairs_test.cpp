@@ -200,7 +200,7 @@ TEST_CASE("w2bench: hostile files are refused in a line that says what is wrong"
       {"source", floats({600}), "source: expected a matrix of floats, got f32 [600]"},
       {"source", floats({0, 3}), "expected a matrix of floats"},
       {"source", HostArray::from_int64({200, 3}, std::vector<std::int64_t>(600)), "got i64 [200, 3]"},
-      {"target", floats({200, 3}, INFINITY), "target: value 0 is not finite"},
+      {"target", floats({200, 3}, INFINITY), "target: sample 0, place [0] is inf"},
       {"target_var", floats({2}), "target_var: expected one float"},
       {"target_var", floats({1}, 0), "expected a positive number"},
   };

@@ -39,6 +39,17 @@ LabelledBatch coloured_sources() {
 
 }  // namespace
 
+TEST_CASE("metrics: the discrete cost is that of the points, far from the origin", "[metrics]") {
+  // Partners at 0.25 and 0.5, of points 1 and more apart; products of 1e8 in double would leave 8 digits of
+  // 1e16.
+  const std::vector<double> a{1e8, -1e8, 1e8 + 1, -1e8, 1e8 + 2, -1e8};
+  const std::vector<double> b{1e8 + 2, -1e8 + 0.5, 1e8, -1e8 + 0.25, 1e8 + 1, -1e8 + 0.25};
+  const Tensor x = Tensor::from({3, 2}, std::span<const double>(a));
+  const Tensor y = Tensor::from({3, 2}, std::span<const double>(b));
+  CHECK(discrete_cost(x, y) == Approx((0.0625 + 0.0625 + 0.25) / 6).epsilon(1e-12));
+  CHECK(paired_cost(x, y) == Approx((4 + 0.25 + 1 + 0.0625 + 1 + 0.0625) / 6).epsilon(1e-12));
+}
+
 TEST_CASE("scores: a map that does nothing, and a shuffle of real targets", "[scores]") {
   const test::OneThread one;
   const test::TempDirectory folder;

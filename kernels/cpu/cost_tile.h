@@ -26,12 +26,15 @@ class CostTiles {
               const T* products, T* out) const;
   void cosine(std::int64_t first, std::int64_t count, T* out) const;
   void direct(std::int64_t first, std::int64_t count, T* out) const;
-  [[nodiscard]] T difference(const T* a, T a_scale, const T* b, T b_scale) const;
+  /// ‖a − b‖²
+  [[nodiscard]] T difference(const T* a, const T* b) const;
 
   PairwiseCostParams p_;
   const T* x_;
   const T* y_;
-  std::vector<T> inverse_norm_;  // 1/‖y‖, for the cosine
+  // For the cosine, of the points of y: 1/‖y‖ and y/‖y‖.
+  std::vector<double> inverse_norm_;
+  std::vector<T> unit_;
 };
 
 }  // namespace voxot::cpu

@@ -5,6 +5,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "kernels/cpu/aligned.h"
 #include "kernels/cpu/centred_products.h"
@@ -16,22 +17,48 @@ namespace {
 
 constexpr std::int64_t kColumns = 256;  // points of y in a block: their sums stay in the second cache
 constexpr std::int64_t kFew = 8;  // dimensions for which the difference itself is cheaper than a product
-constexpr std::int64_t kSquareRun = 512;  // dimensions whose squares are added before double takes over
 /// Below this share of ‖x‖² + ‖y‖² the fp32 product, whose error is some 1e-7 of it, leaves too few digits.
 constexpr double kCancelled = 1e-3;
+constexpr double kLeastSquare = 1e-200;  // of a vector whose angles are measured; and 1/this, the largest
 
-/// ‖v‖²
+/// 1/‖v‖; 0 of a zero vector, NaN where ‖v‖² leaves double so far behind that angles lose digits.
 template <class T>
-double square_sum(const T* v, std::int64_t count) {
-  double total = 0;
-  for (std::int64_t first = 0; first < count; first += kSquareRun) {
-    const std::int64_t last = std::min(first + kSquareRun, count);
-    T sum = 0;
+double inverse_norm(const T* v, std::int64_t count) {
+  double sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t k = first; k < last; ++k) sum += v[k] * v[k];
-    total += static_cast<double>(sum);
+  for (std::int64_t k = 0; k < count; ++k) sum += static_cast<double>(v[k]) * static_cast<double>(v[k]);
+  if (sum > kLeastSquare && sum < 1 / kLeastSquare) return 1 / std::sqrt(sum);
+  const bool zero = std::all_of(v, v + count, [](T value) { return value == 0; });
+  return zero ? 0 : std::numeric_limits<double>::quiet_NaN();
+}
+
+template <class T>
+void normalise(const T* v, double inverse, std::int64_t count, T* to) {
+#pragma omp simd
+  for (std::int64_t k = 0; k < count; ++k) to[k] = static_cast<T>(static_cast<double>(v[k]) * inverse);
+}
+
+/// The cosine cost of vectors that are nearly parallel, from what of their difference lies across them: far
+/// from the origin the difference is exact where unit vectors are rounded.
+template <class T>
+double near_cosine(const T* a, double inverse_a, const T* b, double inverse_b, std::int64_t count) {
+  const double ratio = inverse_b / inverse_a;  // ‖a‖/‖b‖
+  const double scale = ratio > 0.5 && ratio < 2 ? 1 : ratio;
+  const auto difference = [&](std::int64_t k) {
+    return static_cast<double>(a[k]) - scale * static_cast<double>(b[k]);
+  };
+  double along = 0;
+#pragma omp simd reduction(+ : along)
+  for (std::int64_t k = 0; k < count; ++k) along += difference(k) * static_cast<double>(b[k]);
+  along *= inverse_b * inverse_b;
+  double across = 0;
+#pragma omp simd reduction(+ : across)
+  for (std::int64_t k = 0; k < count; ++k) {
+    const double rest = difference(k) - along * static_cast<double>(b[k]);
+    across += rest * rest;
   }
-  return total;
+  const double sine_squared = across * inverse_a * inverse_a;
+  return sine_squared / (1 + std::sqrt(std::max(0.0, 1 - sine_squared)));
 }
 
 }  // namespace
@@ -40,18 +67,21 @@ template <class T>
 CostTiles<T>::CostTiles(const PairwiseCostParams& p, const T* x, const T* y) : p_(p), x_(x), y_(y) {
   if (p.kind != GroundCost::cosine) return;
   inverse_norm_.resize(static_cast<std::size_t>(p.columns));
+  unit_.resize(static_cast<std::size_t>(p.columns * p.dimension));
   for (std::int64_t j = 0; j < p.columns; ++j) {
-    const double square = square_sum(y + j * p.dimension, p.dimension);
-    inverse_norm_[static_cast<std::size_t>(j)] = square > 0 ? static_cast<T>(1 / std::sqrt(square)) : T{0};
+    const T* point = y + j * p.dimension;
+    const double inverse = inverse_norm(point, p.dimension);
+    inverse_norm_[static_cast<std::size_t>(j)] = inverse;
+    normalise(point, inverse, p.dimension, unit_.data() + j * p.dimension);
   }
 }
 
 template <class T>
-T CostTiles<T>::difference(const T* a, T a_scale, const T* b, T b_scale) const {
+T CostTiles<T>::difference(const T* a, const T* b) const {
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t k = 0; k < p_.dimension; ++k) {
-    const T d = a[k] * a_scale - b[k] * b_scale;
+    const T d = a[k] - b[k];
     sum += d * d;
   }
   return sum;
@@ -108,7 +138,7 @@ void CostTiles<T>::finish(std::int64_t i, std::int64_t j, std::int64_t count, T 
   if (worst <= 0) {
     for (std::int64_t k = 0; k < count; ++k) {
       if (out[k] > static_cast<T>(kCancelled) * (square + others[k])) continue;
-      out[k] = difference(x_ + i * p_.dimension, T{1}, y_ + (j + k) * p_.dimension, T{1});
+      out[k] = difference(x_ + i * p_.dimension, y_ + (j + k) * p_.dimension);
     }
   }
 #pragma omp simd
@@ -119,17 +149,22 @@ template <class T>
 void CostTiles<T>::cosine(std::int64_t first, std::int64_t count, T* out) const {
   const std::int64_t d = p_.dimension;
   const std::int64_t m = p_.columns;
-  gemm_tile(count, m, d, T{1}, {x_ + first * d, d}, false, {y_, d}, true, T{0}, {out, m});
+  static thread_local AlignedScratch<T> buffer;
+  static thread_local AlignedScratch<double> norms;
+  T* const unit = buffer.get(count * d);
+  double* const inverse = norms.get(count);
   for (std::int64_t i = 0; i < count; ++i) {
-    const T* point = x_ + (first + i) * d;
-    const double square = square_sum(point, d);
-    const T inverse = square > 0 ? static_cast<T>(1 / std::sqrt(square)) : T{0};
+    inverse[i] = inverse_norm(x_ + (first + i) * d, d);
+    normalise(x_ + (first + i) * d, inverse[i], d, unit + i * d);
+  }
+  gemm_tile(count, m, d, T{1}, {unit, d}, false, {unit_.data(), d}, true, T{0}, {out, m});
+  for (std::int64_t i = 0; i < count; ++i) {
     T* row = out + i * m;
     for (std::int64_t j = 0; j < m; ++j) {
-      const T other = inverse_norm_[static_cast<std::size_t>(j)];
-      T c = 1 - row[j] * inverse * other;
+      T c = 1 - row[j];
       if (c < static_cast<T>(2 * kCancelled)) {
-        c = T{0.5} * difference(point, inverse, y_ + j * d, other);
+        c = static_cast<T>(near_cosine(x_ + (first + i) * d, inverse[i], y_ + j * d,
+                                       inverse_norm_[static_cast<std::size_t>(j)], d));
       }
       row[j] = std::min(c, T{2});
     }

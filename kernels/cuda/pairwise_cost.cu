@@ -16,7 +16,8 @@ using namespace cuda;
 
 constexpr unsigned kWarps = 8;  // of a block
 
-/// scales[i] ← 1/‖values[i]‖, 0 for a zero vector. Launch: grid.x = points / kWarps.
+/// scales[i] ← 1/‖values[i]‖, 0 for a zero vector, NaN for one whose norm double does not square. Launch:
+/// grid.x = points / kWarps.
 template <class T>
 VOXOT_KERNEL void inverse_norms(std::int64_t points, int dimension, const T* values, T* scales) {
   const std::int64_t point =
@@ -24,12 +25,17 @@ VOXOT_KERNEL void inverse_norms(std::int64_t points, int dimension, const T* val
   if (point >= points) return;
   const auto lane = static_cast<int>(simt::thread_index().x);
   double sum = 0;
+  double size = 0;
   for (int k = lane; k < dimension; k += 32) {
     const auto v = static_cast<double>(values[point * dimension + k]);
     sum += v * v;
+    size += fabs(v);
   }
   sum = simt::warp_sum(sum);
-  if (lane == 0) scales[point] = sum > 0 ? static_cast<T>(1 / sqrt(sum)) : T{0};
+  size = simt::warp_sum(size);
+  if (lane != 0) return;
+  const bool measured = sum > 1e-200 && sum < 1e200;
+  scales[point] = static_cast<T>(measured ? 1 / sqrt(sum) : size == 0 ? 0 : NAN);
 }
 
 template <class T>

@@ -1,0 +1,135 @@
+#include "apps/published_map.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "engine/safetensors.h"
+#include "models/unet3d.h"
+
+namespace voxot {
+namespace {
+
+using StateDict = std::map<std::string, HostArray>;
+
+/// What DataParallel and torch.compile put before every name.
+constexpr std::array<std::string_view, 2> kWrappers{"module.", "_orig_mod."};
+
+/// The names without wrappers' prefixes, which all of them share.
+StateDict unwrapped(StateDict tensors) {
+  const auto all_begin = [&](std::string_view prefix) {
+    return !tensors.empty() && std::all_of(tensors.begin(), tensors.end(), [prefix](const auto& entry) {
+      return entry.first.starts_with(prefix);
+    });
+  };
+  const auto next = [&] { return std::find_if(kWrappers.begin(), kWrappers.end(), all_begin); };
+  for (const auto* wrapper = next(); wrapper != kWrappers.end(); wrapper = next()) {
+    StateDict shorter;
+    for (auto& [name, array] : tensors) shorter[name.substr(wrapper->size())] = std::move(array);
+    tensors = std::move(shorter);
+  }
+  return tensors;
+}
+
+/// Counts of batches where there are running statistics: older PyTorch had none, and some exports drop them.
+void add_counters(StateDict& tensors) {
+  constexpr std::string_view kMean = "running_mean";
+  std::vector<std::string> missing;
+  for (const auto& [name, array] : tensors) {
+    if (!name.ends_with(kMean)) continue;
+    missing.push_back(name.substr(0, name.size() - kMean.size()) + "num_batches_tracked");
+  }
+  for (const std::string& name : missing) tensors.try_emplace(name, HostArray::from_int64({}, {0}));
+}
+
+/// The facts of one file, and which of them nobody says.
+class Facts {
+ public:
+  Facts(const SafetensorsFile& file, std::string name) : file_(file), name_(std::move(name)) {}
+
+  /// One of `words`, which are the metadata's; `said` is the option's, "auto" where it was not given.
+  std::string word(const std::string& key, const std::string& said, const std::string& option,
+                   const std::array<const char*, 2>& words) {
+    if (said != "auto") return said;
+    const auto found = file_.metadata.find(key);
+    if (found == file_.metadata.end()) {
+      unknown_.push_back(option);
+      return words[0];
+    }
+    VOXOT_CHECK(found->second == words[0] || found->second == words[1],
+                "{}: metadata {}: expected {} or {}, got \"{}\"", name_, key, words[0], words[1],
+                found->second);
+    return found->second;
+  }
+  template <class T>
+  T number(const std::string& key, const std::optional<T>& said, const std::string& option, T most) {
+    if (said) return *said;
+    const std::optional<T> found = metadata_number<T>(file_.metadata, key, name_, T{0}, most);
+    if (!found) unknown_.push_back(option);
+    return found.value_or(T{0});
+  }
+  void check() const {
+    if (unknown_.empty()) return;
+    fail_usage("{}: no tensor shows, and no metadata say, what is asked here: give {}", name_,
+               fmt::join(unknown_, " and "));
+  }
+
+ private:
+  const SafetensorsFile& file_;
+  std::string name_;
+  std::vector<std::string> unknown_;
+};
+
+/// What the shapes and names show.
+UNet3DOptions shown(const StateDict& tensors, const std::string& file) {
+  const auto first = tensors.find("inc.double_conv.0.weight");
+  const auto last = tensors.find("outc.conv.weight");
+  VOXOT_CHECK(first != tensors.end() && last != tensors.end() && first->second.shape.size() == 5 &&
+                  last->second.shape.size() == 5,
+              "{}: expected a UNet3D state dict with inc.double_conv.0.weight and outc.conv.weight", file);
+  UNet3DOptions o;
+  o.base = first->second.shape[0];
+  o.channels = last->second.shape[0];
+  o.noise_channels = first->second.shape[1] - o.channels;
+  o.flat = first->second.shape[2] == 1;
+  const bool norm = tensors.contains("inc.double_conv.1.weight");
+  const bool batch = tensors.contains("inc.double_conv.1.running_mean");
+  o.norm = batch ? NormKind::batch : norm ? NormKind::group : NormKind::none;
+  o.upsampling = tensors.contains("up2.up.weight") ? UpsamplingKind::transposed : UpsamplingKind::nearest;
+  return o;
+}
+
+}  // namespace
+
+LoadedMap load_published_map(const std::string& file, const MapFacts& facts, DType compute, Device device) {
+  SafetensorsFile weights = read_safetensors(file);
+  if (weights.metadata.contains("model")) note_without_checksum(weights, file);  // voxot's own export
+  weights.tensors = unwrapped(std::move(weights.tensors));
+  add_counters(weights.tensors);
+  UNet3DOptions o = shown(weights.tensors, file);
+  o.compute = compute;
+  Facts told(weights, file);
+  const std::string residual = told.word("residual", facts.residual,
+                                         "--residual yes|no (yes: the map is x + U(x))", {"false", "true"});
+  o.residual = residual == "true" || residual == "yes";
+  if (o.norm == NormKind::group &&
+      told.word("normalisation", facts.normalisation, "--normalisation group|instance",
+                {"group", "instance"}) == "instance")
+    o.norm = NormKind::instance;
+  LoadedMap loaded;
+  if (o.noise_channels > 0) {
+    loaded.noise.deviation = told.number("noise_std", facts.noise_std, "--noise-std DEVIATION", 1e6);
+    loaded.noise.cells = told.number<std::int64_t>("noise_cells", facts.noise_cells,
+                                                   "--noise-cells N (0: a number for each voxel)", 256);
+  }
+  told.check();
+  loaded.map = std::make_unique<UNet3D>(o);
+  loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
+  load_state_dict(*loaded.map, weights.tensors, file);
+  return loaded;
+}
+
+}  // namespace voxot
