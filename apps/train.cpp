@@ -50,7 +50,7 @@ void check_same_training(RunConfig stored, const RunConfig& wanted, const std::f
 }
 
 /// Throws UsageError for steps that would be trained at rate 0.
-void check_rates(const RunConfig& config, const std::filesystem::path& folder) {
+void check_rates(const RunConfig& config, const std::filesystem::path& folder, bool resumed) {
   const std::int64_t steps = config.solver.steps;
   const std::int64_t over = schedule_steps(config.solver);
   if (steps <= over) return;
@@ -59,9 +59,11 @@ void check_rates(const RunConfig& config, const std::filesystem::path& folder) {
     if ((c->schedule != "linear" && c->schedule != "cosine") || c->final_scale > 0) continue;
     fail_usage(
         "{0}: the rate of {1} ends at 0 after {2} steps, so that steps up to {3} would change nothing: let "
-        "it fall over all of them with --set solver.schedule_steps={3}, or begin a new run with these "
-        "weights: --init-from {0} --out ANOTHER",
-        folder.string(), name, over, steps);
+        "it fall over all of them with --set solver.schedule_steps={3}{4}",
+        folder.string(), name, over, steps,
+        resumed ? fmt::format(", or begin a new run with these weights: --init-from {} --out ANOTHER",
+                              folder.string())
+                : "");
   }
 }
 
@@ -145,7 +147,7 @@ void train(const Options& options) {
     check_same_training(checkpoint->config, config, folder.path());
     if (std::filesystem::exists(folder.config_file())) (void)folder.load_config_of(*checkpoint);
   }
-  check_rates(config, folder.path());
+  check_rates(config, folder.path(), checkpoint.has_value());
   fmt::print(stderr, "voxot: {} on {} ({}), {} → {}\n", config.log.out, describe(device),
              config.solver.precision, config.source.dataset, config.target.dataset);
   configure_kernels(options.autotune, device, folder.path() / "kernels.tsv");

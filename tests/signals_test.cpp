@@ -109,7 +109,9 @@ TEST_CASE("command: a training that ignores SIGHUP (nohup) goes on", "[command][
   const TempDirectory directory;
   const fs::path folder = tiny_folder(directory, "work");
   const auto before = std::signal(SIGHUP, SIG_IGN);
-  const Command command(folder, train());
+  std::vector<std::string> short_run = train();
+  short_run.insert(short_run.end(), {"--set", "solver.steps=6"});
+  const Command command(folder, short_run);
   std::signal(SIGHUP, before);
   REQUIRE(soon([&] { return fs::exists(folder / "run/checkpoints/step-0000003.safetensors"); }));
   command.send(SIGHUP);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A run that was stopped and resumed, as TensorBoard itself reads it: every step once, in order.
 
-    tests/tensorboard.py VOXOT        VOXOT: the command; $VOXOT_PYTHON or this Python must have tensorboard
+    tests/events_in_tensorboard.py VOXOT        VOXOT: the command; this Python or $VOXOT_PYTHON must have tensorboard
 
 Exits 77, "skipped" to ctest, where there is no tensorboard.
 """
@@ -39,6 +39,9 @@ def main():
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     except ImportError as error:
+        other = os.environ.pop("VOXOT_PYTHON", None)
+        if other is not None:
+            os.execvp(other, [other, *sys.argv])
         print(f"skipped: {sys.executable} has no tensorboard ({error})")
         return 77
     voxot = os.path.abspath(sys.argv[1])
