@@ -198,8 +198,13 @@ void Training::train_judge() {
   const RunConfig& c = session_.config();
   const bool done = session_.solver().steps() >= c.solver.steps && !ahead_;
   if (c.log.validate_every == 0 || !can_be_judged(c) || done) return;
-  judge_ = std::make_unique<Judge>(c.judge, c.target, data_, judge_file(c, folder_.path()), session_.device(),
-                                   quiet_);
+  try {
+    judge_ = std::make_unique<Judge>(c.judge, c.target, data_, judge_file(c, folder_.path()),
+                                     session_.device(), quiet_);
+  } catch (const ExitStatus&) {
+    fmt::print(stderr, "voxot: continue with --resume\n");
+    throw;
+  }
   if (!judge_->trusted()) {
     fmt::print(stderr,
                "voxot: the judge reaches {:.4f} on real test volumes, {} is needed: it chooses no best "

@@ -58,6 +58,7 @@ TEST_CASE("command: a judge that a signal stops is trained on to the same bits",
     if (command.err().find("steps of the judge") == std::string::npos) continue;
     ++stops;
     CHECK(status == 143);
+    CHECK_THAT(command.err(), Catch::Contains("continue with --resume"));
     CHECK(read_safetensors(folder / "stopped.safetensors").metadata.contains("begun_for"));
   }
   CHECK(stops > 0);

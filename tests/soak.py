@@ -70,6 +70,8 @@ class Soak:
         if status != 0:
             raise SystemExit(f"the untouched run failed ({status}): {said}")
         self.reference = self.end_of("reference")
+        if len(self.reference) < len(ENDS):
+            raise SystemExit(f"the untouched run made only {', '.join(self.reference)}")
 
     def fresh(self, name):
         os.makedirs(os.path.join(self.folder, name))
