@@ -156,6 +156,7 @@ Checkpoint RunFolder::read_to_resume(std::int64_t step) const {
 }
 
 Checkpoint RunFolder::read_chosen(const std::string& which) const {
+  check_run();
   while (true) {
     fs::path file = best_checkpoint();
     std::optional<std::int64_t> step;
@@ -235,9 +236,13 @@ void RunFolder::drop_after(std::int64_t step) const {
   if (later) fs::remove(best_checkpoint());
 }
 
-RunConfig RunFolder::load_config() const {
+void RunFolder::check_run() const {
   VOXOT_CHECK(fs::exists(config_file()), "{}: expected the folder of a run with its config.toml",
               path_.string());
+}
+
+RunConfig RunFolder::load_config() const {
+  check_run();
   return voxot::load_config(config_file());
 }
 

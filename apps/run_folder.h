@@ -82,6 +82,7 @@ class RunFolder {
   [[nodiscard]] RunConfig load_config_of(const Checkpoint& checkpoint) const;
 
  private:
+  void check_run() const;
   std::filesystem::path path_;
 };
 
