@@ -17,10 +17,11 @@ namespace voxot {
 /// [solver]: neural optimal transport as algorithms.md gives it. A step is one outer iteration.
 struct SolverConfig {
   std::string kind = "neural_ot";
-  std::string form = "strong";     // strong | weak
-  std::string cost = "quadratic";  // quadratic (strong) | weak_quadratic (weak); defaulted from the form
-  std::int64_t inner_steps = 4;    // K_T: transport steps for each potential step
-  std::int64_t steps = 200;        // outer iterations
+  std::string form = "strong";      // strong | weak
+  std::string cost = "quadratic";   // quadratic (strong) | weak_quadratic (weak); defaulted from the form
+  std::int64_t inner_steps = 4;     // K_T: transport steps for each potential step
+  std::int64_t steps = 200;         // outer iterations
+  std::int64_t schedule_steps = 0;  // over which the optimizers' rates change; 0: the steps first given
   std::int64_t batch_size = 16;
   double gamma = 0.66;               // weak: the final γ
   std::int64_t gamma_steps = 25000;  // weak: γ rises linearly from 0 over so many outer iterations
@@ -37,6 +38,11 @@ struct SolverConfig {
   std::string init_from;           // a run whose weights this one begins with
   bool freeze_batchnorm = true;    // the map's BatchNorm in evaluation mode in the potential step
 };
+
+/// Outer iterations over which linear and cosine rates change; beyond them the last rate holds.
+inline std::int64_t schedule_steps(const SolverConfig& c) {
+  return c.schedule_steps > 0 ? c.schedule_steps : c.steps;
+}
 
 /// [transport]: the network of the map T.
 struct TransportConfig {
@@ -64,7 +70,8 @@ struct PotentialConfig {
   std::string init = "default";
 };
 
-/// [optimizer.transport], [optimizer.potential]. Schedules count the run's outer iterations.
+/// [optimizer.transport], [optimizer.potential]. Schedules count the outer iterations of
+/// solver.schedule_steps.
 struct OptimizerConfig {
   std::string kind = "adam";  // adam | adamw | sgd | rmsprop
   double learning_rate = 1.5e-3;

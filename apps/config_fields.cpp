@@ -17,6 +17,7 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.word("cost", c.cost, {"quadratic", "weak_quadratic"});
   v.integer("inner_steps", c.inner_steps, {1, 100000});
   v.integer("steps", c.steps, kCount);
+  v.integer("schedule_steps", c.schedule_steps, kCountOrZero);
   v.integer("batch_size", c.batch_size, {1, 65536});
   v.number("gamma", c.gamma, {0, 10});
   v.integer("gamma_steps", c.gamma_steps, kCountOrZero);

@@ -61,6 +61,12 @@ std::string describe(Device device) {
   return device == Device::cuda ? kernels::describe_cuda() : kernels::describe_cpu();
 }
 
+std::string arithmetic_of(Device device) {
+  const std::string all = describe(device);
+  const std::size_t threads = all.find(fmt::format(", {} threads, ", kernels::threads()));
+  return device == Device::cuda || threads == std::string::npos ? all : all.substr(threads + 2);
+}
+
 void add_device_option(CLI::App& command, std::string& device) {
   command.add_option("--device", device, "where to compute; auto: on the GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))

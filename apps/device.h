@@ -25,6 +25,8 @@ void configure_kernels(const std::string& word, Device device, const std::filesy
 
 /// "AMD EPYC ..." or "NVIDIA H200, ..."
 std::string describe(Device device);
+/// What the last bits of sums depend on: "2 threads, AVX-512, bf16", or the GPU.
+std::string arithmetic_of(Device device);
 
 void add_device_option(CLI::App& command, std::string& device);
 void add_autotune_option(CLI::App& command, std::string& word);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 
@@ -29,17 +30,22 @@ void evaluate(const Options& options) {
   kernels::set_threads(options.threads);
   const Device device = choose_device(options.device);
   const RunFolder folder(options.run);
-  RunConfig config = folder.load_config();
+  const auto file = folder.path() / "evaluation.json";
+  const Checkpoint checkpoint = folder.read_chosen(options.checkpoint);
+  RunConfig config = folder.load_config_of(checkpoint);
   config.solver.precision =
       choose_precision(options.precision.empty() ? config.solver.precision : options.precision, device);
+  try {
+    check_replaceable(file);
+  } catch (const Error& error) {
+    fmt::print(stderr, "voxot: the scores will be printed and not kept: {}\n", error.what());
+  }
   const auto data = find_data_directory(options.data);
   Session session(config, data, device);
-  session.load(folder.chosen_checkpoint(options.checkpoint));
+  session.load(checkpoint);
   const Evaluation e =
       evaluate_map(session, data, judge_file(config, folder.path()), options.samples, options.json);
   const std::string json = evaluation_json(e);
-  const auto file = folder.path() / "evaluation.json";
-  write_file_atomically(file, std::as_bytes(std::span(json.data(), json.size())));
   if (e.judge_accuracy && !e.target_accuracy) {
     fmt::print(
         stderr,
@@ -47,6 +53,8 @@ void evaluate(const Options& options) {
         *e.judge_accuracy, config.judge.required);
   }
   fmt::print("{}", options.json ? json : evaluation_table(e));
+  std::fflush(stdout);  // whatever becomes of the file
+  write_file_atomically(file, std::as_bytes(std::span(json)));
 }
 
 }  // namespace

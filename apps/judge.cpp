@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "apps/commands.h"
+#include "engine/interrupt.h"
 #include "engine/ops/reduction.h"
 #include "engine/progress.h"
 #include "solvers/metrics.h"
@@ -15,7 +17,8 @@ namespace {
 
 constexpr std::int64_t kBatch = 64;
 constexpr std::int64_t kTestSamples = 4096;
-constexpr std::uint64_t kSeed = 0x6A75646765;  // the judge does not depend on a run's seed
+constexpr const char* kOptimizer = "optimizer.";  // of an unfinished judge
+constexpr std::uint64_t kSeed = 0x6A75646765;     // the judge does not depend on a run's seed
 
 /// The target's kind of data with the classes that the judge knows: what it is trained and tested on.
 DatasetConfig kind_of(DatasetConfig target, const JudgeConfig& judge) {
@@ -48,10 +51,16 @@ bool can_be_judged(const RunConfig& config) {
   return !from.empty() && std::find_first_of(from.begin(), from.end(), to.begin(), to.end()) == from.end();
 }
 
+void check_judge_data(const JudgeConfig& config, const DatasetConfig& target,
+                      const std::filesystem::path& data_directory) {
+  const DatasetConfig kind = kind_of(target, config);
+  for (const Split split : {Split::train, Split::test}) (void)open_dataset(kind, split, data_directory);
+}
+
 Judge::Judge(const JudgeConfig& config, const DatasetConfig& target,
              const std::filesystem::path& data_directory, const std::filesystem::path& cache, Device device,
              bool quiet)
-    : config_(config), device_(device) {
+    : config_(config), cache_(cache), device_(device) {
   const DatasetConfig kind = kind_of(target, config);
   const auto shape = open_dataset(kind, Split::test, data_directory)->sample_shape();
   VoxelClassifierOptions options;
@@ -61,37 +70,70 @@ Judge::Judge(const JudgeConfig& config, const DatasetConfig& target,
   Initialiser initialiser(Initialisation::pytorch_default, kSeed, 2);
   classifier_->initialise(initialiser);
   parameters_ = std::make_unique<Parameters>(*classifier_, DType::f32, device);
-  if (std::filesystem::exists(cache)) {
-    const SafetensorsFile file = read_safetensors(cache);
-    note_without_checksum(file, cache);
-    const auto key = file.metadata.find("trained_for");
-    const auto accuracy = metadata_number(file.metadata, "accuracy", cache.string(), 0.0, 1.0);
-    if (key != file.metadata.end() && key->second == fingerprint(kind, config) && accuracy) {
-      load_state_dict(*classifier_, file.tensors, cache.string());
-      accuracy_ = *accuracy;
-      return;
-    }
-  }
-  train(kind, data_directory, quiet);
+  load(kind);
+  if (!trained_) train(kind, data_directory, quiet);
+}
+
+/// Takes over what the cache holds for the same kind of judge: a trained one, or one that a signal stopped.
+void Judge::load(const DatasetConfig& kind) {
+  if (!std::filesystem::exists(cache_)) return;
+  SafetensorsFile file = read_safetensors(cache_);
+  note_without_checksum(file, cache_);
+  const auto made_for = [&](const char* key) {
+    const auto found = file.metadata.find(key);
+    return found != file.metadata.end() && found->second == fingerprint(kind, config_);
+  };
+  const auto accuracy = metadata_number(file.metadata, "accuracy", cache_.string(), 0.0, 1.0);
+  trained_ = made_for("trained_for") && accuracy;
+  if (!trained_ && !made_for("begun_for")) return;
+  for (auto it = file.tensors.lower_bound(kOptimizer);
+       it != file.tensors.end() && it->first.starts_with(kOptimizer); it = file.tensors.erase(it))
+    unfinished_.insert(*it);
+  load_state_dict(*classifier_, file.tensors, cache_.string());
+  accuracy_ = accuracy.value_or(0);
+}
+
+/// A judge that cannot be kept still judges.
+void Judge::store(const DatasetConfig& kind, const Optimizer* unfinished) {
   SafetensorsFile file;
   file.tensors = state_dict(*classifier_);
-  file.metadata = {{"trained_for", fingerprint(kind, config)}, {"accuracy", fmt::format("{}", accuracy_)}};
-  if (cache.has_parent_path()) std::filesystem::create_directories(cache.parent_path());
-  write_safetensors(cache, file);
+  if (unfinished != nullptr) {
+    unfinished->save(kOptimizer, file.tensors);
+    file.metadata = {{"begun_for", fingerprint(kind, config_)}};
+  } else {
+    file.metadata = {{"trained_for", fingerprint(kind, config_)}, {"accuracy", fmt::format("{}", accuracy_)}};
+  }
+  try {
+    if (cache_.has_parent_path()) std::filesystem::create_directories(cache_.parent_path());
+    write_safetensors(cache_, file);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "voxot: the judge is not kept: {}\n", error.what());
+  }
+}
+
+void Judge::stop_where_signalled(const DatasetConfig& kind, const Optimizer& optimizer) {
+  if (caught_signal() == 0) return;
+  store(kind, &optimizer);
+  fmt::print(stderr, "voxot: stopped after {} steps of the judge, which go on from there the next time\n",
+             optimizer.steps());
+  throw ExitStatus{128 + caught_signal()};
 }
 
 void Judge::train(const DatasetConfig& kind, const std::filesystem::path& data_directory, bool quiet) {
+  const HoldSignals hold;
   const auto data = open_dataset(kind, Split::train, data_directory);
   OptimizerOptions options;
   options.learning_rate = 2e-3;
   options.schedule = {ScheduleKind::cosine, config_.steps, 20, 0.0, {}, 0.1};
   Optimizer optimizer(*parameters_, options);
+  if (!unfinished_.empty()) optimizer.load(kOptimizer, unfinished_, cache_.string());
   classifier_->set_training(true);
   std::unique_ptr<Progress> progress;
-  if (!quiet) progress = std::make_unique<Progress>("judge", config_.steps);
+  if (!quiet) progress = std::make_unique<Progress>("judge", config_.steps, optimizer.steps());
   Tape tape;
   std::vector<std::int32_t> labels(kBatch);
-  for (std::int64_t step = 0; step < config_.steps; ++step) {
+  for (std::int64_t step = optimizer.steps(); step < config_.steps; ++step) {
+    stop_where_signalled(kind, optimizer);
     const LabelledBatch batch =
         draw_batch(*data, {kSeed, Purpose::classifier, static_cast<std::uint64_t>(step)}, kBatch);
     std::transform(batch.labels.begin(), batch.labels.end(), labels.begin(),
@@ -105,15 +147,25 @@ void Judge::train(const DatasetConfig& kind, const std::filesystem::path& data_d
       progress->update(step + 1, std::span(&metric, 1));
     }
   }
+  progress.reset();
   classifier_->set_training(false);
   const auto test = open_dataset(kind, Split::test, data_directory);
   const LabelledBatch held_out = draw_batch(*test, {kSeed, Purpose::evaluation, 0}, kTestSamples);
-  const Verdict verdict = (*this)(held_out.volumes);
+  const std::int64_t each = held_out.volumes.count() / kTestSamples;
+  std::vector<std::int64_t> shape(held_out.volumes.shape().extents().begin(),
+                                  held_out.volumes.shape().extents().end());
+  shape[0] = kBatch;
+  static_assert(kTestSamples % kBatch == 0);
   std::int64_t right = 0;
-  for (std::size_t i = 0; i < held_out.labels.size(); ++i) {
-    right += verdict.classes[i] == held_out.labels[i].digit ? 1 : 0;
+  for (std::int64_t first = 0; first < kTestSamples; first += kBatch) {
+    stop_where_signalled(kind, optimizer);
+    const Verdict verdict = (*this)(held_out.volumes.window(first * each, Shape(shape)));
+    for (std::size_t i = 0; i < verdict.classes.size(); ++i) {
+      right += verdict.classes[i] == held_out.labels[static_cast<std::size_t>(first) + i].digit ? 1 : 0;
+    }
   }
   accuracy_ = static_cast<double>(right) / static_cast<double>(kTestSamples);
+  store(kind, nullptr);
 }
 
 Judge::Verdict Judge::operator()(const Tensor& volumes) {

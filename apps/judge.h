@@ -3,11 +3,13 @@
 // of a map that follow from it.
 #include <array>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "apps/session.h"
+#include "engine/optimizer.h"
 #include "models/classifier.h"
 
 namespace voxot {
@@ -16,7 +18,8 @@ class Judge {
  public:
   /// Trains on the training split of the target's kind of data (its colours and rotation, the config's
   /// classes), or loads `cache` when it was trained for the same. Deterministic on one device. `quiet` prints
-  /// no progress.
+  /// no progress. A signal ends the training with ExitStatus; the cache then holds what the next one goes on
+  /// from, to the same bits.
   Judge(const JudgeConfig& config, const DatasetConfig& target, const std::filesystem::path& data_directory,
         const std::filesystem::path& cache, Device device, bool quiet);
 
@@ -32,13 +35,23 @@ class Judge {
 
  private:
   void train(const DatasetConfig& kind, const std::filesystem::path& data_directory, bool quiet);
+  void load(const DatasetConfig& kind);
+  void store(const DatasetConfig& kind, const Optimizer* unfinished);
+  void stop_where_signalled(const DatasetConfig& kind, const Optimizer& optimizer);
 
   JudgeConfig config_;
+  std::filesystem::path cache_;
   Device device_;
   std::unique_ptr<VoxelClassifier> classifier_;
   std::unique_ptr<Parameters> parameters_;
+  bool trained_ = false;
   double accuracy_ = 0;
+  std::map<std::string, HostArray> unfinished_;  // the optimizer's state, where a signal ended the training
 };
+
+/// Opens what a judge is trained and tested on, so that what is wrong with it shows before anything begins.
+void check_judge_data(const JudgeConfig& config, const DatasetConfig& target,
+                      const std::filesystem::path& data_directory);
 
 /// Where the config's run keeps its judge.
 std::filesystem::path judge_file(const RunConfig& config, const std::filesystem::path& run_folder);

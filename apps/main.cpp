@@ -12,6 +12,7 @@
 #include <string>
 
 #include "apps/commands.h"
+#include "engine/interrupt.h"
 #include "kernels/check.h"
 
 namespace {
@@ -74,6 +75,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   limit_spinning(argv);
+  voxot::watch_signals();
   try {
     return run(argc, argv);
   } catch (const voxot::ExitStatus& status) {

@@ -44,13 +44,14 @@ LoadedMap load_run(const Options& options, const SampleShape& shape, Device devi
         options.model);
   }
   const RunFolder folder(options.model);
-  RunConfig config = folder.load_config();
+  const Checkpoint checkpoint = folder.read_chosen(options.checkpoint);
+  (void)folder.load_config_of(checkpoint);  // refuses what another map was made with
+  RunConfig config = checkpoint.config;
   config.solver.precision = options.precision;
   LoadedMap loaded;
   loaded.map = make_map(config, shape);
   loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
-  load_checkpoint_map(folder.chosen_checkpoint(options.checkpoint), config.solver, *loaded.map,
-                      *loaded.parameters);
+  load_checkpoint_map(checkpoint, *loaded.map, *loaded.parameters);
   loaded.noise = {config.solver.noise_std, config.solver.noise_cells};
   return loaded;
 }

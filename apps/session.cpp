@@ -1,7 +1,6 @@
 #include "apps/session.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "apps/device.h"
 #include "models/mlp.h"
@@ -100,15 +99,6 @@ std::map<std::string, HostArray> take_prefixed(const std::string& prefix,
     some[it->first.substr(prefix.size())] = it->second;
   }
   return some;
-}
-
-SafetensorsFile read_checkpoint(const std::filesystem::path& file) {
-  SafetensorsFile checkpoint = read_safetensors(file);
-  const auto format = checkpoint.metadata.find("format");
-  VOXOT_CHECK(format != checkpoint.metadata.end() && format->second == "voxot checkpoint 1",
-              "{}: expected a voxot checkpoint", file.string());
-  note_without_checksum(checkpoint, file);
-  return checkpoint;
 }
 
 /// The state's step is the draw's number.
@@ -221,7 +211,7 @@ Session::Session(const RunConfig& config, const std::filesystem::path& data_dire
     cost_ = std::make_unique<QuadraticCost>();
   }
   const auto seed = static_cast<std::uint64_t>(config.solver.seed);
-  const std::int64_t steps = config.solver.steps;
+  const std::int64_t steps = schedule_steps(config.solver);
   solver_ = std::make_unique<NeuralOt>(
       solver_options(config.solver), *map_parameters_, *potential_parameters_, *map_, *potential_, *cost_,
       optimizer_options(config.transport_optimizer, steps, config.solver.inner_steps),
@@ -230,38 +220,39 @@ Session::Session(const RunConfig& config, const std::filesystem::path& data_dire
       make_sampler(*target_, {seed, Purpose::target_samples}, device));
 }
 
-void Session::save(const std::filesystem::path& file, const std::map<std::string, std::string>& extra) {
-  SafetensorsFile checkpoint;
-  add_prefixed(*map_, "transport.", checkpoint.tensors);
-  add_prefixed(*potential_, "potential.", checkpoint.tensors);
-  solver_->save(checkpoint.tensors);
-  checkpoint.metadata = extra;
-  checkpoint.metadata["config"] = to_toml(config_);
-  checkpoint.metadata["format"] = "voxot checkpoint 1";
-  write_safetensors(file, checkpoint);
+SafetensorsFile Session::checkpoint(const std::map<std::string, std::string>& extra) {
+  SafetensorsFile file;
+  add_prefixed(*map_, "transport.", file.tensors);
+  add_prefixed(*potential_, "potential.", file.tensors);
+  solver_->save(file.tensors);
+  file.metadata = extra;
+  file.metadata["config"] = to_toml(config_);
+  file.metadata["format"] = "voxot checkpoint 1";
+  return file;
 }
 
-std::map<std::string, std::string> Session::load(const std::filesystem::path& file) {
-  const SafetensorsFile checkpoint = read_checkpoint(file);
-  load_state_dict(*map_, take_prefixed("transport.", checkpoint.tensors), file.string() + ": map");
-  load_state_dict(*potential_, take_prefixed("potential.", checkpoint.tensors),
-                  file.string() + ": potential");
-  solver_->load(checkpoint.tensors, file.string());
-  return checkpoint.metadata;
+void Session::save(const std::filesystem::path& file, const std::map<std::string, std::string>& extra) {
+  write_safetensors(file, checkpoint(extra));
+}
+
+void Session::load(const Checkpoint& checkpoint) {
+  const auto& tensors = checkpoint.file.tensors;
+  const std::string name = checkpoint.path.string();
+  load_state_dict(*map_, take_prefixed("transport.", tensors), name + ": map");
+  load_state_dict(*potential_, take_prefixed("potential.", tensors), name + ": potential");
+  solver_->load(tensors, name);
 }
 
 void Session::begin_with(const RunFolder& run) {
   const auto newest = run.newest();
   VOXOT_CHECK(newest.has_value(), "init_from: {} holds no checkpoint", run.path().string());
-  const std::filesystem::path file = run.checkpoint(*newest);
-  const SafetensorsFile checkpoint = read_checkpoint(file);
-  load_state_dict(*map_, take_prefixed("transport.", checkpoint.tensors), file.string() + ": map");
-  load_state_dict(*potential_, take_prefixed("potential.", checkpoint.tensors),
-                  file.string() + ": potential");
-  const RunConfig other = run.load_config();
+  const Checkpoint checkpoint = run.read(*newest);
+  const std::string name = checkpoint.path.string();
+  load_state_dict(*map_, take_prefixed("transport.", checkpoint.file.tensors), name + ": map");
+  load_state_dict(*potential_, take_prefixed("potential.", checkpoint.file.tensors), name + ": potential");
   RunConfig same = config_;
-  same.transport = other.transport;
-  same.potential = other.potential;
+  same.transport = checkpoint.config.transport;
+  same.potential = checkpoint.config.potential;
   same.transport.init = config_.transport.init;
   same.potential.init = config_.potential.init;
   if (const auto lines = first_difference(same, config_)) {
@@ -284,58 +275,14 @@ void Session::export_map(const std::filesystem::path& file) {
   write_safetensors(file, out);
 }
 
-void load_checkpoint_map(const std::filesystem::path& checkpoint, const SolverConfig& solver,
-                         TransportMap& map, Parameters& parameters) {
-  const SafetensorsFile file = read_checkpoint(checkpoint);
-  load_state_dict(map, take_prefixed("transport.", file.tensors), checkpoint.string());
-  if (solver.ema == 0) return;
-  MovingAverage average(parameters, solver.ema);
-  average.load("solver.average.", file.tensors, checkpoint.string());
+void load_checkpoint_map(const Checkpoint& checkpoint, TransportMap& map, Parameters& parameters) {
+  const auto& tensors = checkpoint.file.tensors;
+  load_state_dict(map, take_prefixed("transport.", tensors), checkpoint.path.string());
+  const double decay = checkpoint.config.solver.ema;
+  if (decay == 0) return;
+  MovingAverage average(parameters, decay);
+  average.load("solver.average.", tensors, checkpoint.path.string());
   if (average.ready()) average.swap();
-}
-
-std::filesystem::path RunFolder::chosen_checkpoint(const std::string& which) const {
-  if (which == "best" && std::filesystem::exists(best_checkpoint())) return best_checkpoint();
-  const auto step = newest();
-  VOXOT_CHECK(step.has_value(), "{}: holds no checkpoint", path_.string());
-  return checkpoint(*step);
-}
-
-std::filesystem::path RunFolder::checkpoint(std::int64_t step) const {
-  return path_ / "checkpoints" / fmt::format("step-{:07}.safetensors", step);
-}
-
-std::vector<std::int64_t> RunFolder::steps() const {
-  std::vector<std::int64_t> found;
-  std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator(path_ / "checkpoints", none)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with("step-") || !name.ends_with(".safetensors")) continue;
-    std::int64_t step = 0;
-    const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), step);
-    if (error == std::errc() && std::string_view(end) == ".safetensors") found.push_back(step);
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
-std::optional<std::int64_t> RunFolder::newest() const {
-  const auto all = steps();
-  if (all.empty()) return std::nullopt;
-  return all.back();
-}
-
-void RunFolder::prune(std::int64_t keep) const {
-  const auto all = steps();
-  for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < all.size(); ++i) {
-    std::filesystem::remove(checkpoint(all[i]));
-  }
-}
-
-RunConfig RunFolder::load_config() const {
-  VOXOT_CHECK(std::filesystem::exists(config_file()), "{}: expected the folder of a run with its config.toml",
-              path_.string());
-  return voxot::load_config(config_file());
 }
 
 }  // namespace voxot

@@ -6,8 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "apps/config.h"
-#include "engine/safetensors.h"
+#include "apps/run_folder.h"
 #include "models/network.h"
 #include "solvers/neural_ot.h"
 
@@ -18,8 +17,6 @@ using SampleShape = std::array<std::int64_t, 4>;
 
 std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape);
 std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleShape& shape);
-
-class RunFolder;
 
 /// One batch as a tensor, with what is known of its samples.
 struct LabelledBatch {
@@ -41,10 +38,11 @@ class Session {
   TransportMap& map() { return *map_; }
   Potential& potential() { return *potential_; }
 
-  /// Everything that continues the run bit for bit. `extra` adds metadata.
+  /// Everything that continues the run bit for bit, as a file. `extra` adds metadata.
+  SafetensorsFile checkpoint(const std::map<std::string, std::string>& extra);
   void save(const std::filesystem::path& file, const std::map<std::string, std::string>& extra);
-  /// Returns the file's metadata. Throws Error when it does not fit this config.
-  std::map<std::string, std::string> load(const std::filesystem::path& file);
+  /// Throws Error when it does not fit this config.
+  void load(const Checkpoint& checkpoint);
   /// Takes over the weights of another run's last checkpoint, map and potential; optimizers, average and
   /// counters begin anew. Throws Error naming the first tensor that is missing, unexpected or of another
   /// shape, and UsageError where the run's networks differ in what no shape shows.
@@ -65,34 +63,7 @@ class Session {
 };
 
 /// The map of a checkpoint alone, with averaged weights where there are any; `map` and its parameters are as
-/// make_map() made them for the run's config. Throws Error for a file that does not fit.
-void load_checkpoint_map(const std::filesystem::path& checkpoint, const SolverConfig& solver,
-                         TransportMap& map, Parameters& parameters);
-
-/// A run's folder: config.toml, metrics.jsonl, events, checkpoints/, samples/.
-class RunFolder {
- public:
-  explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  [[nodiscard]] std::filesystem::path config_file() const { return path_ / "config.toml"; }
-  [[nodiscard]] std::filesystem::path checkpoint(std::int64_t step) const;
-  [[nodiscard]] std::filesystem::path best_checkpoint() const {
-    return path_ / "checkpoints" / "best.safetensors";
-  }
-  [[nodiscard]] std::filesystem::path exported_map() const { return path_ / "transport.safetensors"; }
-  /// The newest checkpoint's step; nothing when there is none.
-  [[nodiscard]] std::optional<std::int64_t> newest() const;
-  /// What `voxot evaluate` and `voxot map` take: the checkpoint that was best on validation where `which` is
-  /// "best" and there is one, else the newest. Throws Error where there is none.
-  [[nodiscard]] std::filesystem::path chosen_checkpoint(const std::string& which) const;
-  /// Removes all but the newest `keep` checkpoints.
-  void prune(std::int64_t keep) const;
-  /// The stored config. Throws Error when the folder holds no run.
-  [[nodiscard]] RunConfig load_config() const;
-
- private:
-  [[nodiscard]] std::vector<std::int64_t> steps() const;
-  std::filesystem::path path_;
-};
+/// make_map() made them for the checkpoint's config. Throws Error for a file that does not fit.
+void load_checkpoint_map(const Checkpoint& checkpoint, TransportMap& map, Parameters& parameters);
 
 }  // namespace voxot

@@ -57,6 +57,4 @@ std::vector<TrainingSession> read_sessions(const std::filesystem::path& run_fold
   return sessions;
 }
 
-void clear_sessions(const std::filesystem::path& run_folder) { std::filesystem::remove(file_of(run_folder)); }
-
 }  // namespace voxot

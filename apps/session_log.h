@@ -28,7 +28,4 @@ void append_session(const std::filesystem::path& run_folder, const TrainingSessi
 /// All whole records; none where there is no such file. Lines that are no record are left out.
 std::vector<TrainingSession> read_sessions(const std::filesystem::path& run_folder);
 
-/// Forgets the sessions of a run that starts again.
-void clear_sessions(const std::filesystem::path& run_folder);
-
 }  // namespace voxot

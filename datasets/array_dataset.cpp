@@ -99,9 +99,14 @@ class ArrayDataset final : public Dataset {
       const auto from = own.samples.values.begin() + item * each;
       values_.insert(values_.end(), from, from + each);
     }
+    const char* const split_name = split == Split::train  ? "train"
+                                   : split == Split::test ? "test"
+                                                          : "validation";
     VOXOT_CHECK(!labels_.empty(),
-                "{}: no item of the wanted classes falls into this split (80/10/10 of {} items)", name,
-                items);
+                "{}: the {} split is empty: none of its {} items{} falls into it (train takes 8 of 10, "
+                "validation and test 1 each); more items are needed",
+                name, split_name, items,
+                classes.empty() ? "" : fmt::format(" of classes [{}]", fmt::join(classes, ", ")));
   }
 
   [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override { return shape_; }

@@ -1,6 +1,7 @@
 #include "engine/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,9 +9,11 @@
 #include <atomic>
 #include <cerrno>
 #include <new>
+#include <optional>
 #include <system_error>
 #include <utility>
 
+#include "engine/interrupt.h"
 #include "kernels/check.h"
 
 namespace voxot {
@@ -36,7 +39,8 @@ class FileDescriptor {
   int descriptor_;
 };
 
-/// Removes the temporary file unless it was renamed.
+/// Removes the temporary file unless it was renamed. It is locked while it is in use, by which others know
+/// that it is no rest of a killed writer.
 class TemporaryFile {
  public:
   /// Creates an empty file beside `target`, with the permissions that the umask leaves.
@@ -45,8 +49,11 @@ class TemporaryFile {
     const std::filesystem::path folder = target.parent_path();
     for (int attempt = 0; attempt < 10000; ++attempt) {
       path_ = folder / fmt::format(".voxot-{}-{}.tmp", ::getpid(), counter++);
-      const FileDescriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-      if (file.get() >= 0) return;
+      lock(O_CREAT | O_EXCL);
+      if (locked_->get() >= 0) {
+        removed_.emplace(path_.string());
+        return;
+      }
       if (errno != EEXIST) break;
     }
     fail("{}: cannot create a file in its folder: {}", name_for_messages(target), reason(errno));
@@ -57,6 +64,14 @@ class TemporaryFile {
     if (!path_.empty()) ::unlink(path_.c_str());
   }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  /// Again where a writer has put a file of its own in this one's place. A file system without locks has
+  /// none.
+  void lock(int flags = 0) {
+    locked_.emplace(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | flags, 0666));
+    const int before = errno;
+    if (locked_->get() >= 0) ::flock(locked_->get(), LOCK_EX | LOCK_NB);
+    errno = before;
+  }
   void rename_to(const std::filesystem::path& target) {
     VOXOT_CHECK(::rename(path_.c_str(), target.c_str()) == 0, "{}: cannot replace the file: {}",
                 name_for_messages(target), reason(errno));
@@ -65,7 +80,24 @@ class TemporaryFile {
 
  private:
   std::filesystem::path path_;
+  std::optional<FileDescriptor> locked_;
+  std::optional<RemovedBySignal> removed_;
 };
+
+/// The temporary file to which a name belongs: itself, or that of which another writer (libzip) made one of
+/// its own by a further ending. Nothing for other names.
+std::optional<std::string> temporary_of(const std::string& name) {
+  const std::size_t end = name.find(".tmp");
+  if (!name.starts_with(".voxot-") || end == std::string::npos) return std::nullopt;
+  const std::size_t length = end + 4;
+  if (length < name.size() && name[length] != '.') return std::nullopt;
+  return name.substr(0, length);
+}
+
+bool in_use(const std::filesystem::path& temporary) {
+  const FileDescriptor file(::open(temporary.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  return file.get() >= 0 && ::flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
 
 void sync(const std::filesystem::path& synced, int flags, const std::filesystem::path& target) {
   const FileDescriptor file(::open(synced.c_str(), O_RDONLY | O_CLOEXEC | flags));
@@ -179,24 +211,33 @@ std::filesystem::path replaced_by(const std::filesystem::path& path) {
 
 }  // namespace
 
-void check_replaceable(const std::filesystem::path& path) { const TemporaryFile made(replaced_by(path)); }
+void check_replaceable(const std::filesystem::path& path) {
+  const std::filesystem::path target = replaced_by(path);
+  const TemporaryFile made(target);
+  remove_temporary_files(target.has_parent_path() ? target.parent_path() : ".");
+}
 
 void replace_file_atomically(const std::filesystem::path& path,
                              const std::function<void(const std::filesystem::path& temporary)>& write) {
   const std::filesystem::path target = replaced_by(path);
   TemporaryFile temporary(target);
   write(temporary.path());
+  temporary.lock();
   sync(temporary.path(), 0, target);
   temporary.rename_to(target);
   sync(target.has_parent_path() ? target.parent_path() : std::filesystem::path("."), O_DIRECTORY, target);
+}
+
+bool is_temporary_file(const std::filesystem::path& file) {
+  return temporary_of(file.filename().string()).has_value();
 }
 
 void remove_temporary_files(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> left;
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(".voxot-") && name.ends_with(".tmp")) left.push_back(entry.path());
+    const auto temporary = temporary_of(entry.path().filename().string());
+    if (temporary && !in_use(folder / *temporary)) left.push_back(entry.path());
   }
   for (const std::filesystem::path& file : left) std::filesystem::remove(file, none);
 }

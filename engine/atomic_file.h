@@ -33,11 +33,15 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_
 void replace_file_atomically(const std::filesystem::path& path,
                              const std::function<void(const std::filesystem::path& temporary)>& write);
 
-/// Removes the temporary files that killed writers left in a folder; not while another process writes there.
+/// Removes the temporary files that killed writers left in a folder, libzip's among them; those that another
+/// process is writing stay.
 void remove_temporary_files(const std::filesystem::path& folder);
+/// Whether a file's name is that of such a temporary file.
+bool is_temporary_file(const std::filesystem::path& file);
 
 /// Throws the Error that replacing `path` would begin with, before the work whose result is to go there: no
-/// such folder, no right to write in it, a target that is no regular file.
+/// such folder, no right to write in it, a target that is no regular file. Also clears the folder of what
+/// killed writers left there.
 void check_replaceable(const std::filesystem::path& path);
 
 /// Replaces `path` by these bytes; Error and atomicity as for replace_file_atomically.

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <system_error>
@@ -46,15 +48,21 @@ double seconds_since_1970() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Runs started in one second by one process must not share a file.
-std::filesystem::path unused_name(const std::filesystem::path& folder) {
-  const auto seconds = static_cast<std::int64_t>(seconds_since_1970());
-  for (int n = 0;; ++n) {
-    auto path = folder / fmt::format("events.out.tfevents.{:010}.voxot.{}.{}", seconds, ::getpid(), n);
-    if (!std::filesystem::exists(path)) {
-      return path;
-    }
+// TensorBoard reads the files of a folder in the order of their names, so each is named after a later second
+// than those that are there.
+std::filesystem::path next_name(const std::filesystem::path& folder) {
+  constexpr std::string_view kPrefix = "events.out.tfevents.";
+  auto seconds = static_cast<std::int64_t>(seconds_since_1970());
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kPrefix)) continue;
+    std::int64_t earlier = 0;
+    const char* const digits = name.data() + kPrefix.size();
+    const auto [end, error] = std::from_chars(digits, name.data() + name.size(), earlier);
+    const bool stamp = error == std::errc() && end - digits == 10;
+    if (stamp) seconds = std::max(seconds, earlier + 1);
   }
+  return folder / fmt::format("{}{:010}.voxot.{}", kPrefix, seconds, ::getpid());
 }
 
 events::Event event_at(std::int64_t step) {
@@ -90,13 +98,19 @@ EventWriter::EventWriter(const std::filesystem::path& folder) {
   std::filesystem::create_directories(folder, error);
   VOXOT_CHECK(std::filesystem::is_directory(folder), "event writer: cannot create the folder {}: {}",
               folder.string(), error ? error.message() : "a file of this name is there");
-  path_ = unused_name(folder);
+  path_ = next_name(folder);
   file_.open(path_, std::ios::binary);
   VOXOT_CHECK(file_.is_open(), "event writer: cannot create {}: {}", path_.string(), std::strerror(errno));
   events::Event event = event_at(0);
   event.set_file_version("brain.Event:2");
   write(event.SerializeAsString());
   flush();
+}
+
+void EventWriter::begin_at(std::int64_t step) {
+  events::Event event = event_at(step);
+  event.mutable_session_log()->set_status(events::SessionLog::START);
+  write(event.SerializeAsString());
 }
 
 void EventWriter::scalar(const std::string& tag, double value, std::int64_t step) {

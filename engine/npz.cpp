@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/atomic_file.h"
+#include "engine/interrupt.h"
 #include "engine/npy.h"
 
 namespace voxot {
@@ -107,6 +108,15 @@ void add_member(zip_t* archive, const std::string& key, const HostArray& array, 
               "{}: cannot write '{}': {}", name, printable(key, 80), zip_strerror(archive));
 }
 
+/// Writes what was added. libzip writes to a file of its own, which only it can remove: a signal waits until
+/// it has.
+bool close_archive(zip_t* archive) {
+  const HoldSignals hold;
+  const auto given_up = [](zip_t*, void*) { return caught_signal() != 0 ? 1 : 0; };
+  if (hold.outermost()) zip_register_cancel_callback_with_state(archive, given_up, nullptr, nullptr);
+  return zip_close(archive) == 0;
+}
+
 }  // namespace
 
 struct NpzFile::Members {
@@ -173,7 +183,7 @@ void write_npz(const std::filesystem::path& path, const std::map<std::string, Ho
     Archive archive = open_archive(temporary, ZIP_CREATE | ZIP_TRUNCATE, name);
     for (const auto& [key, array] : arrays)
       add_member(archive.get(), key, array, headers.at(key), compress, name);
-    VOXOT_CHECK(zip_close(archive.get()) == 0, "{}: cannot write: {}", name, zip_strerror(archive.get()));
+    VOXOT_CHECK(close_archive(archive.get()), "{}: cannot write: {}", name, zip_strerror(archive.get()));
     static_cast<void>(archive.release());
   });
 }

@@ -31,9 +31,10 @@ class RunLog {
   /// `kind`: "train" or "validate".
   void record(std::int64_t step, std::string_view kind, std::span<const Metric> metrics);
 
-  /// Drops the records after `step` (all of them for -1) and a last line that was written in part; atomic.
-  /// To be called once, before the first record of a resumed run. Throws Error for a damaged line elsewhere.
-  void truncate_after(std::int64_t step);
+  /// Drops the records after `step` (all of them for -1), a last line that was written in part, and lines
+  /// that are no records, whose number it returns; atomic. To be called once, before the first record of a
+  /// resumed run.
+  std::int64_t truncate_after(std::int64_t step);
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
 

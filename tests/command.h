@@ -48,6 +48,13 @@ class Command {
     _exit(98);
   }
   void send(int signal) const { kill(pid_, signal); }
+  /// Whether the process has come so far that it handles that signal by itself.
+  [[nodiscard]] bool handles(int signal) const {
+    const std::string status = text_of("/proc/" + std::to_string(pid_) + "/status");
+    const std::size_t caught = status.find("SigCgt:");
+    return status.starts_with("Name:\tvoxot\n") && caught != std::string::npos &&
+           (std::stoull(status.substr(caught + 7), nullptr, 16) >> (signal - 1) & 1) == 1;
+  }
   /// The exit status, or 128 + signal.
   int wait() const {
     int status = 0;

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 /// A run that a small judge validates, so that there is a best checkpoint.
 std::vector<std::string> judged(const std::string& more = "") {
   std::vector<std::string> all = train(more);
-  for (const char* setting : {"log.validate_every=6", "log.validate_samples=16", "judge.steps=10",
+  for (const char* setting : {"log.validate_every=6", "log.validate_samples=16", "judge.steps=20",
                               "judge.width=4", "judge.required=0", "judge.file=../judge.safetensors"})
     all.insert(all.end(), {"--set", setting});
   return all;
@@ -77,7 +77,7 @@ TEST_CASE("command: a killed, an interrupted and an untouched run leave the same
   const fs::path killed = tiny_folder(directory, "killed");
   Random random(5, Purpose::test);
   for (int round = 0; round < 4; ++round) {
-    const Command command(killed, judged("--resume"));
+    const Command command(killed, judged("--resume=auto"));
     if (round == 0) REQUIRE(wait_for_training(killed));
     if (round > 0) std::this_thread::sleep_for(std::chrono::milliseconds(random.below(250)));
     command.send(SIGKILL);

@@ -94,11 +94,28 @@ TEST_CASE("event writer: each writer has a file of its own, flushed on request",
   const test::TempDirectory folder;
   EventWriter first(folder.path());
   EventWriter second(folder.path());
-  CHECK(first.path() != second.path());
+  // TensorBoard reads them in the order of their names.
+  CHECK(first.path().filename().string() < second.path().filename().string());
   first.scalar("a", 1, 1);
   first.flush();
   CHECK(read_events(first.path()).size() == 2);
   CHECK(read_events(second.path()).size() == 1);
+}
+
+TEST_CASE("event writer: a resumed run says from where its events count", "[events]") {
+  const test::TempDirectory folder;
+  EventWriter writer(folder.path());
+  writer.begin_at(5);
+  writer.flush();
+  const std::vector<events::Event> all = read_events(writer.path());
+  REQUIRE(all.size() == 2);
+  CHECK(all[1].step() == 5);
+  CHECK(all[1].session_log().status() == events::SessionLog::START);
+  // As TensorFlow's event.proto has it: step is field 2; session_log field 7 holds status, field 1, START
+  // = 1.
+  std::string bytes = all[1].SerializeAsString();
+  bytes.erase(0, 9);  // field 1, the time
+  CHECK(bytes == std::string("\x10\x05\x3a\x02\x08\x01"));
 }
 
 TEST_CASE("event writer: what cannot be written is an error", "[events]") {

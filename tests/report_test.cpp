@@ -163,7 +163,7 @@ TEST_CASE("report: an unscored and interrupted run is listed with notes", "[repo
 TEST_CASE("report: seconds of a run whose first session was killed say so", "[report]") {
   const test::TempDirectory directory;
   const fs::path folder = make_run(directory / "run");
-  clear_sessions(folder);
+  fs::remove(folder / "sessions.jsonl");
   append_session(folder, {6, 10, 1.25, "processor", 2, "fp32", "0.1.0", ""});
   CHECK(has_note(row_of(folder), "those of 4 of 10 steps"));
 }

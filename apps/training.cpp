@@ -1,0 +1,282 @@
+#include "apps/training.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <utility>
+
+#include "apps/commands.h"
+#include "apps/device.h"
+#include "apps/evaluation.h"
+#include "apps/picture.h"
+#include "apps/session_log.h"
+#include "engine/atomic_file.h"
+#include "engine/interrupt.h"
+#include "engine/npy.h"
+#include "kernels/features.h"
+#include "solvers/metrics.h"
+
+namespace voxot {
+namespace {
+
+constexpr std::int64_t kPictureColumns = 8;
+constexpr std::int64_t kMostCompared = 256;  // values of a sample up to which covariances are compared
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+/// N×D×H×W×C here to N×C×D×H×W in a file.
+HostArray to_file(const Tensor& t) {
+  const std::int64_t n = t.extent(0);
+  const std::int64_t voxels = t.extent(1) * t.extent(2) * t.extent(3);
+  const std::int64_t channels = t.extent(4);
+  const std::vector<float> from = t.to_floats();
+  std::vector<float> to(from.size());
+  for (std::int64_t i = 0; i < n * voxels; ++i) {
+    for (std::int64_t c = 0; c < channels; ++c) {
+      to[static_cast<std::size_t>((i / voxels * channels + c) * voxels + i % voxels)] =
+          from[static_cast<std::size_t>(i * channels + c)];
+    }
+  }
+  return HostArray::from_floats({n, channels, t.extent(1), t.extent(2), t.extent(3)}, to);
+}
+
+}  // namespace
+
+Training::Training(const RunConfig& config, RunFolder folder, const std::filesystem::path& data,
+                   Device device, bool quiet)
+    : session_(config, data, device), folder_(std::move(folder)), data_(data), quiet_(quiet) {
+  draw_validation();
+}
+
+void Training::start() {
+  const std::string& from = session_.config().solver.init_from;
+  if (!from.empty()) session_.begin_with(RunFolder(from));
+  const SafetensorsFile first = session_.checkpoint(metadata());
+  const auto begin = Clock::now();
+  losses_ = session_.solver().step();
+  seconds_ = seconds_since(begin);
+  losses_known_ = true;
+  ahead_ = true;
+  const bool made = !std::filesystem::exists(folder_.path());
+  folder_.make();
+  lock_ = std::make_unique<RunLock>(folder_.path());
+  try {
+    folder_.check_fresh();  // again: another process may have been quicker
+    folder_.clear();
+    write_safetensors(folder_.checkpoint(0), first);
+  } catch (...) {
+    lock_->remove();
+    folder_.unmake(made);
+    throw;
+  }
+  write_config();
+}
+
+void Training::resume(const Checkpoint& checkpoint, std::unique_ptr<RunLock> lock, bool branch) {
+  lock_ = std::move(lock);
+  session_.load(checkpoint);
+  const auto& metadata = checkpoint.file.metadata;
+  best_ = metadata_number(metadata, "best_score", checkpoint.path.string(), 0.0, 1.0).value_or(best_);
+  const auto before = metadata.find("arithmetic");
+  if (const std::string now = arithmetic_of(session_.device());
+      before != metadata.end() && before->second != now) {
+    fmt::print(stderr,
+               "voxot: step {} was computed with {}, the next ones are with {}: last bits will differ from "
+               "those of a run in one piece\n",
+               checkpoint.step, before->second, now);
+  }
+  folder_.make();
+  folder_.clear();
+  if (branch) folder_.drop_after(checkpoint.step);
+  write_config();
+  if (const std::int64_t damaged = log_->truncate_after(checkpoint.step); damaged > 0) {
+    fmt::print(stderr, "voxot: {}: {} damaged line{} left out\n", log_->path().string(), damaged,
+               damaged == 1 ? "" : "s");
+  }
+}
+
+void Training::run() {
+  const HoldSignals hold;
+  train_judge();
+  const std::int64_t total = session_.config().solver.steps;
+  const std::int64_t first = session_.solver().steps() - (ahead_ ? 1 : 0);
+  EventWriter events(folder_.path());
+  events.begin_at(first + 1);
+  Progress progress("train", total, session_.solver().steps());
+  const auto begin = Clock::now();
+  while (ahead_ || (session_.solver().steps() < total && caught_signal() == 0)) {
+    if (!std::exchange(ahead_, false)) session_.solver().advance();
+    after_step(events, progress);
+  }
+  if (caught_signal() != 0) save();
+  record_session(first, seconds_ + seconds_since(begin));
+  session_.export_map(folder_.exported_map());
+  if (caught_signal() != 0) {
+    fmt::print(stderr, "voxot: stopped after step {} by signal {}; continue with --resume\n",
+               session_.solver().steps(), caught_signal());
+  }
+}
+
+/// What is due after a step: log, validation, samples, checkpoint.
+void Training::after_step(EventWriter& events, Progress& progress) {
+  const RunConfig& c = session_.config();
+  const LogConfig& log = c.log;
+  const std::int64_t step = session_.solver().steps();
+  const bool last = step == c.solver.steps;
+  const auto due = [&](std::int64_t every) { return every > 0 && (step % every == 0 || last); };
+  // A GPU's losses are read only where they are used, so that the host need not wait for every iteration.
+  if (session_.device() == Device::cpu || due(log.every) || last) {
+    losses_ = session_.solver().losses();
+    losses_known_ = true;
+  }
+  std::vector<Metric> metrics{
+      {"transport_loss", losses_.transport}, {"cost", losses_.cost}, {"potential_loss", losses_.potential}};
+  if (c.solver.form == "weak") metrics.push_back({"gamma", session_.solver().gamma()});
+  if (c.solver.gradient_penalty > 0) metrics.push_back({"slope", losses_.slope});
+  if (due(log.every)) {
+    log_->record(step, "train", metrics);
+    for (const Metric& m : metrics) events.scalar("train/" + m.name, m.value, step);
+    events.scalar("speed/steps_per_second", progress.rate(), step);
+  }
+  progress.update(step, losses_known_ ? std::span<const Metric>(metrics) : std::span<const Metric>());
+  if (due(log.validate_every)) validate(step, events, progress);
+  if (due(log.samples_every)) write_samples(step, events);
+  if (due(log.checkpoint_every) || last) save();
+}
+
+void Training::write_config() {
+  const std::string text = to_toml(session_.config());
+  write_file_atomically(folder_.config_file(), std::as_bytes(std::span(text)));
+  log_ = std::make_unique<RunLog>(folder_.path());
+}
+
+std::map<std::string, std::string> Training::metadata() const {
+  std::map<std::string, std::string> extra{{"arithmetic", arithmetic_of(session_.device())}};
+  if (best_ >= 0) extra["best_score"] = fmt::format("{}", best_);
+  return extra;
+}
+
+void Training::save() {
+  session_.save(folder_.checkpoint(session_.solver().steps()), metadata());
+  folder_.prune(std::max<std::int64_t>(1, session_.config().log.keep_checkpoints));
+}
+
+void Training::record_session(std::int64_t first_step, double seconds) {
+  const std::int64_t last_step = session_.solver().steps();
+  if (last_step == first_step) return;  // a finished run, resumed
+  const char* commit = std::getenv("VOXOT_COMMIT");
+  append_session(folder_.path(),
+                 {first_step, last_step, seconds, describe(session_.device()), kernels::threads(),
+                  session_.config().solver.precision, kVersion, commit != nullptr ? commit : ""});
+}
+
+/// Opens the data that training itself does not read, and draws what the run is shown by.
+void Training::draw_validation() {
+  const RunConfig& c = session_.config();
+  const auto seed = static_cast<std::uint64_t>(c.solver.seed);
+  const auto source = open_dataset(c.source, Split::validation, data_);
+  const auto target = open_dataset(c.target, Split::validation, data_);
+  validation_ =
+      draw_batch(*source, {seed, Purpose::evaluation, 11}, std::max<std::int64_t>(1, c.log.validate_samples));
+  if (!can_be_judged(c)) {
+    validation_target_ = draw_batch(*target, {seed, Purpose::evaluation, 16},
+                                    std::max<std::int64_t>(2, c.log.validate_samples));
+  } else if (c.log.validate_every > 0) {
+    check_judge_data(c.judge, c.target, data_);
+  }
+  shown_ = draw_batch(*source, {seed, Purpose::evaluation, 12}, kPictureColumns);
+  shown_target_ = draw_batch(*target, {seed, Purpose::evaluation, 13}, kPictureColumns);
+}
+
+void Training::train_judge() {
+  const RunConfig& c = session_.config();
+  const bool done = session_.solver().steps() >= c.solver.steps && !ahead_;
+  if (c.log.validate_every == 0 || !can_be_judged(c) || done) return;
+  try {
+    judge_ = std::make_unique<Judge>(c.judge, c.target, data_, judge_file(c, folder_.path()),
+                                     session_.device(), quiet_);
+  } catch (const ExitStatus&) {
+    fmt::print(stderr, "voxot: continue with --resume\n");
+    throw;
+  }
+  if (!judge_->trusted()) {
+    fmt::print(stderr,
+               "voxot: the judge reaches {:.4f} on real test volumes, {} is needed: it chooses no best "
+               "checkpoint\n",
+               judge_->accuracy(), c.judge.required);
+  }
+}
+
+/// Scores the map on validation volumes and keeps the best: accuracy times colour kept.
+void Training::validate(std::int64_t step, EventWriter& events, Progress& progress) {
+  const RunConfig& c = session_.config();
+  const Tensor mapped =
+      map_all(session_.solver(), validation_.volumes, static_cast<std::uint64_t>(c.solver.seed), 14);
+  if (judge_ == nullptr) return compare(step, mapped, events, progress);
+  const MapScores scores = score_map(*judge_, c.source, c.target.classes, validation_, mapped);
+  const bool coloured = !scores.colour.names.empty();
+  std::vector<Metric> metrics{{"target_accuracy", scores.target_accuracy},
+                              {"transport_cost", scores.transport_cost}};
+  if (coloured) metrics.push_back({"colour_kept", scores.colour.kept});
+  log_->record(step, "validate", metrics);
+  for (const Metric& m : metrics) events.scalar("validate/" + m.name, m.value, step);
+  if (!quiet_) {
+    progress.message(fmt::format(
+        "step {:>6}  validation: target accuracy {:.3f}{}, cost {:.4f}", step, scores.target_accuracy,
+        coloured ? fmt::format(", colour kept {:.3f}", scores.colour.kept) : "", scores.transport_cost));
+  }
+  const double score = scores.target_accuracy * (coloured ? scores.colour.kept : 1.0);
+  // A judge that is not trusted chooses nothing, and neither does one that finds nothing right. Of equals the
+  // later one is better: it has cooled further.
+  if (!judge_->trusted() || !(score > 0) || !(score >= best_)) return;
+  best_ = score;
+  session_.save(folder_.best_checkpoint(), metadata());
+}
+
+/// Where nothing can be judged, what needs no truth: the cost, and how far the mapped mean and covariance are
+/// from the target's. They choose nothing: such a run is scored at its last step.
+void Training::compare(std::int64_t step, const Tensor& mapped, EventWriter& events, Progress& progress) {
+  std::vector<Metric> metrics{{"transport_cost", paired_cost(validation_.volumes, mapped)}};
+  if (mapped.count() / mapped.extent(0) <= kMostCompared) {
+    metrics.push_back({"target_distance", frechet_distance(mapped, validation_target_.volumes)});
+  }
+  log_->record(step, "validate", metrics);
+  std::string line = fmt::format("step {:>6}  validation:", step);
+  for (const Metric& m : metrics) {
+    events.scalar("validate/" + m.name, m.value, step);
+    line += fmt::format(" {} {:.5f}", m.name, m.value);
+  }
+  if (!quiet_) progress.message(line);
+}
+
+void Training::write_samples(std::int64_t step, EventWriter& events) {
+  const auto seed = static_cast<std::uint64_t>(session_.config().solver.seed);
+  const Tensor mapped = map_all(session_.solver(), shown_.volumes, seed, 15);
+  const auto folder = folder_.path() / "samples";
+  write_npz(folder / "last.npz", {{"source", to_file(shown_.volumes)},
+                                  {"mapped", to_file(mapped)},
+                                  {"target", to_file(shown_target_.volumes)}});
+  if (mapped.extent(2) == 1 && mapped.extent(3) == 1) return;  // vectors have no picture
+  if (mapped.extent(4) != 1 && mapped.extent(4) != 3) return;
+  const auto row = [](const char* title, const Tensor& t) {
+    VolumeRow views{title, {}};
+    const std::int64_t each = t.count() / t.extent(0);
+    for (std::int64_t i = 0; i < t.extent(0); ++i) {
+      views.volumes.push_back({t.as<float>() + i * each, t.extent(1), t.extent(2), t.extent(3), t.extent(4)});
+    }
+    return views;
+  };
+  const Image image = render_rows({row("source", shown_.volumes), row("mapped", mapped)}, kPictureColumns);
+  const std::vector<std::byte> png = encode_png(image);
+  write_file_atomically(folder / fmt::format("step-{:07}.png", step), png);
+  events.image("samples", png, image.width, image.height, step);
+  events.flush();
+}
+
+}  // namespace voxot
