@@ -1,5 +1,7 @@
 #include "datasets/array_dataset.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
