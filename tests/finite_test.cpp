@@ -72,9 +72,12 @@ TEST_CASE("finite: a network's state with NaN or infinity is not saved", "[finit
   const auto network = small_unet();
   Parameters parameters(*network, DType::f32, device);
   const auto whole = state_dict(*network);
+  std::size_t k = 0;
   for (const NamedTensor& entry : parameters.named()) {
     if (entry.counter != nullptr) continue;
-    for (const double bad : kBad) {
+    // An emulated device is slow: some of the tensors there.
+    for (const double bad :
+         device == Device::cpu || k++ % 30 == 0 ? std::span(kBad) : std::span<const double>()) {
       const float before = entry.tensor->to_floats().back();
       plant(*entry.tensor, entry.tensor->count() - 1, bad);
       CHECK(error_of([&] { state_dict(*network, "map."); }) ==

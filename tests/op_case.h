@@ -224,30 +224,21 @@ class OpDriver {
   }
 
   /// An output that moves with an input's value, however far it must go, is NaN where that value is; so is a
-  /// gradient with the output's. Fast convolutions may spread a NaN further.
-  void check_nan(const std::vector<DType>& types) const {
+  /// gradient with the output's. `reference` says what moves. Fast convolutions may spread a NaN further.
+  void check_nan(const std::vector<DType>& types, const OpDriver& reference) const {
     for (std::size_t i = 0; i < case_.inputs.size(); ++i) {
-      const std::size_t count = values_[i].size();
-      for (const std::size_t e : {std::size_t{0}, count / 2 + 1 < count ? count / 2 + 1 : count - 1}) {
-        const auto outputs = [&](DType dtype, double value) {
-          auto planted = values_;
-          planted[i][e] = value;
-          Tape tape;
-          const NoRecord quiet(tape);
-          return doubles(case_.op(tape, make(dtype, planted)));
-        };
-        // Far to either side, so that no activation and no maximum hides it.
-        const std::vector<double> low = outputs(DType::f64, -100);
-        const std::vector<double> high = outputs(DType::f64, 100);
-        for (const DType dtype : types) {
-          INFO("NaN at " << e << " of input " << i << ", " << name_of(dtype));
-          CHECK(lost_nan(low, high, outputs(dtype, NAN)) == 0);
-        }
+      const std::size_t e = values_[i].size() / 2;
+      // Far to either side, so that no activation and no maximum hides it.
+      const std::vector<double> low = reference.output_with(DType::f64, i, e, -100);
+      const std::vector<double> high = reference.output_with(DType::f64, i, e, 100);
+      for (const DType dtype : types) {
+        INFO("NaN at " << e << " of input " << i << ", " << name_of(dtype));
+        CHECK(lost_nan(low, high, output_with(dtype, i, e, NAN)) == 0);
       }
     }
     const std::size_t place = static_cast<std::size_t>(output_shape_.count()) / 2;
-    const OpRun low = run(DType::f64, {0}, std::pair{place, -100.0});
-    const OpRun high = run(DType::f64, {0}, std::pair{place, 100.0});
+    const OpRun low = reference.run(DType::f64, {0}, std::pair{place, -100.0});
+    const OpRun high = reference.run(DType::f64, {0}, std::pair{place, 100.0});
     for (const DType dtype : types) {
       const OpRun got = run(dtype, {0}, std::pair{place, static_cast<double>(NAN)});
       for (std::size_t i = 0; i < got.gradients.size(); ++i) {
@@ -282,6 +273,16 @@ class OpDriver {
   }
 
  private:
+  /// The output where element `at` of input `which` is `value`.
+  [[nodiscard]] std::vector<double> output_with(DType dtype, std::size_t which, std::size_t at,
+                                                double value) const {
+    auto planted = values_;
+    planted[which][at] = value;
+    Tape tape;
+    const NoRecord quiet(tape);
+    return doubles(case_.op(tape, make(dtype, planted)));
+  }
+
   /// Elements that differ between `low` and `high` and are not NaN in `got`.
   static int lost_nan(const std::vector<double>& low, const std::vector<double>& high,
                       const std::vector<double>& got) {
@@ -330,8 +331,9 @@ inline void check(const OpCase& c, Device device) {
     driver.check_precision(dtype);
     driver.check_accumulation(dtype);
   }
-  types.push_back(DType::f64);
-  if (!large && !c.refuses_nan) driver.check_nan(types);
+  if (large || c.refuses_nan) return;
+  if (device == Device::cpu) types.push_back(DType::f64);  // a device's is the same code
+  driver.check_nan(types, OpDriver(c, Device::cpu));
 }
 
 /// On every device at hand.
