@@ -1,8 +1,8 @@
 #pragma once
 // The subcommands of voxot: each in the file of its name, each adds itself to the command line.
 #include <CLI/CLI.hpp>
-#include <cstdint>
-#include <string>
+
+#include "apps/range.h"
 
 namespace voxot {
 
@@ -12,16 +12,6 @@ inline constexpr const char* kVersion = "0.1.0";
 struct ExitStatus {
   int code;
 };
-
-/// 0, 1, 2, ...: CLI11's own check tells the largest double in full.
-inline CLI::Validator whole_number() {
-  const auto check = [](const std::string& text) -> std::string {
-    std::int64_t value = -1;
-    const bool number = CLI::detail::lexical_cast(text, value);
-    return number && value >= 0 ? "" : "expected a whole number from 0 on, got " + text;
-  };
-  return {check, "WHOLE"};
-}
 
 void add_train(CLI::App& app);
 void add_evaluate(CLI::App& app);

@@ -1,9 +1,14 @@
 #include "apps/config_fields.h"
 
+#include <optional>
+
+#include "engine/run_log.h"
+#include "kernels/check.h"
+
 namespace voxot {
 namespace {
 
-constexpr double kLargestInteger = 9.2e18;
+constexpr Range kSteps{1, static_cast<double>(kMostSteps)};
 constexpr Range kCount{1, 1e9};
 constexpr Range kCountOrZero{0, 1e9};
 constexpr Range kWidth{1, 65536};
@@ -16,7 +21,7 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.word("form", c.form, {"strong", "weak"});
   v.word("cost", c.cost, {"quadratic", "weak_quadratic"});
   v.integer("inner_steps", c.inner_steps, {1, 100000});
-  v.integer("steps", c.steps, kCount);
+  v.integer("steps", c.steps, kSteps);
   v.integer("schedule_steps", c.schedule_steps, kCountOrZero);
   v.integer("batch_size", c.batch_size, {1, 65536});
   v.number("gamma", c.gamma, {0, 10});
@@ -26,7 +31,7 @@ void visit(SolverConfig& c, ConfigVisitor& v) {
   v.integer("noise_cells", c.noise_cells, {0, 256});
   v.integer("noise_channels", c.noise_channels, {0, 1024});
   v.number("ema", c.ema, kDecay);
-  v.integer("seed", c.seed, {0, kLargestInteger});
+  v.integer("seed", c.seed, kWholeNumbers);
   v.word("precision", c.precision, {"auto", "fp32", "tf32", "bf16"});
   v.number("source_noise", c.source_noise, {0, 1e6});
   v.number("gradient_penalty", c.gradient_penalty, {0, 1e6});
@@ -107,7 +112,7 @@ void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.word("role", c.role, {"source", "target"});
   v.integer("dimension", c.dimension, {1, 4096});
   v.flag("field", c.field);
-  v.integer("seed", c.seed, {0, kLargestInteger});
+  v.integer("seed", c.seed, kWholeNumbers);
 }
 
 void visit(JudgeConfig& c, ConfigVisitor& v) {
@@ -130,7 +135,121 @@ void visit(LogConfig& c, ConfigVisitor& v) {
   v.text("out", c.out);
 }
 
+constexpr KeySynonym kSynonyms[] = {
+    {"lr", "learning_rate"},
+    {"rate", "learning_rate"},
+    {"step_size", "learning_rate"},
+    {"optimizer", "optimizer.transport.kind"},
+    {"optimiser", "optimizer.transport.kind"},
+    {"beta1", "betas"},
+    {"beta2", "betas"},
+    {"eps", "epsilon"},
+    {"wd", "weight_decay"},
+    {"l2", "weight_decay"},
+    {"clip", "clip_norm"},
+    {"grad_clip", "clip_norm"},
+    {"max_norm", "clip_norm"},
+    {"scheduler", "schedule"},
+    {"lr_schedule", "schedule"},
+    {"lr_decay", "decay"},
+    {"warmup", "warmup_steps"},
+    {"epochs", "steps"},
+    {"iterations", "steps"},
+    {"iters", "steps"},
+    {"max_steps", "steps"},
+    {"num_steps", "steps"},
+    {"k_t", "inner_steps"},
+    {"t_iters", "inner_steps"},
+    {"inner_iterations", "inner_steps"},
+    {"batch", "batch_size"},
+    {"bs", "batch_size"},
+    {"random_seed", "seed"},
+    {"dtype", "precision"},
+    {"amp", "precision"},
+    {"gp", "gradient_penalty"},
+    {"lambda_gp", "gradient_penalty"},
+    {"polyak", "ema"},
+    {"moving_average", "ema"},
+    {"pretrained", "init_from"},
+    {"checkpoint", "init_from"},
+    {"weights", "init_from"},
+    {"architecture", "model"},
+    {"arch", "model"},
+    {"network", "model"},
+    {"norm", "normalisation"},
+    {"layers", "hidden"},
+    {"nonlinearity", "activation"},
+    {"spectral_norm", "spectral_normalisation"},
+    {"name", "dataset"},
+    {"type", "dataset"},
+    {"data", "dataset"},
+    {"file", "path"},
+    {"filename", "path"},
+    {"file_path", "path"},
+    {"folder", "path"},
+    {"digits", "classes"},
+    {"labels", "classes"},
+    {"size", "resolution"},
+    {"image_size", "resolution"},
+    {"angle", "rotation_degrees"},
+    {"degrees", "rotation_degrees"},
+    {"dim", "dimension"},
+    {"shuffle", "order"},
+    {"threshold", "required"},
+    {"save_every", "checkpoint_every"},
+    {"checkpoint_interval", "checkpoint_every"},
+    {"eval_every", "validate_every"},
+    {"val_every", "validate_every"},
+    {"validation_every", "validate_every"},
+    {"log_every", "every"},
+    {"interval", "every"},
+    {"output", "out"},
+    {"out_dir", "out"},
+    {"output_dir", "out"},
+    {"directory", "out"},
+    {"device", "--device"},
+    {"gpu", "--device"},
+    {"cuda", "--device"},
+    {"threads", "--threads"},
+    {"num_threads", "--threads"},
+    {"num_workers", "--threads"},
+    {"resume", "--resume"},
+};
+
+/// Looks for the range of one key.
+class RangeFinder final : public ConfigVisitor {
+ public:
+  explicit RangeFinder(const std::string& wanted) : wanted_(wanted) {}
+  std::optional<Range> found;
+
+  void table(const char* path) override { table_ = path; }
+  void text(const char*, std::string&) override {}
+  void word(const char*, std::string&, std::initializer_list<const char*>) override {}
+  void flag(const char*, bool&) override {}
+  void integer(const char* key, std::int64_t&, Range range) override { look(key, range); }
+  void number(const char* key, double&, Range range) override { look(key, range); }
+  void integers(const char* key, std::vector<std::int64_t>&, Range range, int) override { look(key, range); }
+  void numbers(const char* key, std::array<double, 2>&, Range range) override { look(key, range); }
+
+ private:
+  void look(const char* key, Range range) {
+    if (table_ + "." + key == wanted_) found = range;
+  }
+  std::string wanted_;
+  std::string table_;
+};
+
 }  // namespace
+
+std::span<const KeySynonym> key_synonyms() { return kSynonyms; }
+
+Range range_of_key(const std::string& key) {
+  RangeFinder finder(key);
+  RunConfig defaults;
+  visit_config(defaults, finder);
+  VOXOT_CHECK(finder.found.has_value(), "config: {} has no range", key);
+  return *finder.found;
+}
 
 void visit_config(RunConfig& config, ConfigVisitor& visitor) {
   visit(config.solver, visitor);

@@ -3,20 +3,14 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "apps/config.h"
+#include "apps/range.h"
 
 namespace voxot {
-
-/// Bounds of a number. `open_low`, `open_high`: the bound itself is not allowed.
-struct Range {
-  double low;
-  double high;
-  bool open_low = false;
-  bool open_high = false;
-};
 
 /// Called once for each key, in the order of the written file.
 class ConfigVisitor {
@@ -36,5 +30,16 @@ class ConfigVisitor {
 
 /// Visits every key of the config.
 void visit_config(RunConfig& config, ConfigVisitor& visitor);
+
+/// The range of a numeric key ("source.noise"), for options that mean the same. Throws Error for other keys.
+Range range_of_key(const std::string& key);
+
+/// What other programs call a key: `word` is the last part of an unknown key, `key` the right one, whole or
+/// its last part, or an option of the command.
+struct KeySynonym {
+  const char* word;
+  const char* key;
+};
+std::span<const KeySynonym> key_synonyms();
 
 }  // namespace voxot

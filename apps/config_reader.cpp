@@ -6,7 +6,8 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <numeric>
+
+#include "apps/known_keys.h"
 
 // In this file alone, whatever the build says: toml++ as headers, without two faults of version 3.3. Its
 // assertions guard against text that it also refuses with a proper error ("[=]"): asserted they abort, with
@@ -66,16 +67,6 @@ std::string describe(const toml::node& node) {
   }
 }
 
-std::string describe(const Range& range, const char* what) {
-  return fmt::format("{} {} {} and {} {}", what, range.open_low ? "greater than" : "of at least", range.low,
-                     range.open_high ? "less than" : "at most", range.high);
-}
-
-bool within(double value, const Range& range) {
-  return (range.open_low ? value > range.low : value >= range.low) &&
-         (range.open_high ? value < range.high : value <= range.high);
-}
-
 toml::table parse_toml(std::string_view text, const std::string& name) {
   if (text.size() > kMostBytes || std::count(text.begin(), text.end(), '.') > kMostDots) {
     fail_usage("{}: expected a config of at most {} bytes and {} dots, got {} bytes", name, kMostBytes,
@@ -106,78 +97,6 @@ toml::table parse_value(const std::string& value, const std::string& origin) {
     return toml::table{{"value", value}};
   }
 }
-
-// Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours each cost 1.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> before(b.size() + 1);
-  std::vector<std::size_t> last(b.size() + 1);
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(last.begin(), last.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0U : 1U)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
-        row[j] = std::min(row[j], before[j - 2] + 1);
-      }
-    }
-    std::swap(before, last);
-    std::swap(last, row);
-  }
-  return last[b.size()];
-}
-
-std::string_view leaf_of(std::string_view key) {
-  return key.substr(key.rfind('.') == std::string_view::npos ? 0 : key.rfind('.') + 1);
-}
-
-// All keys and tables of a config.
-class KnownKeys final : public ConfigVisitor {
- public:
-  KnownKeys() {
-    RunConfig defaults;
-    visit_config(defaults, *this);
-  }
-  std::vector<std::string> tables;
-  std::vector<std::string> keys;
-
-  void table(const char* path) override { tables.emplace_back(path); }
-  void text(const char* key, std::string&) override { add(key); }
-  void word(const char* key, std::string&, std::initializer_list<const char*>) override { add(key); }
-  void flag(const char* key, bool&) override { add(key); }
-  void integer(const char* key, std::int64_t&, Range) override { add(key); }
-  void number(const char* key, double&, Range) override { add(key); }
-  void integers(const char* key, std::vector<std::int64_t>&, Range, int) override { add(key); }
-  void numbers(const char* key, std::array<double, 2>&, Range) override { add(key); }
-
-  [[nodiscard]] bool has_key(const std::string& key) const {
-    return std::find(keys.begin(), keys.end(), key) != keys.end();
-  }
-  [[nodiscard]] bool has_table(const std::string& path) const {
-    return std::any_of(tables.begin(), tables.end(), [&path](const std::string& table) {
-      return table == path || table.rfind(path + ".", 0) == 0;
-    });
-  }
-  // A right name in a wrong table is two edits away. Far from everything: what there is.
-  [[nodiscard]] std::string suggest(std::string_view unknown) const {
-    const std::string_view key = unknown.substr(0, kMostShown);
-    const std::string* nearest = nullptr;
-    std::size_t smallest = std::max<std::size_t>(3, key.size() / 3) + 1;
-    for (const std::string& known : keys) {
-      const std::size_t cost =
-          std::min(edit_distance(key, known), 2 + edit_distance(leaf_of(key), leaf_of(known)));
-      if (cost < smallest) {
-        smallest = cost;
-        nearest = &known;
-      }
-    }
-    return nearest != nullptr ? fmt::format("did you mean {}?", toml_string(*nearest))
-                              : fmt::format("the tables are {}", fmt::join(tables, ", "));
-  }
-
- private:
-  void add(const char* key) { keys.push_back(tables.back() + "." + key); }
-};
 
 }  // namespace
 
@@ -259,7 +178,7 @@ namespace {
 
 std::int64_t integer_of(const Entry& entry, const std::string& key, const toml::node& node, Range range) {
   const auto* value = node.as_integer();
-  if (value == nullptr || !within(static_cast<double>(value->get()), range)) {
+  if (value == nullptr || !contains(range, static_cast<double>(value->get()))) {
     refuse(entry, key, describe(range, "an integer"), node);
   }
   return value->get();
@@ -267,7 +186,7 @@ std::int64_t integer_of(const Entry& entry, const std::string& key, const toml::
 
 double number_of(const Entry& entry, const std::string& key, const toml::node& node, Range range) {
   const double value = node.is_number() ? *node.value<double>() : std::numeric_limits<double>::quiet_NaN();
-  if (!within(value, range)) {
+  if (!contains(range, value)) {
     refuse(entry, key, describe(range, "a number"), node);
   }
   return value;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "apps/commands.h"
+#include "apps/config_fields.h"
 #include "datasets/catalogue.h"
 #include "datasets/dataset.h"
 
@@ -95,33 +96,40 @@ void add_make(CLI::App& data) {
       ->required();
   command->add_option("--output", options->output, "the .npz file to write")->required();
   command->add_option("--count", options->count, "samples to draw")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{10000000}))
+      ->check(integer_in({1, 1e7}))
       ->capture_default_str();
   command->add_option("--split", options->split, "train, validation or test")
       ->check(CLI::IsMember({"train", "validation", "test"}))
       ->capture_default_str();
   command->add_option("--seed", options->seed, "seed of the draw")
-      ->check(whole_number())
+      ->check(integer_in(kWholeNumbers))
       ->capture_default_str();
   command->add_option("--data", options->data,
                       "where the data sets lie (else $VOXOT_DATA, ./data, ../shared/data)");
   command->add_option("--path", dataset.path, "npy, kaggle3d, w2bench: the file");
   command->add_option("--key", dataset.key, "npy: the array of a .npz file (else data, x or the only one)");
-  command->add_option("--classes", dataset.classes, "digits to draw; all where none is given");
+  command->add_option("--classes", dataset.classes, "digits to draw; all where none is given")
+      ->check(integer_in(range_of_key("source.classes")));
   command->add_option("--colour", dataset.colour, "none, four, six or uniform")->capture_default_str();
   command->add_option("--rotation", dataset.rotation, "none, one_axis, in_plane or three_axes")
       ->capture_default_str();
   command->add_option("--rotate", dataset.rotate, "after or before an image is resized to voxels")
       ->capture_default_str();
   command->add_option("--rotation-degrees", dataset.rotation_degrees, "angles are uniform in ± this")
+      ->check(number_in(range_of_key("source.rotation_degrees")))
       ->capture_default_str();
-  command->add_option("--resolution", dataset.resolution, "voxels along each side")->capture_default_str();
+  command->add_option("--resolution", dataset.resolution, "voxels along each side")
+      ->check(integer_in(range_of_key("source.resolution")))
+      ->capture_default_str();
   command->add_option("--extrude", dataset.extrude, "the first slice of the digit and the one after its last")
+      ->check(integer_in(range_of_key("source.extrude")))
       ->capture_default_str();
   command->add_option("--noise", dataset.noise, "kaggle3d: points move by ± this, in standard deviations")
+      ->check(number_in(range_of_key("source.noise")))
       ->capture_default_str();
   command->add_option("--role", dataset.role, "gaussian, w2bench: source or target")->capture_default_str();
   command->add_option("--dimension", dataset.dimension, "gaussian: values of a sample")
+      ->check(integer_in(range_of_key("source.dimension")))
       ->capture_default_str();
   command->add_flag("--field", dataset.field, "gaussian: random fields of the resolution, not vectors");
   command->callback([options] { make(*options); });

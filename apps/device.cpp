@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
-
+#include "engine/progress.h"
 #include "kernels/autotune.h"
 #include "kernels/features.h"
 #include "kernels/memory.h"
@@ -27,10 +26,9 @@ std::string choose_precision(const std::string& word, Device device) {
   std::string precision = word != "auto" ? word : cuda ? "bf16" : "fp32";
   if (precision == "bf16" && !cuda && !kernels::cpu_has_bf16()) {
     static const bool warned = [] {
-      fmt::print(
-          stderr,
-          "voxot: warning: this processor has no products of bf16 (AVX512-BF16 or AMX): they are computed "
-          "through fp32, slower than fp32 itself\n");
+      note(
+          "warning: this processor has no products of bf16 (AVX512-BF16 or AMX): they are computed "
+          "through fp32, slower than fp32 itself");
       return true;
     }();
     static_cast<void>(warned);

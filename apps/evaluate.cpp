@@ -10,6 +10,7 @@
 #include "apps/device.h"
 #include "apps/evaluation.h"
 #include "engine/atomic_file.h"
+#include "engine/progress.h"
 #include "kernels/features.h"
 
 namespace voxot {
@@ -38,7 +39,7 @@ void evaluate(const Options& options) {
   try {
     check_replaceable(file);
   } catch (const Error& error) {
-    fmt::print(stderr, "voxot: the scores will be printed and not kept: {}\n", error.what());
+    note(fmt::format("the scores will be printed and not kept: {}", error.what()));
   }
   const auto data = find_data_directory(options.data);
   Session session(config, data, device);
@@ -47,10 +48,9 @@ void evaluate(const Options& options) {
       evaluate_map(session, data, judge_file(config, folder.path()), options.samples, options.json);
   const std::string json = evaluation_json(e);
   if (e.judge_accuracy && !e.target_accuracy) {
-    fmt::print(
-        stderr,
-        "voxot: the judge reaches {:.4f} on real test volumes, {} is needed: target accuracy is refused\n",
-        *e.judge_accuracy, config.judge.required);
+    note(
+        fmt::format("the judge reaches {:.4f} on real test volumes, {} is needed: target accuracy is refused",
+                    *e.judge_accuracy, config.judge.required));
   }
   fmt::print("{}", options.json ? json : evaluation_table(e));
   std::fflush(stdout);  // whatever becomes of the file
@@ -71,12 +71,12 @@ void add_evaluate(CLI::App& app) {
       ->check(CLI::IsMember({"best", "last"}))
       ->capture_default_str();
   command->add_option("--samples", o->samples, "test volumes to map")
-      ->check(CLI::Range(16, 65536))
+      ->check(integer_in({16, 65536}))
       ->capture_default_str();
   add_device_option(*command, o->device);
   add_precision_option(*command, o->precision);
   command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
-      ->check(CLI::Range(0, 1024))
+      ->check(integer_in(kThreads))
       ->capture_default_str();
   command->add_flag("--json", o->json, "print evaluation.json in place of the table");
   command->callback([o] { evaluate(*o); });

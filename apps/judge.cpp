@@ -107,15 +107,15 @@ void Judge::store(const DatasetConfig& kind, const Optimizer* unfinished) {
     if (cache_.has_parent_path()) std::filesystem::create_directories(cache_.parent_path());
     write_safetensors(cache_, file);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "voxot: the judge is not kept: {}\n", error.what());
+    note(fmt::format("the judge is not kept: {}", error.what()));
   }
 }
 
 void Judge::stop_where_signalled(const DatasetConfig& kind, const Optimizer& optimizer) {
   if (caught_signal() == 0) return;
   store(kind, &optimizer);
-  fmt::print(stderr, "voxot: stopped after {} steps of the judge, which go on from there the next time\n",
-             optimizer.steps());
+  note(fmt::format("stopped after {} steps of the judge, which go on from there the next time",
+                   optimizer.steps()));
   throw ExitStatus{128 + caught_signal()};
 }
 

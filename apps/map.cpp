@@ -13,6 +13,7 @@
 #include "apps/session.h"
 #include "datasets/array_file.h"
 #include "engine/atomic_file.h"
+#include "engine/progress.h"
 #include "kernels/features.h"
 
 namespace voxot {
@@ -33,7 +34,6 @@ struct Options {
 };
 
 constexpr std::int64_t kBatch = 16;
-
 /// A run's map, as `voxot evaluate` scores it.
 LoadedMap load_run(const Options& options, const SampleShape& shape, Device device) {
   if (options.facts.residual != "auto" || options.facts.normalisation != "auto" ||
@@ -69,8 +69,7 @@ MapInput read_input(const Options& options) {
   const HostArray array = file.read(name);
   MapInput input{network_samples(array, file.title(name)), array.shape, file.title(name)};
   const std::string scale = scale_text(array);
-  if (!scale.empty())
-    fmt::print(stderr, "voxot: {}: {}; the output has the network's scale too\n", input.name, scale);
+  if (!scale.empty()) note(fmt::format("{}: {}; the output has the network's scale too", input.name, scale));
   return input;
 }
 
@@ -142,10 +141,13 @@ void add_map(CLI::App& app) {
                    "the .npy file to write; with --samples Z > 1 it has Z before the axes of the input")
       ->required();
   command->add_option("--samples", o->samples, "noise draws for each volume")
-      ->check(CLI::Range(1, 4096))
+      ->check(integer_in({1, 4096}))
       ->capture_default_str();
-  command->add_option("--seed", o->seed, "seed of the noise")->check(whole_number())->capture_default_str();
-  command->add_option("--noise-std", o->facts.noise_std, "deviation of the noise (default: as trained)");
+  command->add_option("--seed", o->seed, "seed of the noise")
+      ->check(integer_in(kWholeNumbers))
+      ->capture_default_str();
+  command->add_option("--noise-std", o->facts.noise_std, "deviation of the noise (default: as trained)")
+      ->check(number_in({0, 1e6}));
   command
       ->add_option("--residual", o->facts.residual,
                    "of a file of weights: its map is x + U(x), or U(x); auto: as its metadata say")
@@ -156,16 +158,18 @@ void add_map(CLI::App& app) {
                    "of a file of weights without running statistics; auto: as its metadata say")
       ->check(CLI::IsMember({"auto", "group", "instance"}))
       ->capture_default_str();
-  command->add_option("--noise-cells", o->facts.noise_cells,
-                      "of a file of weights: noise for each of N cells a side, 0 for each voxel (default: as "
-                      "its metadata say)");
+  command
+      ->add_option("--noise-cells", o->facts.noise_cells,
+                   "of a file of weights: noise for each of N cells a side, 0 for each voxel (default: as "
+                   "its metadata say)")
+      ->check(integer_in({0, 256}));
   command->add_option("--checkpoint", o->checkpoint, "of a run: the best on validation, or the last")
       ->check(CLI::IsMember({"best", "last"}))
       ->capture_default_str();
   add_device_option(*command, o->device);
   add_precision_option(*command, o->precision);
   command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
-      ->check(CLI::Range(0, 1024))
+      ->check(integer_in(kThreads))
       ->capture_default_str();
   command->callback([o] { map_file(*o); });
 }

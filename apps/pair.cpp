@@ -23,22 +23,8 @@
 namespace voxot {
 namespace {
 
-/// CLI11's own say the largest double in full, and take infinity.
-const CLI::Validator kAboveZero(
-    [](const std::string& text) -> std::string {
-      double value = 0;
-      const bool number = CLI::detail::lexical_cast(text, value) && std::isfinite(value);
-      return number && value > 0 ? "" : fmt::format("expected a number above 0, got {}", text);
-    },
-    "POSITIVE");
-const CLI::Validator kBelowOne(
-    [](const std::string& text) -> std::string {
-      double value = 0;
-      const bool number = CLI::detail::lexical_cast(text, value);
-      return number && value >= 0 && value < 1 ? ""
-                                               : fmt::format("expected a number in [0, 1), got {}", text);
-    },
-    "[0, 1)");
+/// No unit of any cost is larger.
+constexpr Range kAboveZero{0, 1e300, true};
 
 /// Plans of more elements than this are not written: 4 GiB.
 constexpr std::int64_t kPlanLimit = std::int64_t{1} << 30;
@@ -51,8 +37,8 @@ constexpr std::int64_t kMostCompared = 8192;
 bool compares(const PairCommand& command, const PairInputs& in) {
   if (!command.compare_exact || command.method == "exact") return false;
   if (in.most_points() <= kMostCompared) return true;
-  fmt::print(stderr, "voxot: {} points are more than {}, so the exact plan is not solved for comparison\n",
-             in.most_points(), kMostCompared);
+  note(fmt::format("{} points are more than {}, so the exact plan is not solved for comparison",
+                   in.most_points(), kMostCompared));
   return false;
 }
 
@@ -104,10 +90,10 @@ std::vector<Pairing> pair_all(const PairCommand& command, const PairInputs& in) 
   std::optional<Progress> progress;
   if (in.batches() > side_by_side) progress.emplace("pair", in.batches());
   if (in.most_points() > kLongProblem) {
-    fmt::print(
-        stderr, "voxot: {} of {}×{} by {}{}\n", in.batches() == 1 ? "a problem" : "problems",
+    note(fmt::format(
+        "{} of {}×{} by {}{}", in.batches() == 1 ? "a problem" : "problems",
         std::min(in.batch, in.source.extent(0)), std::min(in.batch, in.target.extent(0)), command.method,
-        options.compare_exact ? ", and exactly for comparison (--no-compare-exact leaves it out)" : "");
+        options.compare_exact ? ", and exactly for comparison (--no-compare-exact leaves it out)" : ""));
   }
   for (std::int64_t first = 0; first < in.batches(); first += side_by_side) {
     std::vector<PairingBatch> batches;
@@ -178,8 +164,7 @@ void write_plan(const PairCommand& command, const PairInputs& in, const std::vec
     }
     arrays["plan"] = HostArray::from_floats({count, rows, columns}, plans);
   } else {
-    fmt::print(stderr, "voxot: the plan has {} elements, so only the partners are written\n",
-               count * rows * columns);
+    note(fmt::format("the plan has {} elements, so only the partners are written", count * rows * columns));
   }
   write_npz(command.output, arrays);
 }
@@ -295,7 +280,7 @@ void add_pair(CLI::App& app) {
       ->check(CLI::IsMember({"sinkhorn", "exact"}))
       ->capture_default_str();
   command->add_option("--epsilon", o.epsilon, "sinkhorn: entropic regularisation, in units of the cost")
-      ->check(kAboveZero)
+      ->check(number_in(kAboveZero))
       ->capture_default_str();
   command->add_flag("--relative", o.relative, "epsilon is a multiple of the mean cost");
   command->add_option("--cost", o.cost, "half_mean_square: half the squared distance per dimension")
@@ -305,7 +290,7 @@ void add_pair(CLI::App& app) {
       ->check(CLI::IsMember({"sample", "maximum", "permutation"}))
       ->capture_default_str();
   command->add_option("--batch", o.batch, "pair batches of so many samples; 0: all at once")
-      ->check(CLI::NonNegativeNumber)
+      ->check(integer_in(kWholeNumbers))
       ->capture_default_str();
   command->add_option("--key", o.key, "the samples' array in both .npz files (else data, x or the only one)");
   command->add_option("--within", o.within, "pair within equal values of this array of both .npz files");
@@ -318,13 +303,13 @@ void add_pair(CLI::App& app) {
   source_features->needs(target_features);
   target_features->needs(source_features);
   command->add_option("--tolerance", o.tolerance, "sinkhorn: L1 marginal error to reach")
-      ->check(kAboveZero)
+      ->check(number_in(kAboveZero))
       ->capture_default_str();
   command->add_option("--max-iterations", o.max_iterations, "sinkhorn: stop each problem after these")
-      ->check(CLI::PositiveNumber)
+      ->check(integer_in({1, 1e9}))
       ->capture_default_str();
   command->add_option("--scaling", o.scaling, "sinkhorn: lower epsilon by this factor from the largest cost")
-      ->check(kBelowOne)
+      ->check(number_in({0, 1, false, true}))
       ->capture_default_str();
   command->add_flag(
       "!--no-compare-exact", o.compare_exact,
@@ -339,9 +324,11 @@ void add_pair(CLI::App& app) {
       ->check(CLI::IsMember({"auto", "fp32", "fp64"}))
       ->capture_default_str();
   command->add_option("--picture", o.picture, "a PNG of the first 10 pairs");
-  command->add_option("--seed", o.seed, "of the draws of --rule sample")->capture_default_str();
+  command->add_option("--seed", o.seed, "of the draws of --rule sample")
+      ->check(integer_in(kWholeNumbers))
+      ->capture_default_str();
   command->add_option("--threads", o.threads, "threads; 0: all")
-      ->check(CLI::Range(0, 1024))
+      ->check(integer_in(kThreads))
       ->capture_default_str();
   command->add_flag("--json", o.json, "print JSON");
   command->callback([options] { pair_files(*options); });

@@ -9,6 +9,7 @@
 #include "apps/device.h"
 #include "apps/volumes.h"
 #include "engine/atomic_file.h"
+#include "engine/progress.h"
 #include "solvers/feature_precision.h"
 
 namespace voxot {
@@ -56,7 +57,7 @@ Tensor features_of(const PairFile& side, const std::string& path, const std::str
   const auto told = [](const ArrayFile& file, const std::string& name) {
     const HostArray array = file.read(name);
     const std::string scale = scale_text(array);
-    if (!scale.empty()) fmt::print(stderr, "voxot: {}: {}\n", file.title(name), scale);
+    if (!scale.empty()) note(fmt::format("{}: {}", file.title(name), scale));
     return features_of(array, file.title(name));
   };
   if (beside.empty()) return told(side.file, *side.samples);
@@ -94,10 +95,10 @@ void choose_precision(const PairCommand& command, Tensor& source, Tensor& target
   const Fp32Features narrow = fp32_features(source, target, !cosine);
   if (!given && !(narrow.exact && (cosine || fp32_squares(narrow.source, narrow.target)))) return;
   if (!narrow.exact) {
-    fmt::print(stderr,
-               "voxot: --precision fp32 rounds the features{}; costs, plan and certificate are those of what "
-               "is left\n",
-               cosine ? "" : ", less a common origin");
+    note(
+        fmt::format("--precision fp32 rounds the features{}; costs, plan and certificate are those of what "
+                    "is left",
+                    cosine ? "" : ", less a common origin"));
   }
   source = narrow.source;
   target = narrow.target;

@@ -15,6 +15,9 @@ namespace {
 
 using StateDict = std::map<std::string, HostArray>;
 
+/// Far above any network that fits into a memory.
+constexpr std::int64_t kMostChannels = 65536;
+
 /// What DataParallel and torch.compile put before every name.
 constexpr std::array<std::string_view, 2> kWrappers{"module.", "_orig_mod."};
 
@@ -99,6 +102,10 @@ UNet3DOptions shown(const StateDict& tensors, const std::string& file) {
   const bool batch = tensors.contains("inc.double_conv.1.running_mean");
   o.norm = batch ? NormKind::batch : norm ? NormKind::group : NormKind::none;
   o.upsampling = tensors.contains("up2.up.weight") ? UpsamplingKind::transposed : UpsamplingKind::nearest;
+  VOXOT_CHECK(std::min(o.base, o.channels) >= 1 && o.noise_channels >= 0 &&
+                  std::max({o.base, o.channels, o.noise_channels}) <= kMostChannels,
+              "{}: expected a UNet3D of 1 to {} channels, got base {}, {} channels and {} of noise", file,
+              kMostChannels, o.base, o.channels, o.noise_channels);
   return o;
 }
 
@@ -126,6 +133,10 @@ LoadedMap load_published_map(const std::string& file, const MapFacts& facts, DTy
                                                    "--noise-cells N (0: a number for each voxel)", 256);
   }
   told.check();
+  {
+    const OutlineOnly no_memory;  // a small file may name a vast network
+    check_state_dict(UNet3D(o), weights.tensors, file);
+  }
   loaded.map = std::make_unique<UNet3D>(o);
   loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
   load_state_dict(*loaded.map, weights.tensors, file);

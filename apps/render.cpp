@@ -15,6 +15,7 @@
 #include "apps/picture.h"
 #include "apps/volumes.h"
 #include "engine/atomic_file.h"
+#include "engine/progress.h"
 #include "kernels/check.h"
 
 namespace voxot {
@@ -32,7 +33,7 @@ struct Options {
 /// One array of a file, and a line where its scale is changed.
 Volumes volumes_of(HostArray array, const std::string& name, const std::string& title, std::int64_t count) {
   const std::string scale = scale_text(array);
-  if (!scale.empty()) fmt::print(stderr, "voxot: {}: {}\n", name, scale);
+  if (!scale.empty()) note(fmt::format("{}: {}", name, scale));
   return to_volumes(std::move(array), name, title, count);
 }
 
@@ -60,7 +61,7 @@ std::vector<Volumes> volumes_of_npz(const std::filesystem::path& path, const std
       if (is_volumes(array)) arrays.emplace_back(name, std::move(array));
     } catch (const Error& error) {
       if (run) throw;
-      fmt::print(stderr, "voxot: left out: {}\n", error.what());
+      note(fmt::format("left out: {}", error.what()));
     }
   }
   VOXOT_CHECK(!arrays.empty(), "{}: expected N×C×D×H×W volumes or N×C×H×W images; it holds {}",
@@ -120,18 +121,18 @@ void add_render(CLI::App& app) {
   command->add_option("--key", options->key,
                       "of a .npz file: draw this array alone, not each that holds volumes");
   command->add_option("--count", options->count, "volumes to draw, the first of the file")
-      ->check(CLI::Range(1, 4096))
+      ->check(integer_in({1, 4096}))
       ->capture_default_str();
   command->add_option("--columns", options->columns, "volumes beside each other")
-      ->check(CLI::Range(1, 64))
+      ->check(integer_in({1, 64}))
       ->capture_default_str();
   command
       ->add_option("--threshold", options->picture.threshold,
                    "brightness in [0, 1] above which a voxel is drawn")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in({0, 1}))
       ->capture_default_str();
   command->add_option("--pixels", options->picture.pixels, "side of one volume's picture")
-      ->check(CLI::Range(16, 2048))
+      ->check(integer_in({16, 2048}))
       ->capture_default_str();
   command->callback([options] { render(*options); });
 }

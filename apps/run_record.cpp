@@ -3,9 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
-#include <nlohmann/json.hpp>
+#include <cstdlib>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -36,41 +34,18 @@ void attempt(RunRecord& run, const Read& read) {
   }
 }
 
-/// False where the line is no record.
-bool add_record(RunRecord& run, std::string_view line) {
-  const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer() ||
-      !json.contains("kind") || !json["kind"].is_string()) {
-    return false;
-  }
-  const auto step = json["step"].get<std::int64_t>();
-  run.steps = std::max(run.steps, step);
-  for (const auto& [name, value] : json.items()) {
-    if (name == "step" || name == "kind" || !(value.is_number() || value.is_null())) continue;
-    Curve& curve = run.curves[json["kind"].get<std::string>() + "/" + name];
-    curve.steps.push_back(step);
-    curve.values.push_back(value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>());
-  }
-  return true;
-}
-
 void read_metrics(RunRecord& run) {
   const fs::path file = run.path / "metrics.jsonl";
   if (!fs::exists(file)) {
     run.notes.emplace_back("no metrics.jsonl");
     return;
   }
-  const std::string text = text_of(file);
-  std::size_t damaged = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = text.find('\n', begin);
-    if (end == std::string::npos) break;  // cut off by a kill
-    damaged += add_record(run, std::string_view(text).substr(begin, end - begin)) ? 0 : 1;
-    begin = end + 1;
-  }
-  if (damaged > 0) {
-    run.notes.push_back(
-        fmt::format("metrics.jsonl: {} damaged line{} left out", damaged, damaged == 1 ? "" : "s"));
+  Curves curves = parse_curves(text_of(file));
+  run.curves = std::move(curves.by_name);
+  run.steps = std::max(run.steps, curves.last_step);
+  if (curves.damaged > 0) {
+    run.notes.push_back(fmt::format("metrics.jsonl: {} damaged line{} left out", curves.damaged,
+                                    curves.damaged == 1 ? "" : "s"));
   }
 }
 

@@ -9,15 +9,11 @@
 
 #include "apps/config.h"
 #include "apps/evaluation.h"
+#include "apps/run_curves.h"
 #include "apps/session_log.h"
 #include "apps/volumes.h"
 
 namespace voxot {
-
-struct Curve {
-  std::vector<std::int64_t> steps;
-  std::vector<double> values;  // NaN where the record says null
-};
 
 /// samples/step-*.png
 struct SamplePicture {

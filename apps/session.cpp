@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "apps/device.h"
+#include "apps/extents.h"
 #include "models/mlp.h"
 #include "models/resnet3d.h"
 #include "models/unet3d.h"
@@ -201,6 +202,7 @@ Session::Session(const RunConfig& config, const std::filesystem::path& data_dire
     fail_usage("config: source samples are {}×{}×{}×{} (D×H×W×C), target samples {}×{}×{}×{}", shape_[0],
                shape_[1], shape_[2], shape_[3], other[0], other[1], other[2], other[3]);
   }
+  check_extents(config, shape_);
   map_ = make_map(config, shape_);
   potential_ = make_potential(config, shape_);
   map_parameters_ = std::make_unique<Parameters>(*map_, DType::f32, device);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace voxot {
@@ -27,5 +28,7 @@ void append_session(const std::filesystem::path& run_folder, const TrainingSessi
 
 /// All whole records; none where there is no such file. Lines that are no record are left out.
 std::vector<TrainingSession> read_sessions(const std::filesystem::path& run_folder);
+/// The same of the file's text.
+std::vector<TrainingSession> parse_sessions(std::string_view text);
 
 }  // namespace voxot

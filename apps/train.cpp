@@ -13,6 +13,7 @@
 #include "apps/commands.h"
 #include "apps/device.h"
 #include "apps/training.h"
+#include "engine/progress.h"
 #include "kernels/features.h"
 
 namespace voxot {
@@ -148,8 +149,8 @@ void train(const Options& options) {
     if (std::filesystem::exists(folder.config_file())) (void)folder.load_config_of(*checkpoint);
   }
   check_rates(config, folder.path(), checkpoint.has_value());
-  fmt::print(stderr, "voxot: {} on {} ({}), {} → {}\n", config.log.out, describe(device),
-             config.solver.precision, config.source.dataset, config.target.dataset);
+  note(fmt::format("{} on {} ({}), {} → {}", config.log.out, describe(device), config.solver.precision,
+                   config.source.dataset, config.target.dataset));
   configure_kernels(options.autotune, device, folder.path() / "kernels.tsv");
   Training training(config, folder, data, device, options.quiet);
   if (checkpoint) {
@@ -178,9 +179,9 @@ void add_train(CLI::App& app) {
   add_device_option(*command, o->device);
   add_precision_option(*command, o->precision);
   add_autotune_option(*command, o->autotune);
-  command->add_option("--seed", o->seed, "seed of everything random")->check(whole_number());
+  command->add_option("--seed", o->seed, "seed of everything random")->check(integer_in(kWholeNumbers));
   command->add_option("--threads", o->threads, "threads of the CPU backend; 0: all")
-      ->check(CLI::Range(0, 1024))
+      ->check(integer_in(kThreads))
       ->capture_default_str();
   command->add_option("--out", o->out, "the run's folder (default: runs/CONFIG)");
   command->add_option("--data", o->data, "folder of the data sets");
@@ -193,7 +194,7 @@ void add_train(CLI::App& app) {
   command
       ->add_option("--resume-from", o->resume_from,
                    "continue from the checkpoint of this step; later ones are removed")
-      ->check(whole_number());
+      ->check(integer_in(kWholeNumbers));
   command->add_flag("--quiet", o->quiet, "no validation lines");
   command->callback([o] { train(*o); });
 }

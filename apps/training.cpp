@@ -15,6 +15,7 @@
 #include "engine/atomic_file.h"
 #include "engine/interrupt.h"
 #include "engine/npy.h"
+#include "engine/progress.h"
 #include "kernels/features.h"
 #include "solvers/metrics.h"
 
@@ -86,18 +87,18 @@ void Training::resume(const Checkpoint& checkpoint, std::unique_ptr<RunLock> loc
   const auto before = metadata.find("arithmetic");
   if (const std::string now = arithmetic_of(session_.device());
       before != metadata.end() && before->second != now) {
-    fmt::print(stderr,
-               "voxot: step {} was computed with {}, the next ones are with {}: last bits will differ from "
-               "those of a run in one piece\n",
-               checkpoint.step, before->second, now);
+    note(
+        fmt::format("step {} was computed with {}, the next ones are with {}: last bits will differ from "
+                    "those of a run in one piece",
+                    checkpoint.step, before->second, now));
   }
   folder_.make();
   folder_.clear();
   if (branch) folder_.drop_after(checkpoint.step);
   write_config();
   if (const std::int64_t damaged = log_->truncate_after(checkpoint.step); damaged > 0) {
-    fmt::print(stderr, "voxot: {}: {} damaged line{} left out\n", log_->path().string(), damaged,
-               damaged == 1 ? "" : "s");
+    note(fmt::format("{}: {} damaged line{} left out", log_->path().string(), damaged,
+                     damaged == 1 ? "" : "s"));
   }
 }
 
@@ -118,8 +119,8 @@ void Training::run() {
   record_session(first, seconds_ + seconds_since(begin));
   session_.export_map(folder_.exported_map());
   if (caught_signal() != 0) {
-    fmt::print(stderr, "voxot: stopped after step {} by signal {}; continue with --resume\n",
-               session_.solver().steps(), caught_signal());
+    note(fmt::format("stopped after step {} by signal {}; continue with --resume", session_.solver().steps(),
+                     caught_signal()));
   }
 }
 
@@ -202,14 +203,14 @@ void Training::train_judge() {
     judge_ = std::make_unique<Judge>(c.judge, c.target, data_, judge_file(c, folder_.path()),
                                      session_.device(), quiet_);
   } catch (const ExitStatus&) {
-    fmt::print(stderr, "voxot: continue with --resume\n");
+    note("continue with --resume");
     throw;
   }
   if (!judge_->trusted()) {
-    fmt::print(stderr,
-               "voxot: the judge reaches {:.4f} on real test volumes, {} is needed: it chooses no best "
-               "checkpoint\n",
-               judge_->accuracy(), c.judge.required);
+    note(
+        fmt::format("the judge reaches {:.4f} on real test volumes, {} is needed: it chooses no best "
+                    "checkpoint",
+                    judge_->accuracy(), c.judge.required));
   }
 }
 

@@ -21,10 +21,6 @@ namespace voxot {
 
 namespace fs = std::filesystem;
 
-bool is_flat(const std::string& dataset) {
-  return dataset == "mnist" || dataset == "usps" || dataset == "mnistm";
-}
-
 Order order_of(const DatasetConfig& config, bool unlimited) {
   if (config.order == "random") return Order::random;
   if (config.order != "shuffled") {

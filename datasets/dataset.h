@@ -78,7 +78,9 @@ std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
 Order order_of(const DatasetConfig& config, bool unlimited);
 
 /// Whether a data set's samples are images, volumes of depth 1.
-bool is_flat(const std::string& dataset);
+inline bool is_flat(const std::string& dataset) {
+  return dataset == "mnist" || dataset == "usps" || dataset == "mnistm";
+}
 
 /// --data, else $VOXOT_DATA, else ./data, else ../shared/data; empty when none exists.
 std::filesystem::path find_data_directory(const std::string& option);

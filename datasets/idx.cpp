@@ -19,8 +19,6 @@ namespace {
 
 constexpr std::uint8_t kUnsignedByte = 0x08;
 constexpr int kMostAxes = 8;
-/// No deflate stream expands more than this.
-constexpr std::uint64_t kMostExpansion = 1032;
 
 /// Bytes of a file, one after another.
 class ByteSource {
@@ -30,6 +28,8 @@ class ByteSource {
   virtual std::size_t read(std::span<std::uint8_t> out) = 0;
   /// A bound on the bytes that the whole file can hold.
   [[nodiscard]] virtual std::uint64_t most_bytes() const = 0;
+  /// Throws Error where the file is compressed and should not unpack to this much.
+  virtual void expect(std::uint64_t bytes) const = 0;
 };
 
 class RawSource : public ByteSource {
@@ -42,6 +42,7 @@ class RawSource : public ByteSource {
     return n;
   }
   [[nodiscard]] std::uint64_t most_bytes() const override { return size_; }
+  void expect(std::uint64_t) const override {}
 
  private:
   std::span<const std::byte> bytes_;
@@ -69,7 +70,8 @@ class GzipSource : public ByteSource {
     while (done < out.size() && !ended_) done += inflate_some(out.subspan(done));
     return done;
   }
-  [[nodiscard]] std::uint64_t most_bytes() const override { return size_ * kMostExpansion; }
+  [[nodiscard]] std::uint64_t most_bytes() const override { return size_ * kMostDeflated; }
+  void expect(std::uint64_t bytes) const override { check_unpacked(bytes, size_, name_); }
 
  private:
   std::size_t inflate_some(std::span<std::uint8_t> out) {
@@ -138,6 +140,7 @@ IdxArray read_array(ByteSource& source, std::string_view name) {
   VOXOT_CHECK(fits && header + count <= most,
               "{}: truncated: the header says {} bytes of data, the file holds at most {}", name,
               describe_shape(array.shape), most - std::min(header, most));
+  source.expect(count);
   // Memory grows with what really arrives, not with what a compressed file says.
   constexpr std::uint64_t kFirst = std::uint64_t{1} << 20;
   std::size_t done = 0;

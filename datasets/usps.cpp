@@ -63,43 +63,12 @@ float take_number(std::string_view& line, const std::string& name, std::int64_t 
   return value;
 }
 
-struct Images {
-  std::vector<int> digits;
-  std::vector<float> pixels;  // intensities in [0, 1]
-};
-
-Images read_images(const fs::path& path, std::int64_t count) {
-  const std::string name = printable(path.string());
-  const std::string text = unpacked(path, name);
-  std::string_view rest = text;
-  Images images;
-  for (std::int64_t row = 0; row < count; ++row) {
-    VOXOT_CHECK(!rest.empty(), "{}: truncated: expected {} lines, got {}", name, count, row);
-    std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    const float digit = take_number(line, name, row);
-    VOXOT_CHECK(digit >= 0 && digit <= 9 && digit == static_cast<float>(static_cast<int>(digit)),
-                "{}: line {}: expected a digit, got {}", name, row + 1, digit);
-    images.digits.push_back(static_cast<int>(digit));
-    for (std::int64_t p = 0; p < kPixels; ++p) {
-      const float grey = take_number(line, name, row);
-      VOXOT_CHECK(grey >= -1 && grey <= 1, "{}: line {}: grey {} is {}, expected -1 to 1", name, row + 1, p,
-                  grey);
-      images.pixels.push_back(0.5F * (grey + 1.0F));
-    }
-    VOXOT_CHECK(line.find_first_not_of(" \t\r") == std::string_view::npos, "{}: line {}: more than {} greys",
-                name, row + 1, kPixels);
-  }
-  VOXOT_CHECK(rest.empty(), "{}: expected {} lines, got more", name, count);
-  return images;
-}
-
 class UspsSource final : public ImageSource {
  public:
   UspsSource(Split split, const std::vector<int>& classes, const fs::path& folder) {
     const bool test = split == Split::test;
     const fs::path path = find_file(folder, test ? "zip.test" : "zip.train");
-    const Images images = read_images(path, test ? kTestImages : kTrainImages);
+    const UspsImages images = read_usps_images(path, test ? kTestImages : kTrainImages);
     const std::int64_t first = split == Split::validation ? kTrainImages - kValidationImages : 0;
     slots_.assign(static_cast<std::size_t>(usps_split_size(split)), -1);
     for (std::int64_t index = 0; index < usps_split_size(split); ++index) {
@@ -129,6 +98,32 @@ class UspsSource final : public ImageSource {
 };
 
 }  // namespace
+
+UspsImages read_usps_images(const fs::path& path, std::int64_t count) {
+  const std::string name = printable(path.string());
+  const std::string text = unpacked(path, name);
+  std::string_view rest = text;
+  UspsImages images;
+  for (std::int64_t row = 0; row < count; ++row) {
+    VOXOT_CHECK(!rest.empty(), "{}: truncated: expected {} lines, got {}", name, count, row);
+    std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    const float digit = take_number(line, name, row);
+    VOXOT_CHECK(digit >= 0 && digit <= 9 && digit == static_cast<float>(static_cast<int>(digit)),
+                "{}: line {}: expected a digit, got {}", name, row + 1, digit);
+    images.digits.push_back(static_cast<int>(digit));
+    for (std::int64_t p = 0; p < kPixels; ++p) {
+      const float grey = take_number(line, name, row);
+      VOXOT_CHECK(grey >= -1 && grey <= 1, "{}: line {}: grey {} is {}, expected -1 to 1", name, row + 1, p,
+                  grey);
+      images.pixels.push_back(0.5F * (grey + 1.0F));
+    }
+    VOXOT_CHECK(line.find_first_not_of(" \t\r") == std::string_view::npos, "{}: line {}: more than {} greys",
+                name, row + 1, kPixels);
+  }
+  VOXOT_CHECK(rest.empty(), "{}: expected {} lines, got more", name, count);
+  return images;
+}
 
 std::int64_t usps_split_size(Split split) {
   switch (split) {

@@ -158,6 +158,13 @@ std::string printable(std::string_view text, std::size_t limit) {
   return shown;
 }
 
+void check_unpacked(std::uint64_t unpacked, std::uint64_t file_bytes, std::string_view name) {
+  VOXOT_CHECK(
+      unpacked <= most_unpacked(file_bytes),
+      "{}: unpacks to {} bytes, more than {} from a file of {}; where that is meant, save it uncompressed",
+      name, unpacked, most_unpacked(file_bytes), file_bytes);
+}
+
 std::uint64_t regular_file_size(const std::filesystem::path& path) {
   struct stat status {};
   VOXOT_CHECK(::stat(path.c_str(), &status) == 0, "{}: {}", name_for_messages(path),

@@ -26,6 +26,17 @@ std::uint64_t regular_file_size(const std::filesystem::path& path);
 /// bytes.
 std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t limit = kDefaultReadLimit);
 
+/// No deflate stream expands more than this.
+inline constexpr std::uint64_t kMostDeflated = 1032;
+/// Bytes that a compressed file of this size may unpack to: 1 GiB, or 200 times its size where that is more.
+/// Volumes that are mostly empty stay below; what is made to fill a memory does not.
+constexpr std::uint64_t most_unpacked(std::uint64_t file_bytes) {
+  constexpr std::uint64_t kFree = std::uint64_t{1} << 30, kRatio = 200;
+  return file_bytes <= kFree / kRatio ? kFree : file_bytes * kRatio;
+}
+/// Throws Error, beginning with `name`, where a file of `file_bytes` would unpack to more than that.
+void check_unpacked(std::uint64_t unpacked, std::uint64_t file_bytes, std::string_view name);
+
 /// Calls write(temporary), where `temporary` is an empty file in the target's folder, then makes it durable
 /// and renames it to `path`. Where anything throws, the temporary file is removed and the target is as it
 /// was. A link to a file is followed; a target that is no regular file (a directory, a device) is refused

@@ -11,7 +11,12 @@ namespace {
 
 constexpr int kFirstIterations = 15;  // PyTorch's
 
+thread_local int outlines = 0;
+
 }  // namespace
+
+OutlineOnly::OutlineOnly() { ++outlines; }
+OutlineOnly::~OutlineOnly() { --outlines; }
 
 void Module::collect(const std::string& prefix, std::vector<NamedTensor>& all) const {
   for (NamedTensor entry : own_) {
@@ -46,7 +51,7 @@ void Module::iterate_spectra() {
 }
 
 Tensor& Module::add(Tensor& member, const std::string& name, const Shape& shape, FileLayout layout) {
-  member = Tensor::full(shape, 0);
+  member = outlines > 0 ? Tensor::outline(shape) : Tensor::full(shape, 0);
   NamedTensor entry;
   entry.name = name;
   entry.tensor = &member;
@@ -170,12 +175,12 @@ Norm::Norm(NormKind kind, std::int64_t channels)
   if (kind == NormKind::none) return;
   add(weight_, "weight", {channels});
   add(bias_, "bias", {channels});
-  weight_.fill(1);
+  if (weight_.defined()) weight_.fill(1);
   if (kind != NormKind::batch) return;
   add_buffer(running_mean_, "running_mean", {channels});
   add_buffer(running_variance_, "running_var", {channels});
   add_counter(batches_, "num_batches_tracked");
-  running_variance_.fill(1);
+  if (running_variance_.defined()) running_variance_.fill(1);
 }
 
 void Norm::reset(Initialiser&) {

@@ -94,6 +94,16 @@ class Module {
   bool training_ = true;
 };
 
+/// While it lives, modules that this thread makes have the names and shapes of their tensors and no memory:
+/// what a file is compared with before a network of its size is made (check_state_dict).
+class OutlineOnly {
+ public:
+  OutlineOnly();
+  ~OutlineOnly();
+  OutlineOnly(const OutlineOnly&) = delete;
+  OutlineOnly& operator=(const OutlineOnly&) = delete;
+};
+
 /// Evaluation mode (running statistics) while it lives.
 class EvaluationMode {
  public:

@@ -13,8 +13,6 @@ namespace voxot {
 namespace {
 
 constexpr std::string_view kSuffix = ".npy";
-/// No deflate stream expands more than this.
-constexpr std::uint64_t kMostExpansion = 1032;
 
 struct Discard {
   void operator()(zip_t* archive) const { zip_discard(archive); }
@@ -36,9 +34,15 @@ Archive open_archive(const std::filesystem::path& path, int flags, std::string_v
   return archive;
 }
 
+/// What the members that were read so far leave of an archive.
+struct Budget {
+  std::uint64_t file_bytes;
+  std::uint64_t compressed_left;
+  std::uint64_t unpacked = 0;
+};
+
 /// Checks what the archive's directory says of a member, before anything is allocated for it.
-zip_stat_t inspect_member(zip_t* archive, zip_uint64_t index, std::uint64_t& compressed_left,
-                          std::string_view name) {
+zip_stat_t inspect_member(zip_t* archive, zip_uint64_t index, Budget& budget, std::string_view name) {
   zip_stat_t stat;
   constexpr zip_uint64_t kNeeded =
       ZIP_STAT_INDEX | ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
@@ -55,13 +59,15 @@ zip_stat_t inspect_member(zip_t* archive, zip_uint64_t index, std::uint64_t& com
               "{}: member '{}': compression method {} is not supported: expected stored or deflated", name,
               member, stat.comp_method);
   // Members that share their bytes are how a small archive unpacks to a vast one.
-  VOXOT_CHECK(stat.comp_size <= compressed_left,
+  VOXOT_CHECK(stat.comp_size <= budget.compressed_left,
               "{}: member '{}' says {} compressed bytes, the file has {} left", name, member, stat.comp_size,
-              compressed_left);
-  compressed_left -= stat.comp_size;
-  VOXOT_CHECK(stored ? stat.size == stat.comp_size : stat.size / kMostExpansion <= stat.comp_size,
+              budget.compressed_left);
+  budget.compressed_left -= stat.comp_size;
+  VOXOT_CHECK(stored ? stat.size == stat.comp_size : stat.size / kMostDeflated <= stat.comp_size,
               "{}: member '{}' says {} bytes, which its {} {} bytes cannot hold", name, member, stat.size,
               stat.comp_size, stored ? "stored" : "compressed");
+  budget.unpacked += stat.size;
+  check_unpacked(budget.unpacked, budget.file_bytes, fmt::format("{}: {}", name, member));
   return stat;
 }
 
@@ -129,12 +135,13 @@ struct NpzFile::Members {
 NpzFile::NpzFile(const std::filesystem::path& path) : members_(std::make_unique<Members>()) {
   Members& m = *members_;
   m.name = printable(path.string());
-  std::uint64_t compressed_left = regular_file_size(path);
-  VOXOT_CHECK(compressed_left > 0, "{}: expected an npz (zip) archive, the file is empty", m.name);
+  const std::uint64_t size = regular_file_size(path);
+  Budget budget{size, size};
+  VOXOT_CHECK(size > 0, "{}: expected an npz (zip) archive, the file is empty", m.name);
   m.archive = open_archive(path, ZIP_RDONLY | ZIP_CHECKCONS, m.name);
   const zip_int64_t count = zip_get_num_entries(m.archive.get(), 0);
   for (zip_uint64_t index = 0; index < static_cast<zip_uint64_t>(count); ++index) {
-    const zip_stat_t stat = inspect_member(m.archive.get(), index, compressed_left, m.name);
+    const zip_stat_t stat = inspect_member(m.archive.get(), index, budget, m.name);
     const std::string member = stat.name;
     const std::string key = member.substr(0, member.size() - kSuffix.size());
     // Not every libzip sees this when it opens the archive.

@@ -118,11 +118,10 @@ std::map<std::string, HostArray> state_dict(const Module& module, const std::str
   return arrays;
 }
 
-void load_state_dict(Module& module, const std::map<std::string, HostArray>& arrays,
-                     const std::string& source) {
+void check_state_dict(const Module& module, const std::map<std::string, HostArray>& arrays,
+                      const std::string& source) {
   const std::vector<NamedTensor> entries = module.named_tensors();
   std::map<std::string, bool> wanted;
-  FiniteCheck check;
   for (const NamedTensor& entry : entries) {
     const auto found = arrays.find(entry.name);
     VOXOT_CHECK(found != arrays.end(), "{}: has no tensor {}", source, entry.name);
@@ -131,12 +130,21 @@ void load_state_dict(Module& module, const std::map<std::string, HostArray>& arr
     found->second.check();
     VOXOT_CHECK(entry.counter == nullptr || found->second.type == FileType::i64, "{}: {} is {}, expected i64",
                 source, entry.name, found->second.describe());
-    if (entry.counter == nullptr) check.add(entry.name, found->second);
     wanted[entry.name] = true;
   }
   for (const auto& [name, array] : arrays) {
     VOXOT_CHECK(wanted.contains(name), "{}: unexpected tensor {} (the network has {})", source, name,
                 entries.size());
+  }
+}
+
+void load_state_dict(Module& module, const std::map<std::string, HostArray>& arrays,
+                     const std::string& source) {
+  check_state_dict(module, arrays, source);
+  const std::vector<NamedTensor> entries = module.named_tensors();
+  FiniteCheck check;
+  for (const NamedTensor& entry : entries) {
+    if (entry.counter == nullptr) check.add(entry.name, arrays.at(entry.name));
   }
   check.run(source);
   for (const NamedTensor& entry : entries) {

@@ -58,6 +58,9 @@ class Freeze {
 /// A module's parameters and buffers in PyTorch's names and axis order, behind `prefix`. Throws Error naming
 /// the first that is not finite (engine/finite.h).
 std::map<std::string, HostArray> state_dict(const Module& module, const std::string& prefix = {});
+/// Throws as load_state_dict does, but for values; the module may have been made under OutlineOnly.
+void check_state_dict(const Module& module, const std::map<std::string, HostArray>& arrays,
+                      const std::string& source);
 /// Loads every parameter and buffer. Throws Error naming what is missing, unexpected, of another shape, or
 /// not finite; `source` begins the message. Nothing is changed when it throws.
 void load_state_dict(Module& module, const std::map<std::string, HostArray>& arrays,

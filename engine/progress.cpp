@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <utility>
 
 namespace voxot {
@@ -23,7 +24,15 @@ std::size_t columns_of(std::FILE* stream) {
   return ::ioctl(::fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
+bool can_rewrite(std::FILE* stream) {
+  const char* const term = std::getenv("TERM");
+  return ::isatty(::fileno(stream)) == 1 && term != nullptr && *term != '\0' &&
+         std::string_view(term) != "dumb";
+}
+
 }  // namespace
+
+void note(std::string_view text) { std::fputs(fmt::format("voxot: {}\n", text).c_str(), stderr); }
 
 std::string duration_text(double seconds) {
   const auto total = static_cast<std::int64_t>(std::clamp(std::ceil(seconds), 0.0, 3.6e8));
@@ -49,7 +58,7 @@ Progress::Progress(std::string what, std::int64_t total, std::int64_t first_step
     : what_(std::move(what)),
       total_(total),
       stream_(stream),
-      terminal_(::isatty(::fileno(stream)) == 1),
+      terminal_(can_rewrite(stream)),
       window_step_(first_step),
       window_start_(Clock::now()),
       next_window_step_(first_step),

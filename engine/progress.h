@@ -1,6 +1,6 @@
 #pragma once
-// Progress of long work on stderr: one line that is rewritten on a terminal, a plain line now and then
-// elsewhere.
+// Progress of long work on stderr: one line that is rewritten on a terminal that can, a plain line now and
+// then elsewhere (also under TERM=dumb). Nothing is coloured. What stderr does not take is lost.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -19,6 +19,9 @@ std::string progress_line(std::string_view what, std::int64_t step, std::int64_t
 
 /// Seconds as 0:07, 12:34 or 1:02:03.
 std::string duration_text(double seconds);
+
+/// "voxot: TEXT" as a line on stderr. A stderr that is full or closed loses it and stops nothing.
+void note(std::string_view text);
 
 class Progress {
  public:

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "engine/atomic_file.h"
+#include "engine/json_number.h"
 #include "kernels/check.h"
 
 namespace voxot {
@@ -19,10 +20,8 @@ namespace {
 // The step of a record; nothing where the line is no record.
 std::optional<std::int64_t> step_of(std::string_view line) {
   const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) {
-    return std::nullopt;
-  }
-  return json["step"].get<std::int64_t>();
+  if (!json.is_object() || !json.contains("step")) return std::nullopt;
+  return json_integer(json["step"], 0, kMostSteps);
 }
 
 std::string json_string(std::string_view text) {

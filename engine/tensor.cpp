@@ -39,6 +39,12 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   return t;
 }
 
+Tensor Tensor::outline(const Shape& shape) {
+  Tensor t;
+  t.shape_ = shape;
+  return t;
+}
+
 Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
   t.fill(value);

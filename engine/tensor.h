@@ -46,6 +46,8 @@ class Tensor {
   Tensor() = default;
   /// Memory with undefined contents.
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu);
+  /// A shape that has no memory yet: not defined().
+  static Tensor outline(const Shape& shape);
   static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = Device::cpu);
   /// Throws Error when the number of values is not the shape's.
   static Tensor from(const Shape& shape, std::span<const float> values, DType dtype = DType::f32,

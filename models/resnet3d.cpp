@@ -1,10 +1,10 @@
 #include "models/resnet3d.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/pooling.h"
+#include "models/extents.h"
 
 namespace voxot {
 namespace {
@@ -55,17 +55,12 @@ ResNet3D::ResNet3D(const ResNet3DOptions& options)
     : options_(options),
       conv_img_(std::make_unique<Same>(options.channels, std::min(options.nf, options.nf_max),
                                        options.extent[0] == 1)) {
-  const std::span<const std::int64_t> halved =
-      std::span<const std::int64_t>(options_.extent).subspan(flat() ? 1 : 0);
-  const std::int64_t shortest = *std::min_element(halved.begin(), halved.end());
-  VOXOT_CHECK(shortest >= 4, "ResNet3D: every extent must be at least 4, got {}×{}×{}", options.extent[0],
-              options.extent[1], options.extent[2]);
-  const std::int64_t levels =
-      std::max<std::int64_t>(0, std::bit_width(static_cast<std::uint64_t>(shortest / 4)) - 1);
-  for (const std::int64_t e : halved) {
-    VOXOT_CHECK(e % (std::int64_t{2} << levels) == 0,
-                "ResNet3D: extent {} is not halved {} times without remainder", e, levels + 1);
-  }
+  const std::int64_t levels = resnet3d_levels(options.extent);
+  VOXOT_CHECK(
+      resnet3d_takes(options.extent),
+      "ResNet3D: extents must be at least 4 and, at {} halvings, multiples of {}, got volumes of {}; {}",
+      levels + 1, std::int64_t{2} << levels, text_of(options.extent),
+      advice_on(options.extent, resnet3d_takes));
   const auto width = [&](std::int64_t i) { return std::min(options.nf << i, options.nf_max); };
   add(*conv_img_, "conv_img");
   const auto add_block = [&](std::int64_t in, std::int64_t out) {

@@ -3,6 +3,7 @@
 #include "engine/ops/elementwise.h"
 #include "engine/ops/pooling.h"
 #include "engine/ops/resample.h"
+#include "models/extents.h"
 
 namespace voxot {
 namespace {
@@ -125,11 +126,11 @@ UNet3D::~UNet3D() = default;
 Tensor UNet3D::forward(Tape& tape, const Tensor& x, const Tensor& noise) {
   VOXOT_CHECK(x.shape().rank() == 5 && x.extent(4) == options_.channels,
               "UNet3D: input {} has not {} channels", x.shape().text(), options_.channels);
-  VOXOT_CHECK(options_.flat ? x.extent(1) == 1 : x.extent(1) % 8 == 0, "UNet3D: D must be {}, got {}",
-              options_.flat ? "1" : "a multiple of 8", x.shape().text());
-  for (std::size_t a = 2; a < 4; ++a) {
-    VOXOT_CHECK(x.extent(a) % 8 == 0, "UNet3D: extents must be multiples of 8, got {}", x.shape().text());
-  }
+  const Extents extents{x.extent(1), x.extent(2), x.extent(3)};
+  VOXOT_CHECK(options_.flat == (extents[0] == 1), "UNet3D: made for D {}, got {}",
+              options_.flat ? "= 1" : "above 1", x.shape().text());
+  VOXOT_CHECK(unet3d_takes(extents), "UNet3D: extents must be multiples of 8, got {}; {}", x.shape().text(),
+              advice_on(extents, unet3d_takes));
   VOXOT_CHECK(noise.defined() == (options_.noise_channels > 0),
               "UNet3D: made with {} noise channels, called {} noise", options_.noise_channels,
               noise.defined() ? "with" : "without");

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/known_keys.h"
 #include "tests/temp_directory.h"
 
 using namespace voxot;
@@ -114,7 +115,8 @@ TEST_CASE("config: unknown keys are refused with the nearest known one", "[confi
        "demo.toml:3: unknown key \"solver.stpes\"; did you mean \"solver.steps\"?"},
       {"[sorce]\ndataset = \"auto\"\n",
        "demo.toml:1: unknown key \"sorce.dataset\"; did you mean \"source.dataset\"?"},
-      {"[solver]\nlearning_rate = 1\n", "did you mean \"optimizer.transport.learning_rate\"?"},
+      {"[solver]\nlearning_rate = 1\n",
+       "did you mean \"optimizer.transport.learning_rate\" or \"optimizer.potential.learning_rate\"?"},
       {"batchsize = 1\n", "demo.toml:1: unknown key \"batchsize\"; did you mean \"solver.batch_size\"?"},
       {"[optimiser.transport]\nkind = \"sgd\"\n", "did you mean \"optimizer.transport.kind\"?"},
       {"[solver.steps]\nx = 1\n",
@@ -129,6 +131,45 @@ TEST_CASE("config: unknown keys are refused with the nearest known one", "[confi
   }
   CHECK(error_of("", {"solver.stpes=3"}) ==
         "--set solver.stpes=3: unknown key \"solver.stpes\"; did you mean \"solver.steps\"?");
+}
+
+TEST_CASE("config: what other programs call a key is suggested by its meaning", "[config]") {
+  const std::pair<const char*, const char*> cases[] = {
+      {"source.file=\"a.npy\"", "did you mean \"source.path\"?"},
+      {"target.file=\"a.npy\"", "did you mean \"target.path\"?"},
+      {"judge.flie=\"a\"", "did you mean \"judge.file\"?"},
+      {"solver.lr=1",
+       "did you mean \"optimizer.transport.learning_rate\" or \"optimizer.potential.learning_rate\"?"},
+      {"optimizer.potential.lr=1", "did you mean \"optimizer.potential.learning_rate\"?"},
+      {"lr=1", "\"optimizer.transport.learning_rate\" or"},
+      {"solver.epochs=3", "did you mean \"solver.steps\"?"},
+      {"solver.batch=3", "did you mean \"solver.batch_size\"?"},
+      {"solver.optimizer=adam", "did you mean \"optimizer.transport.kind\"?"},
+      {"source.digits=[3]", "did you mean \"source.classes\"?"},
+      {"log.save_every=3", "did you mean \"log.checkpoint_every\"?"},
+      {"solver.device=cuda", "did you mean the option --device?"},
+  };
+  for (const auto& [option, message] : cases) {
+    INFO(option);
+    CHECK_THAT(error_of("", {option}), Catch::Contains(message));
+  }
+  // Every synonym leads to a key that there is, and is none itself.
+  KnownKeys known;
+  for (const KeySynonym& synonym : key_synonyms()) {
+    INFO(synonym.word);
+    const std::string said = known.suggest(std::string("nowhere.") + synonym.word);
+    CHECK_THAT(said, Catch::Contains("did you mean") && Catch::Contains(synonym.key));
+  }
+  CHECK(range_of_key("source.resolution").high == 256);
+  CHECK_THROWS_AS(range_of_key("source.path"), Error);
+}
+
+TEST_CASE("config: seeds go to 2^63 - 1 and no further", "[config]") {
+  CHECK(parse_config("[solver]\nseed = 9223372036854775807\n", "demo.toml").solver.seed ==
+        9223372036854775807);
+  CHECK_THAT(error_of("[solver]\nseed = 9223372036854775808\n"), Catch::Contains("9223372036854775808"));
+  CHECK_THAT(error_of("[solver]\nseed = -1\n"),
+             Catch::Contains("of at least 0 and at most 9223372036854775807, got -1"));
 }
 
 TEST_CASE("config: wrong types and values say what was expected and what came", "[config]") {

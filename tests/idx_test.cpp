@@ -150,3 +150,21 @@ TEST_CASE("idx refuses bad files", "[idx]") {
   CHECK(error_of([&] { read_idx(folder / "none"); }).find("none: no such file") != std::string::npos);
   CHECK(error_of([&] { read_idx(folder.path()); }).find("is a directory") != std::string::npos);
 }
+
+TEST_CASE("a gzip idx that unpacks to too much is refused before it is unpacked", "[idx]") {
+  const TempDirectory folder;
+  // 2 MiB that gzip cannot shrink, so that the 1.2 GB of the header would be possible.
+  std::string noise;
+  std::uint32_t state = 1;
+  for (int i = 0; i < (1 << 21); ++i)
+    noise += static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
+  const std::string header = from_hex(
+      "0000080248000000"
+      "00000001");
+  const std::string message = error_of([&] { read_bytes(folder, gzip(header + noise)); });
+  CHECK_THAT(message,
+             Catch::Contains("unpacks to 1207959552 bytes") && Catch::Contains("save it uncompressed"));
+  CHECK_THAT(error_of([&] { read_bytes(folder, header + noise); }), Catch::Contains("truncated"));
+  CHECK(most_unpacked(1000) == std::uint64_t{1} << 30);
+  CHECK(most_unpacked(std::uint64_t{1} << 30) == 200 * (std::uint64_t{1} << 30));
+}

@@ -365,7 +365,7 @@ TEST_CASE("files that are damaged or not this data set give one line that says w
     file.hollow("X_train", {20, 4096});
     file.hollow("y_train", {20});
   }
-  refuses("row 0 is empty");
+  refuses("y_train: the data of row 0 are not in the file");
   {
     Writer file(path);
     file.array("X_train", H5T_C_S1, {20, 4096}, std::vector<char>(20 * kCells, 'x'));
@@ -377,6 +377,8 @@ TEST_CASE("files that are damaged or not this data set give one line that says w
   refuses_contents([](Contents& c) { c.train_digits[7] = -1; }, "label 7 is -1, expected a digit");
   refuses_contents([](Contents& c) { c.train_rows[5 * kCells + 9] = std::nan(""); },
                    "value 9 of row 5 is nan");
+  refuses_contents([](Contents& c) { std::fill_n(c.train_rows.begin() + 3 * kCells, kCells, 0.0); },
+                   "row 3 is empty");
   refuses_contents([](Contents& c) { c.train_rows[9] = -0.25; }, "value 9 of row 0 is -0.25");
   refuses_contents([](Contents& c) { c.train_rows[9] = std::numeric_limits<double>::infinity(); },
                    "value 9 of row 0 is inf");

@@ -166,3 +166,11 @@ TEST_CASE("damaged npz archives do not crash", "[npz]") {
     }
   }
 }
+
+TEST_CASE("an npz that unpacks to too much is refused before it is unpacked", "[npz]") {
+  const TempDirectory folder;
+  const std::string vast = zip_of({{"a.npy", std::string(1 << 21, 'x'), 8, 0, 1'400'000'000}});
+  write_file_atomically(folder / "bomb.npz", as_bytes(vast));
+  CHECK_THAT(error_of([&] { read_npz(folder / "bomb.npz"); }),
+             Catch::Contains("a.npy: unpacks to 1400000000 bytes"));
+}
