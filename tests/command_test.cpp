@@ -283,7 +283,7 @@ TEST_CASE("command: pair writes partners and its certificate, converged or not",
   check_fails(folder, pair({"--epsilon", "1e-6", "--max-iterations", "2"}), 1,
               "1 of 1 batches did not reach");
   CHECK(read_npz(folder / "plan.npz").at("converged").to_floats() == std::vector<float>{0});
-  check_fails(folder, pair({"--epsilon", "0"}), 2, "above 0");
+  check_fails(folder, pair({"--epsilon", "0"}), 2, "greater than 0");
   check_fails(folder, pair({"--within", "nothing"}), 1, "no array nothing");
   check_fails(folder, {"pair", "--source", "a.txt", "--target", "b.npz", "--output", "new.npz"}, 2, "a.txt");
   CHECK_FALSE(fs::exists(folder / "new.npz"));
