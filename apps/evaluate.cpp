@@ -27,13 +27,28 @@ struct Options {
   bool json = false;
 };
 
+/// Says where config.toml is not what the checkpoint was made with.
+void note_differences(const RunFolder& folder, const Checkpoint& checkpoint, const RunConfig& taken) {
+  const std::string made = checkpoint.path.filename().string();
+  const auto moved = [&](const char* key, const std::string& was, const std::string& now) {
+    if (was != now) note(fmt::format("{} is now \"{}\"; {} was made with \"{}\"", key, now, made, was));
+  };
+  moved("source.path", checkpoint.config.source.path, taken.source.path);
+  moved("target.path", checkpoint.config.target.path, taken.target.path);
+  if (const auto lines = first_difference(taken, folder.load_config())) {
+    note(fmt::format("{} was made with `{}`, which holds; {} says `{}`", made, lines->front(),
+                     folder.config_file().string(), lines->back()));
+  }
+}
+
 void evaluate(const Options& options) {
   kernels::set_threads(options.threads);
   const Device device = choose_device(options.device);
   const RunFolder folder(options.run);
-  const auto file = folder.path() / "evaluation.json";
+  const auto file = folder.evaluation_file();
   const Checkpoint checkpoint = folder.read_chosen(options.checkpoint);
   RunConfig config = folder.load_config_of(checkpoint);
+  note_differences(folder, checkpoint, config);
   config.solver.precision =
       choose_precision(options.precision.empty() ? config.solver.precision : options.precision, device);
   try {

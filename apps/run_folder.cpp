@@ -13,6 +13,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "apps/evaluation.h"
 #include "engine/atomic_file.h"
 #include "kernels/check.h"
 
@@ -40,12 +41,35 @@ bool may_be_there(const fs::directory_entry& entry) {
          is_temporary_file(entry.path());
 }
 
+/// The N of "step-N" and `extension`; nothing for other names.
+std::optional<std::int64_t> step_of(const fs::path& file, std::string_view extension) {
+  const std::string name = file.filename().string();
+  if (!name.starts_with("step-") || !name.ends_with(extension)) return std::nullopt;
+  std::int64_t step = 0;
+  const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), step);
+  if (error != std::errc() || std::string_view(end) != extension) return std::nullopt;
+  return step;
+}
+
 /// The first line of a small file, for a message.
 std::string first_line(int file) {
   std::array<char, 100> text;
   const ssize_t got = ::pread(file, text.data(), text.size(), 0);
   const std::string_view all(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
   return printable(all.substr(0, all.find('\n')));
+}
+
+/// Removes a file of a step after `step`.
+template <class StepOf>
+void remove_later(const fs::path& file, std::int64_t step, const StepOf& step_of_file) {
+  if (!fs::is_regular_file(file)) return;
+  bool later = true;
+  try {
+    later = step_of_file(file) > step;
+  } catch (const Error&) {
+    // A damaged one is of no step that could be kept.
+  }
+  if (later) fs::remove(file);
 }
 
 }  // namespace
@@ -112,11 +136,7 @@ std::vector<std::int64_t> RunFolder::steps() const {
   std::vector<std::int64_t> found;
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(path_ / "checkpoints", none)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with("step-") || !name.ends_with(".safetensors")) continue;
-    std::int64_t step = 0;
-    const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), step);
-    if (error == std::errc() && std::string_view(end) == ".safetensors") found.push_back(step);
+    if (const auto step = step_of(entry.path(), ".safetensors")) found.push_back(*step);
   }
   std::sort(found.begin(), found.end());
   return found;
@@ -223,17 +243,25 @@ void RunFolder::prune(std::int64_t keep) const {
 }
 
 void RunFolder::drop_after(std::int64_t step) const {
+  // Both are of the newest step, and do not say so.
+  if (newest().value_or(0) > step) {
+    fs::remove(exported_map());
+    fs::remove(path_ / "samples" / "last.npz");
+  }
   for (const std::int64_t later : steps()) {
     if (later > step) fs::remove(checkpoint(later));
   }
-  if (!fs::exists(best_checkpoint())) return;
-  bool later = true;
-  try {
-    later = read_checkpoint(best_checkpoint()).step > step;
-  } catch (const Error&) {
-    // A damaged one is of no step that could be kept.
+  std::vector<fs::path> pictures;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(path_ / "samples", none)) {
+    if (step_of(entry.path(), ".png").value_or(0) > step) pictures.push_back(entry.path());
   }
-  if (later) fs::remove(best_checkpoint());
+  for (const fs::path& picture : pictures) fs::remove(picture);
+  remove_later(best_checkpoint(), step, [](const fs::path& file) { return read_checkpoint(file).step; });
+  remove_later(evaluation_file(), step, [](const fs::path& file) {
+    const std::vector<std::byte> bytes = read_file(file);
+    return parse_evaluation({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file.string()).step;
+  });
 }
 
 void RunFolder::check_run() const {
@@ -263,11 +291,23 @@ RunConfig RunFolder::load_config_of(const Checkpoint& checkpoint) const {
   same.solver.noise_channels = made.solver.noise_channels;
   same.solver.ema = made.solver.ema;
   same.solver.precision = made.solver.precision;
+  same.source = made.source;
+  same.target = made.target;
+  // Data may have moved.
+  same.source.path = stored.source.path;
+  same.target.path = stored.target.path;
   if (const auto lines = first_difference(same, stored)) {
     fail_usage("{}: it says `{}`, but {} was made with `{}`", config_file().string(), lines->back(),
                checkpoint.path.filename().string(), lines->front());
   }
-  return stored;
+  RunConfig config = made;
+  config.source.path = stored.source.path;
+  config.target.path = stored.target.path;
+  config.solver.steps = stored.solver.steps;
+  config.solver.schedule_steps = stored.solver.schedule_steps;
+  config.judge = stored.judge;
+  config.log = stored.log;
+  return config;
 }
 
 }  // namespace voxot

@@ -48,6 +48,7 @@ class RunFolder {
     return path_ / "checkpoints" / "best.safetensors";
   }
   [[nodiscard]] std::filesystem::path exported_map() const { return path_ / "transport.safetensors"; }
+  [[nodiscard]] std::filesystem::path evaluation_file() const { return path_ / "evaluation.json"; }
 
   /// Steps of the checkpoints by their names, rising.
   [[nodiscard]] std::vector<std::int64_t> steps() const;
@@ -72,13 +73,13 @@ class RunFolder {
   void unmake(bool whole) const;
   /// Removes all but the newest `keep` checkpoints.
   void prune(std::int64_t keep) const;
-  /// Removes the checkpoints after that step, a best one among them.
+  /// Removes what is of later steps: checkpoints, a best one among them, the map, samples and scores.
   void drop_after(std::int64_t step) const;
 
   /// The stored config. Throws Error when the folder holds no run.
   [[nodiscard]] RunConfig load_config() const;
-  /// The stored config, for work with a checkpoint. Throws UsageError where it says other networks, noise or
-  /// precision than the checkpoint was made with.
+  /// The config that a checkpoint was made with; the paths of its data, length, judge and logging are the
+  /// stored config's. Throws UsageError where that says other networks, noise, precision or data.
   [[nodiscard]] RunConfig load_config_of(const Checkpoint& checkpoint) const;
 
  private:

@@ -156,6 +156,7 @@ void train(const Options& options) {
   if (checkpoint) {
     const bool other_schedule = schedule_steps(checkpoint->config.solver) != config.solver.schedule_steps;
     training.resume(*checkpoint, std::move(lock), other_schedule || options.resume_from >= 0);
+    checkpoint.reset();  // its memory
   } else {
     training.start();
   }

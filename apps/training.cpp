@@ -12,6 +12,7 @@
 #include "apps/evaluation.h"
 #include "apps/picture.h"
 #include "apps/session_log.h"
+#include "datasets/array_file.h"
 #include "engine/atomic_file.h"
 #include "engine/interrupt.h"
 #include "engine/npy.h"
@@ -38,12 +39,7 @@ HostArray to_file(const Tensor& t) {
   const std::int64_t channels = t.extent(4);
   const std::vector<float> from = t.to_floats();
   std::vector<float> to(from.size());
-  for (std::int64_t i = 0; i < n * voxels; ++i) {
-    for (std::int64_t c = 0; c < channels; ++c) {
-      to[static_cast<std::size_t>((i / voxels * channels + c) * voxels + i % voxels)] =
-          from[static_cast<std::size_t>(i * channels + c)];
-    }
-  }
+  transpose_samples(from.data(), to.data(), n, voxels, channels);
   return HostArray::from_floats({n, channels, t.extent(1), t.extent(2), t.extent(3)}, to);
 }
 
@@ -76,7 +72,7 @@ void Training::start() {
     folder_.unmake(made);
     throw;
   }
-  write_config();
+  write_config(session_.config());
 }
 
 void Training::resume(const Checkpoint& checkpoint, std::unique_ptr<RunLock> lock, bool branch) {
@@ -95,7 +91,15 @@ void Training::resume(const Checkpoint& checkpoint, std::unique_ptr<RunLock> loc
   folder_.make();
   folder_.clear();
   if (branch) folder_.drop_after(checkpoint.step);
-  write_config();
+  if (!std::filesystem::exists(folder_.best_checkpoint())) best_ = -1;  // the next good one is the best
+  RunConfig config = session_.config();
+  if (config.solver.steps < checkpoint.step) {
+    note(fmt::format("{}: step {} is beyond solver.steps = {}: nothing is trained, and the run keeps {}",
+                     folder_.path().string(), checkpoint.step, config.solver.steps,
+                     checkpoint.config.solver.steps));
+    config.solver.steps = checkpoint.config.solver.steps;
+  }
+  write_config(config);
   if (const std::int64_t damaged = log_->truncate_after(checkpoint.step); damaged > 0) {
     note(fmt::format("{}: {} damaged line{} left out", log_->path().string(), damaged,
                      damaged == 1 ? "" : "s"));
@@ -151,8 +155,8 @@ void Training::after_step(EventWriter& events, Progress& progress) {
   if (due(log.checkpoint_every) || last) save();
 }
 
-void Training::write_config() {
-  const std::string text = to_toml(session_.config());
+void Training::write_config(const RunConfig& config) {
+  const std::string text = to_toml(config);
   write_file_atomically(folder_.config_file(), std::as_bytes(std::span(text)));
   log_ = std::make_unique<RunLog>(folder_.path());
 }

@@ -34,7 +34,7 @@ class Training {
 
  private:
   void draw_validation();
-  void write_config();
+  void write_config(const RunConfig& config);
   void save();
   std::map<std::string, std::string> metadata() const;
   void record_session(std::int64_t first_step, double seconds);

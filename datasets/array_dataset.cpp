@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "datasets/array_file.h"
+#include "engine/progress.h"
 #include "kernels/check.h"
 #include "kernels/volume_sample.h"
 
@@ -63,16 +64,22 @@ std::vector<int> read_labels(const HostArray& array, const std::string& name) {
   }
 }
 
-OwnArray read_own_array(const fs::path& path, const std::string& key) {
+/// Labels that are no whole numbers from 0 on matter only where classes are chosen by them.
+OwnArray read_own_array(const fs::path& path, const DatasetConfig& config, Split split) {
   const ArrayFile file(path, "path");
-  const std::string name = file.samples(key, "key");
+  const std::string name = file.samples(config.key, "key");
   OwnArray own{network_samples(file.read(name), file.title(name)), {}};
   for (const char* labels : {"labels", "y"}) {
     if (name == labels || !file.has(labels)) continue;
-    const HostArray array = file.read(labels);
-    VOXOT_CHECK(array.shape.size() == 1, "{}: expected labels of shape [N], got {}", path.string(),
-                array.describe());
-    own.labels = read_labels(array, path.string());
+    try {
+      const HostArray array = file.read(labels);
+      VOXOT_CHECK(array.shape.size() == 1, "{}: expected labels of shape [N], got {}", file.title(labels),
+                  array.describe());
+      own.labels = read_labels(array, file.title(labels));
+    } catch (const Error& error) {
+      if (!config.classes.empty()) throw;
+      if (split == Split::train) note(fmt::format("left out: {}", error.what()));  // once of three splits
+    }
     break;
   }
   return own;
@@ -186,7 +193,7 @@ std::unique_ptr<Dataset> open_array_dataset(const DatasetConfig& config, Split s
     }
     path = below;
   }
-  const OwnArray own = read_own_array(path, config.key);
+  const OwnArray own = read_own_array(path, config, split);
   return std::make_unique<ArrayDataset>(own, config.classes, order_of(config, false), split, path.string());
 }
 

@@ -16,10 +16,6 @@ constexpr std::array kLabelNames{"labels", "y", "colours"};
 /// Channels of a picture or a colour volume at most, where nothing else says what an axis is.
 constexpr std::int64_t kMostColours = 4;
 
-bool is_float(FileType type) {
-  return type == FileType::f16 || type == FileType::bf16 || type == FileType::f32 || type == FileType::f64;
-}
-
 /// Where an element lies: "sample 3, place [0, 1, 2, 2]".
 std::string place_of(const HostArray& array, std::int64_t element) {
   std::vector<std::int64_t> place(array.shape.size());
@@ -103,6 +99,7 @@ std::string ArrayFile::contents() const {
     }
     all.push_back(fmt::format("{} {}", printable(name, 80), what));
   }
+  for (const std::string& other : archive_->others()) all.push_back(fmt::format("{} (no .npy array)", other));
   return all.empty() ? "no array" : fmt::format("{}", fmt::join(all, ", "));
 }
 

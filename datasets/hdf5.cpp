@@ -170,8 +170,9 @@ Array open_array(hid_t file, const std::string& file_name, const std::string& pa
   return array;
 }
 
-/// Every chunk that holds some of these rows is there and can be no more than `most` bytes, even on its way
-/// through HDF5, which unpacks a chunk whole.
+/// Every chunk that holds some of these rows is in the file, with no more bytes than it can need. HDF5
+/// unpacks a chunk whole before it looks at its size, so that what a stream of its length could unpack to at
+/// worst is bounded as well.
 void check_chunks(const Array& array, const Rows& rows, std::uint64_t chunk_bytes, std::uint64_t file_bytes,
                   const std::string& name) {
   std::vector<hsize_t> at(array.chunk.size(), 0);
@@ -192,7 +193,11 @@ void check_chunks(const Array& array, const Rows& rows, std::uint64_t chunk_byte
                 std::max(at[0], rows.first));
     VOXOT_CHECK(array.packed ? size <= chunk_bytes + chunk_bytes / 64 + 64 : size >= chunk_bytes,
                 "{}: a chunk of {} bytes is stored in {}", name, chunk_bytes, size);
-    if (array.packed) check_unpacked(size * kMostDeflated, file_bytes, name);
+    VOXOT_CHECK(
+        !array.packed || size <= most_unpacked(file_bytes) / kMostDeflated,
+        "{}: a deflated chunk of {} bytes could unpack to up to {} bytes, more than {} from a file of {}; "
+        "save it in smaller chunks, or uncompressed",
+        name, size, size * kMostDeflated, most_unpacked(file_bytes), file_bytes);
   } while (advance());
 }
 

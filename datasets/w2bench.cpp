@@ -12,10 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_float(FileType type) {
-  return type == FileType::f16 || type == FileType::f32 || type == FileType::f64;
-}
-
 struct Rows {
   std::int64_t count = 0;
   std::int64_t dimension = 0;

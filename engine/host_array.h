@@ -17,6 +17,10 @@ enum class FileType : std::uint8_t { f16, bf16, f32, f64, i8, u8, i16, u16, i32,
 
 /// Bytes per element.
 std::size_t size_of(FileType type);
+/// Whether its elements are floats, of any width.
+constexpr bool is_float(FileType type) {
+  return type == FileType::f16 || type == FileType::bf16 || type == FileType::f32 || type == FileType::f64;
+}
 /// "f32", "i64", ...
 const char* name_of(FileType type);
 

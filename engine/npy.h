@@ -41,6 +41,8 @@ class NpzFile {
 
   /// Names without ".npy", in the order of the archive.
   [[nodiscard]] const std::vector<std::string>& names() const;
+  /// Members that are no .npy arrays and are left out, printable.
+  [[nodiscard]] const std::vector<std::string>& others() const;
   [[nodiscard]] bool has(std::string_view name) const;
   /// Throws Error where there is no such array, or none that can be read.
   [[nodiscard]] HostArray read(const std::string& name) const;
@@ -50,8 +52,8 @@ class NpzFile {
   std::unique_ptr<Members> members_;
 };
 
-/// Reads every member of a .npz archive (stored or deflated), named without ".npy". Throws Error for any
-/// other member, a name that comes twice, an encrypted or damaged member.
+/// Reads every array of a .npz archive (stored or deflated), named without ".npy". Other members are left
+/// out. Throws Error where there are only such, for a name that comes twice, an encrypted or damaged array.
 std::map<std::string, HostArray> read_npz(const std::filesystem::path& path);
 /// Writes the arrays by name, atomically; the same arrays give the same bytes. Throws Error for an empty map,
 /// an empty name, and as write_npy does.

@@ -1,4 +1,5 @@
 // The archive half of engine/npy.h.
+#include <fmt/ranges.h>
 #include <zip.h>
 
 #include <algorithm>
@@ -41,17 +42,21 @@ struct Budget {
   std::uint64_t unpacked = 0;
 };
 
-/// Checks what the archive's directory says of a member, before anything is allocated for it.
-zip_stat_t inspect_member(zip_t* archive, zip_uint64_t index, Budget& budget, std::string_view name) {
+/// What the archive's directory says of a member.
+zip_stat_t stat_member(zip_t* archive, zip_uint64_t index, std::string_view name) {
   zip_stat_t stat;
   constexpr zip_uint64_t kNeeded =
       ZIP_STAT_INDEX | ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
   VOXOT_CHECK(zip_stat_index(archive, index, 0, &stat) == 0 && (stat.valid & kNeeded) == kNeeded,
               "{}: member {}: damaged entry in the archive's directory", name, index);
+  return stat;
+}
+
+bool is_array(std::string_view member) { return member.size() > kSuffix.size() && member.ends_with(kSuffix); }
+
+/// Checks that, before anything is allocated for the member.
+void check_member(const zip_stat_t& stat, Budget& budget, std::string_view name) {
   const std::string member = printable(stat.name, 80);
-  const std::string_view full = stat.name;
-  VOXOT_CHECK(full.size() > kSuffix.size() && full.ends_with(kSuffix), "{}: member '{}' is not a .npy array",
-              name, member);
   VOXOT_CHECK((stat.valid & ZIP_STAT_ENCRYPTION_METHOD) == 0 || stat.encryption_method == ZIP_EM_NONE,
               "{}: member '{}' is encrypted", name, member);
   const bool stored = stat.comp_method == ZIP_CM_STORE;
@@ -68,7 +73,6 @@ zip_stat_t inspect_member(zip_t* archive, zip_uint64_t index, Budget& budget, st
               stat.comp_size, stored ? "stored" : "compressed");
   budget.unpacked += stat.size;
   check_unpacked(budget.unpacked, budget.file_bytes, fmt::format("{}: {}", name, member));
-  return stat;
 }
 
 std::vector<std::byte> read_member(zip_t* archive, const zip_stat_t& stat, std::string_view name) {
@@ -130,6 +134,7 @@ struct NpzFile::Members {
   Archive archive;
   std::vector<std::string> names;
   std::vector<zip_stat_t> stats;
+  std::vector<std::string> others;  // members that are no arrays
 };
 
 NpzFile::NpzFile(const std::filesystem::path& path) : members_(std::make_unique<Members>()) {
@@ -141,20 +146,29 @@ NpzFile::NpzFile(const std::filesystem::path& path) : members_(std::make_unique<
   m.archive = open_archive(path, ZIP_RDONLY | ZIP_CHECKCONS, m.name);
   const zip_int64_t count = zip_get_num_entries(m.archive.get(), 0);
   for (zip_uint64_t index = 0; index < static_cast<zip_uint64_t>(count); ++index) {
-    const zip_stat_t stat = inspect_member(m.archive.get(), index, budget, m.name);
+    const zip_stat_t stat = stat_member(m.archive.get(), index, m.name);
     const std::string member = stat.name;
+    if (!is_array(member)) {
+      m.others.push_back(printable(member, 80));
+      continue;
+    }
+    check_member(stat, budget, m.name);
     const std::string key = member.substr(0, member.size() - kSuffix.size());
     // Not every libzip sees this when it opens the archive.
     VOXOT_CHECK(!has(key), "{}: member's name '{}' comes twice", m.name, printable(member, 80));
     m.names.push_back(key);
     m.stats.push_back(stat);
   }
+  VOXOT_CHECK(m.others.empty() || !m.names.empty(), "{}: expected .npy arrays, it holds only '{}'", m.name,
+              fmt::join(m.others, "', '"));
 }
 
 NpzFile::~NpzFile() = default;
 NpzFile::NpzFile(NpzFile&&) noexcept = default;
 
 const std::vector<std::string>& NpzFile::names() const { return members_->names; }
+
+const std::vector<std::string>& NpzFile::others() const { return members_->others; }
 
 bool NpzFile::has(std::string_view name) const {
   return std::ranges::find(members_->names, name) != members_->names.end();

@@ -13,6 +13,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/checksum.h"
+#include "engine/progress.h"
 
 namespace voxot {
 namespace {
@@ -377,8 +378,8 @@ void write_safetensors(const std::filesystem::path& path, const SafetensorsFile&
 void note_without_checksum(const SafetensorsFile& file, const std::filesystem::path& path) {
   static std::atomic<bool> said{false};
   if (file.checked || said.exchange(true)) return;
-  fmt::print(stderr, "voxot: note: {} has no checksum (an older voxot wrote it): damage would not be seen\n",
-             printable(path.string()));
+  note(fmt::format("note: {} has no checksum (an older voxot wrote it): damage would not be seen",
+                   printable(path.string())));
 }
 
 template <class T>

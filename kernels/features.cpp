@@ -9,7 +9,11 @@
 
 namespace voxot::kernels {
 
-bool cpu_has_bf16() { return dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core_bf16; }
+bool cpu_has_bf16() {
+  // Instruction sets are sets of bits there.
+  constexpr auto kBf16 = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & kBf16) == kBf16;
+}
 
 std::string describe_cpu() {
   std::string model = "unknown processor";

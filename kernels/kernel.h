@@ -49,6 +49,9 @@ class Kernel<void(Args...)> {
   void implement(Device device, Function function) {
     functions_[static_cast<std::size_t>(device)] = function;
   }
+  [[nodiscard]] InstructionSet compiled_for(Device device) const {
+    return compiled_for_[static_cast<std::size_t>(device)];
+  }
   /// The same, unless one for a wider instruction set is there.
   void offer(Device device, Function function, InstructionSet compiled_for) {
     InstructionSet& widest = compiled_for_[static_cast<std::size_t>(device)];

@@ -112,6 +112,17 @@ TEST_CASE("arrays: bytes are scaled, and what cannot be a data set is refused", 
   arrays["labels"] = HostArray::from_int64({3}, {1, 2, 3});
   write_npz(config.path, arrays);
   CHECK_THROWS_WITH(opening(), Catch::Contains("3 labels for 20 items"));
+  // Labels that are no whole numbers matter only where classes are asked for.
+  for (const HostArray& labels : {HostArray::from_floats({20}, std::vector<float>(20, 0.5F)),
+                                  HostArray::from_int64({20, 2}, std::vector<std::int64_t>(40)),
+                                  HostArray::from_int64({20}, std::vector<std::int64_t>(20, -1))}) {
+    arrays["labels"] = labels;
+    write_npz(config.path, arrays);
+    CHECK(draw(*opening(), 1).labels[0].digit == -1);
+    config.classes = {1};
+    CHECK_THROWS_WITH(opening(), Catch::Contains("label"));
+    config.classes.clear();
+  }
   config.path = "a.csv";
   CHECK_THROWS_AS(open_dataset(config, Split::train, folder.path()), Error);
 }

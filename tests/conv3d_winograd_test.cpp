@@ -32,6 +32,9 @@ const std::vector<Shape> kShapes = {
     {2, 16, 32, {4, 4, 4}},
     {1, 32, 16, {3, 2, 9}},
     {1, 16, 16, {16, 16, 16}},
+    // Blocks of more tiles than a pass of the weight gradient takes, whole passes and not.
+    {4, 8, 8, {16, 16, 16}},
+    {5, 8, 8, {16, 15, 12}},
     {3, 48, 16, {4, 5, 6}},
     {2, 16, 16, {5, 4, 6}, {0, 0, 0}},
     {1, 8, 16, {3, 4, 5}, {2, 2, 2}},

@@ -86,6 +86,17 @@ TEST_CASE("command: evaluate scores the best checkpoint, or the last, and map ap
   REQUIRE(Command(folder, {"evaluate", "run", "--samples", "24"}).wait() == 0);
   CHECK(scores_of(run).at("step") == 6);
 
+  // Where a branch drops a best one of later steps, it keeps a best one of its own.
+  fs::copy_file(run / "checkpoints/step-0000008.safetensors", run / "checkpoints/best.safetensors",
+                fs::copy_options::overwrite_existing);
+  SafetensorsFile six = read_safetensors(run / "checkpoints/step-0000006.safetensors");
+  six.metadata["best_score"] = "1";
+  write_safetensors(run / "checkpoints/step-0000006.safetensors", six);
+  std::vector<std::string> branch = arguments;
+  branch.insert(branch.end(), {"--resume-from", "6"});
+  REQUIRE(Command(folder, branch).wait() == 0);
+  CHECK(fs::exists(run / "checkpoints/best.safetensors"));
+
   // A judge that does not reach what is asked of it gives no verdict.
   std::string config = text_of(run / "config.toml");
   const std::string key = "required = 0.0";

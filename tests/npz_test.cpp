@@ -124,10 +124,10 @@ TEST_CASE("npz refuses bad files", "[npz]") {
       {deflated.substr(1), "expected an npz (zip) archive: "},
       {flipped, "a.npy: cannot unpack: CRC error"},
       {flipped_deflated, "a.npy: cannot unpack: "},
-      {zip_of({{"a.txt", good}}), "member 'a.txt' is not a .npy array"},
-      {zip_of({{"a/", ""}}), "member 'a/' is not a .npy array"},
-      {zip_of({{".npy", good}}), "member '.npy' is not a .npy array"},
-      {zip_of({{"a\n\x1b[2J", good}}), "is not a .npy array"},
+      {zip_of({{"a.txt", good}}), "expected .npy arrays, it holds only 'a.txt'"},
+      {zip_of({{"a/", ""}}), "it holds only 'a/'"},
+      {zip_of({{".npy", good}}), "it holds only '.npy'"},
+      {zip_of({{"a\n\x1b[2J", good}, {"b.txt", "x"}}), "', 'b.txt'"},
       {zip_of({{"a.npy", good}, {"a.npy", good}}), "comes twice"},
       {zip_of({{"a.npy", good, 0, 1}}), "member 'a.npy' is encrypted"},
       {zip_of({{"a.npy", good, 12}}), "compression method 12 is not supported"},
@@ -141,6 +141,15 @@ TEST_CASE("npz refuses bad files", "[npz]") {
   };
   check_refused(files, (folder / "x.npz").string(),
                 [&](const std::string& bytes) { read_npz_bytes(folder, bytes); });
+}
+
+TEST_CASE("npz members that are no arrays are left out", "[npz]") {
+  const TempDirectory folder;
+  const auto arrays =
+      read_npz_bytes(folder, zip_of({{"about.txt", "x"}, {"a.npy", three_bytes()}, {"more/", ""}}));
+  REQUIRE(arrays.size() == 1);
+  CHECK(same(arrays.at("a"), counting_array(FileType::u8, {3})));
+  CHECK(NpzFile(folder / "x.npz").others() == std::vector<std::string>{"about.txt", "more/"});
 }
 
 TEST_CASE("npz members that share their bytes are refused", "[npz]") {

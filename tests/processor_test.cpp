@@ -3,7 +3,10 @@
 #include <array>
 #include <cstdlib>
 
+#include "kernels/activation.h"
+#include "kernels/cpu/conv3d_winograd.h"
 #include "kernels/features.h"
+#include "kernels/sinkhorn.h"
 #include "tests/command.h"
 
 using namespace voxot;
@@ -49,6 +52,9 @@ TEST_CASE("processor: the kernels in use are those of the instruction set in use
   if (asked != nullptr && std::string(asked) == "avx2") CHECK(set == InstructionSet::avx2);
   if (set != InstructionSet::avx512) CHECK_FALSE(kernels::cpu_has_bf16());
   CHECK(kernels::describe_cpu().find(name_of(set)) != std::string::npos);
+  CHECK(kernels::conv3d_winograd_forward.compiled_for(Device::cpu) == set);
+  CHECK(kernels::sinkhorn.compiled_for(Device::cpu) == set);
+  CHECK(kernels::activation_forward.compiled_for(Device::cpu) == set);
 }
 
 TEST_CASE("processor: VOXOT_CPU chooses the instruction set of the command", "[processor][command]") {

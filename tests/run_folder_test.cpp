@@ -223,6 +223,30 @@ TEST_CASE("command: resume goes on from a whole checkpoint, or says what there i
   must(folder, points("run", {"--resume-from", "2", "--set", "solver.steps=3"}));
   CHECK(RunFolder(run).steps() == std::vector<std::int64_t>{0, 1, 2, 3});
   CHECK_FALSE(fs::exists(run / "checkpoints/best.safetensors"));
+
+  // Pictures, map and scores of later steps too.
+  must(folder, {"evaluate", "run", "--samples", "16"});
+  for (const char* picture : {"step-0000002.png", "step-0000003.png"})
+    std::ofstream(run / "samples" / picture) << "x";
+  RunFolder(run).drop_after(3);
+  CHECK(fs::exists(run / "evaluation.json"));
+  CHECK(fs::exists(run / "transport.safetensors"));
+  CHECK(fs::exists(run / "samples/step-0000003.png"));
+  RunFolder(run).drop_after(2);
+  CHECK_FALSE(fs::exists(run / "evaluation.json"));
+  CHECK_FALSE(fs::exists(run / "transport.safetensors"));
+  CHECK_FALSE(fs::exists(run / "samples/step-0000003.png"));
+  CHECK(fs::exists(run / "samples/step-0000002.png"));
+}
+
+TEST_CASE("command: a run that is longer already keeps its length", "[command][run_folder]") {
+  const TempDirectory directory;
+  const fs::path folder = points_folder(directory);
+  must(folder, points("run"));
+  const Command shorter(folder, points("run", {"--resume", "--set", "solver.steps=3"}));
+  REQUIRE(shorter.wait() == 0);
+  CHECK_THAT(shorter.err(), Catch::Contains("step 6 is beyond solver.steps = 3"));
+  CHECK(text_of(folder / "run/config.toml").find("\nsteps = 6\n") != std::string::npos);
 }
 
 TEST_CASE("command: what a run was made with decides, not its edited config", "[command][run_folder]") {
@@ -236,6 +260,7 @@ TEST_CASE("command: what a run was made with decides, not its edited config", "[
        std::vector<std::pair<std::string, std::string>>{{"residual = true", "residual = false"},
                                                         {"activation = \"relu\"", "activation = \"tanh\""},
                                                         {"noise_std = 0.1", "noise_std = 0.2"},
+                                                        {"order = \"random\"", "order = \"shuffled\""},
                                                         {"precision = \"fp32\"", "precision = \"bf16\""}}) {
     replace_in(config, from, to);
     const std::string said =
@@ -251,6 +276,17 @@ TEST_CASE("command: what a run was made with decides, not its edited config", "[
   replace_in(config, "\nsteps = 6", "\nsteps = 7");
   must(folder, map);
   must(folder, points("run", {"--resume"}));
+
+  // Data may have moved, which is said; of the rest the checkpoint's holds.
+  fs::rename(folder / "a.npy", folder / "c.npy");
+  replace_in(config, "path = \"a.npy\"", "path = \"c.npy\"");
+  replace_in(config, "learning_rate = 0.0015", "learning_rate = 0.5");
+  const Command evaluate(folder, {"evaluate", "run", "--samples", "16"});
+  REQUIRE(evaluate.wait() == 0);
+  CHECK_THAT(evaluate.err(),
+             Catch::Contains("source.path is now \"c.npy\"; step-0000006.safetensors was made "
+                             "with \"a.npy\""));
+  CHECK_THAT(evaluate.err(), Catch::Contains("says `learning_rate = 0.5`"));
 }
 
 TEST_CASE("command: readers are not locked out while a run is trained", "[command][run_folder]") {

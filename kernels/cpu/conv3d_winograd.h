@@ -65,6 +65,11 @@ inline constexpr std::int64_t kPlanes = kSlices * kSlicePlanes;
 template <int Lanes>
 struct Vector;
 template <>
+struct Vector<4> {
+  typedef float Type __attribute__((vector_size(16)));
+  typedef float Loose __attribute__((vector_size(16), aligned(4), may_alias));
+};
+template <>
 struct Vector<8> {
   typedef float Type __attribute__((vector_size(32)));
   typedef float Loose __attribute__((vector_size(32), aligned(4), may_alias));
@@ -200,11 +205,13 @@ struct Points<4> {
   }
 };
 
+// What depends on the instruction set is internal to a source: the copies of the kernels do not share it.
+
 /// Floats of the widest vector that the loops are written for: 16 where there are 32 registers of them
 /// (AVX-512), else 8 (AVX2: 16 registers; NEON: 32 of half the size).
-inline constexpr int kWidest = kernels::kCompiledFor == kernels::InstructionSet::avx512 ? 16 : 8;
+static constexpr int kWidest = kernels::kCompiledFor == kernels::InstructionSet::avx512 ? 16 : 8;
 /// Whether all points along W of a few tiles stay in registers while their products are summed.
-inline constexpr bool kFused = kWidest == 16;
+static constexpr bool kFused = kWidest == 16;
 
 inline int lanes(std::int64_t channels) { return kWidest == 16 && channels % 16 == 0 ? 16 : 8; }
 

@@ -9,13 +9,14 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/processor.h"
+
 namespace voxot::cpu {
 
-#if defined(__AVX512F__)
-inline constexpr std::size_t kVectorBytes = 64;
-#else
-inline constexpr std::size_t kVectorBytes = 32;
-#endif
+// What depends on the instruction set is internal to a source: the copies of the kernels do not share it.
+
+static constexpr std::size_t kVectorBytes =
+    kernels::kCompiledFor == kernels::InstructionSet::avx512 ? 64 : 32;
 
 /// A vector of `Bytes` bytes.
 template <class T, std::size_t Bytes>
@@ -26,7 +27,7 @@ struct Part {
 template <class T>
 using Lanes = Part<T, kVectorBytes>;
 template <class T>
-inline constexpr std::int64_t kLanes = static_cast<std::int64_t>(kVectorBytes / sizeof(T));
+static constexpr std::int64_t kLanes = static_cast<std::int64_t>(kVectorBytes / sizeof(T));
 
 /// Whole numbers as wide as T.
 template <class T>
