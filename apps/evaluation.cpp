@@ -160,7 +160,7 @@ Tensor map_all(NeuralOt& solver, const Tensor& x, std::uint64_t seed, std::uint6
     const Shape shape{n, x.extent(1), x.extent(2), x.extent(3), x.extent(4)};
     const std::uint64_t step = (draw << 32) | static_cast<std::uint64_t>(first);
     mapped.window(first * each, shape)
-        .copy_from(solver.map(x.window(first * each, shape), {seed, Purpose::evaluation, step}));
+        .copy_from(solver.capabilities().transport->apply(x.window(first * each, shape), {seed, Purpose::evaluation, step}));
   }
   FiniteCheck check;
   check.add("the mapped volumes", mapped);

@@ -137,7 +137,7 @@ LoadedMap load_published_map(const std::string& file, const MapFacts& facts, DTy
     const OutlineOnly no_memory;  // a small file may name a vast network
     check_state_dict(UNet3D(o), weights.tensors, file);
   }
-  loaded.map = std::make_unique<UNet3D>(o);
+  loaded.map = std::make_shared<UNet3D>(o);
   loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
   load_state_dict(*loaded.map, weights.tensors, file);
   return loaded;

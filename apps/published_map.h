@@ -12,7 +12,7 @@ namespace voxot {
 
 /// A map, and the noise that it takes.
 struct LoadedMap {
-  std::unique_ptr<TransportMap> map;
+  std::shared_ptr<TransportMap> map;
   std::unique_ptr<Parameters> parameters;
   NoiseOptions noise;
 };

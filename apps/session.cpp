@@ -120,9 +120,9 @@ Sampler make_sampler(Dataset& data, RandomState state, Device device) {
 
 }  // namespace
 
-std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape) {
+std::shared_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape) {
   const TransportConfig& c = config.transport;
-  std::unique_ptr<TransportMap> map;
+  std::shared_ptr<TransportMap> map;
   if (c.model == "mlp") {
     MlpOptions o;
     o.volume = shape;
@@ -131,7 +131,7 @@ std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShap
     o.residual = c.residual;
     o.activation = find(kActivations, c.activation);
     o.linear = c.linear;
-    map = std::make_unique<MlpMap>(o);
+    map = std::make_shared<MlpMap>(o);
   } else {
     UNet3DOptions o;
     o.channels = shape[3];
@@ -142,7 +142,7 @@ std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShap
     o.residual = c.residual;
     o.flat = shape[0] == 1;
     o.compute = compute_dtype(config.solver.precision);
-    map = std::make_unique<UNet3D>(o);
+    map = std::make_shared<UNet3D>(o);
   }
   Initialiser initialiser(find(kInitialisations, c.init), static_cast<std::uint64_t>(config.solver.seed), 0);
   map->initialise(initialiser);
@@ -156,9 +156,9 @@ std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShap
   return map;
 }
 
-std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleShape& shape) {
+std::shared_ptr<Potential> make_potential(const RunConfig& config, const SampleShape& shape) {
   const PotentialConfig& c = config.potential;
-  std::unique_ptr<Potential> f;
+  std::shared_ptr<Potential> f;
   if (c.model == "mlp") {
     MlpOptions o;
     o.volume = shape;
@@ -166,7 +166,7 @@ std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleS
     o.activation = find(kActivations, c.activation);
     o.quadratic = c.quadratic;
     o.spectral_normalisation = c.spectral_normalisation;
-    f = std::make_unique<MlpPotential>(o);
+    f = std::make_shared<MlpPotential>(o);
   } else {
     ResNet3DOptions o;
     o.channels = shape[3];
@@ -176,7 +176,7 @@ std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleS
     o.res_ratio = c.res_ratio;
     o.spectral_normalisation = c.spectral_normalisation;
     o.compute = compute_dtype(config.solver.precision);
-    f = std::make_unique<ResNet3D>(o);
+    f = std::make_shared<ResNet3D>(o);
   }
   Initialiser initialiser(find(kInitialisations, c.init), static_cast<std::uint64_t>(config.solver.seed), 1);
   f->initialise(initialiser);
@@ -205,21 +205,17 @@ Session::Session(const RunConfig& config, const std::filesystem::path& data_dire
   check_extents(config, shape_);
   map_ = make_map(config, shape_);
   potential_ = make_potential(config, shape_);
-  map_parameters_ = std::make_unique<Parameters>(*map_, DType::f32, device);
-  potential_parameters_ = std::make_unique<Parameters>(*potential_, DType::f32, device);
-  if (config.solver.form == "weak") {
-    cost_ = std::make_unique<WeakQuadraticCost>();
-  } else {
-    cost_ = std::make_unique<QuadraticCost>();
-  }
+  std::shared_ptr<const Cost> cost = std::make_shared<QuadraticCost>();
+  if (config.solver.form == "weak") cost = std::make_shared<WeakQuadraticCost>();
   const auto seed = static_cast<std::uint64_t>(config.solver.seed);
   const std::int64_t steps = schedule_steps(config.solver);
   solver_ = std::make_unique<NeuralOt>(
-      solver_options(config.solver), *map_parameters_, *potential_parameters_, *map_, *potential_, *cost_,
-      optimizer_options(config.transport_optimizer, steps, config.solver.inner_steps),
-      optimizer_options(config.potential_optimizer, steps, 1),
-      make_sampler(*source_, {seed, Purpose::source_samples}, device),
-      make_sampler(*target_, {seed, Purpose::target_samples}, device));
+      solver_options(config.solver),
+      NeuralOtParts{Trainable<TransportMap>(map_, device), Trainable<Potential>(potential_, device), cost,
+                    optimizer_options(config.transport_optimizer, steps, config.solver.inner_steps),
+                    optimizer_options(config.potential_optimizer, steps, 1),
+                    make_sampler(*source_, {seed, Purpose::source_samples}, device),
+                    make_sampler(*target_, {seed, Purpose::target_samples}, device)});
 }
 
 SafetensorsFile Session::checkpoint(const std::map<std::string, std::string>& extra) {
@@ -264,7 +260,7 @@ void Session::begin_with(const RunFolder& run) {
 }
 
 void Session::export_map(const std::filesystem::path& file) {
-  const Averaged averaged(solver_->average());
+  const Averaged averaged(solver_->networks().front().average);
   SafetensorsFile out;
   out.tensors = state_dict(*map_);
   out.metadata = {{"format", "pt"},

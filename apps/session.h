@@ -15,8 +15,8 @@ namespace voxot {
 /// D, H, W, C of the samples that a config describes.
 using SampleShape = std::array<std::int64_t, 4>;
 
-std::unique_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape);
-std::unique_ptr<Potential> make_potential(const RunConfig& config, const SampleShape& shape);
+std::shared_ptr<TransportMap> make_map(const RunConfig& config, const SampleShape& shape);
+std::shared_ptr<Potential> make_potential(const RunConfig& config, const SampleShape& shape);
 
 /// One batch as a tensor, with what is known of its samples.
 struct LabelledBatch {
@@ -55,10 +55,8 @@ class Session {
   Device device_;
   std::unique_ptr<Dataset> source_, target_;
   SampleShape shape_;
-  std::unique_ptr<TransportMap> map_;
-  std::unique_ptr<Potential> potential_;
-  std::unique_ptr<Parameters> map_parameters_, potential_parameters_;
-  std::unique_ptr<Cost> cost_;
+  std::shared_ptr<TransportMap> map_;
+  std::shared_ptr<Potential> potential_;
   std::unique_ptr<NeuralOt> solver_;
 };
 

@@ -56,9 +56,9 @@ void Training::start() {
   if (!from.empty()) session_.begin_with(RunFolder(from));
   const SafetensorsFile first = session_.checkpoint(metadata());
   const auto begin = Clock::now();
-  losses_ = session_.solver().step();
+  session_.solver().advance();
+  losses_ = session_.solver().losses();
   seconds_ = seconds_since(begin);
-  losses_known_ = true;
   ahead_ = true;
   const bool made = !std::filesystem::exists(folder_.path());
   folder_.make();
@@ -138,18 +138,13 @@ void Training::after_step(EventWriter& events, Progress& progress) {
   // A GPU's losses are read only where they are used, so that the host need not wait for every iteration.
   if (session_.device() == Device::cpu || due(log.every) || last) {
     losses_ = session_.solver().losses();
-    losses_known_ = true;
   }
-  std::vector<Metric> metrics{
-      {"transport_loss", losses_.transport}, {"cost", losses_.cost}, {"potential_loss", losses_.potential}};
-  if (c.solver.form == "weak") metrics.push_back({"gamma", session_.solver().gamma()});
-  if (c.solver.gradient_penalty > 0) metrics.push_back({"slope", losses_.slope});
   if (due(log.every)) {
-    log_->record(step, "train", metrics);
-    for (const Metric& m : metrics) events.scalar("train/" + m.name, m.value, step);
+    log_->record(step, "train", losses_);
+    for (const Metric& m : losses_) events.scalar("train/" + m.name, m.value, step);
     events.scalar("speed/steps_per_second", progress.rate(), step);
   }
-  progress.update(step, losses_known_ ? std::span<const Metric>(metrics) : std::span<const Metric>());
+  progress.update(step, losses_);
   if (due(log.validate_every)) validate(step, events, progress);
   if (due(log.samples_every)) write_samples(step, events);
   if (due(log.checkpoint_every) || last) save();

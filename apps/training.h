@@ -52,8 +52,7 @@ class Training {
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<Judge> judge_;
   LabelledBatch validation_, validation_target_, shown_, shown_target_;
-  NeuralOtLosses losses_;
-  bool losses_known_ = false;
+  std::vector<Metric> losses_;  // last read
   bool ahead_ = false;  // the solver has done a step that is not logged yet
   double seconds_ = 0;  // that it took
   double best_ = -1;    // before the first validation

@@ -49,15 +49,12 @@ Measured measure(const Options& o, Device device) {
   r.extent = {extent, extent, extent};
   r.nf = o.nf;
   r.compute = compute;
-  UNet3D map(u);
-  ResNet3D f(r);
+  const auto map = std::make_shared<UNet3D>(u);
+  const auto f = std::make_shared<ResNet3D>(r);
   Initialiser first(Initialisation::pytorch_default, 1, 0);
   Initialiser second(Initialisation::pytorch_default, 1, 1);
-  map.initialise(first);
-  f.initialise(second);
-  Parameters map_parameters(map, DType::f32, device);
-  Parameters f_parameters(f, DType::f32, device);
-  const QuadraticCost cost;
+  map->initialise(first);
+  f->initialise(second);
   NeuralOtOptions options;
   options.inner_steps = o.inner;
   options.batch_size = o.batch;
@@ -72,8 +69,9 @@ Measured measure(const Options& o, Device device) {
                             device);
     };
   };
-  NeuralOt solver(options, map_parameters, f_parameters, map, f, cost, adam, adam,
-                  sampler(Purpose::source_samples), sampler(Purpose::target_samples));
+  NeuralOt solver(options, {Trainable<UNet3D>(map, device), Trainable<ResNet3D>(f, device),
+                            std::make_shared<QuadraticCost>(), adam, adam, sampler(Purpose::source_samples),
+                            sampler(Purpose::target_samples)});
   // The first iteration allocates and chooses kernels, the second records the graph, the third launches it.
   for (int i = 0; i < (device == Device::cpu ? 1 : 3); ++i) solver.step();
   std::optional<bench::Profile> profile;

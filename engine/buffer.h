@@ -33,7 +33,20 @@ class Buffer {
   [[nodiscard]] std::int64_t count() const { return count_; }
   [[nodiscard]] Device device() const { return storage_ ? storage_->device() : Device::cpu; }
   [[nodiscard]] Stream stream() const { return kernels::stream_of(device()); }
-  [[nodiscard]] T* data() const { return storage_ ? static_cast<T*>(storage_->data()) : nullptr; }
+  [[nodiscard]] T* data() const {
+    return storage_ ? reinterpret_cast<T*>(static_cast<std::byte*>(storage_->data()) + offset_) : nullptr;
+  }
+  /// `count` of U from `first` on, which lies in this buffer's memory: a member of its records, say. Shares
+  /// the memory.
+  template <class U>
+  [[nodiscard]] Buffer<U> part(const U* first, std::int64_t count) const {
+    Buffer<U> b;
+    b.storage_ = storage_;
+    b.offset_ = static_cast<std::size_t>(reinterpret_cast<const std::byte*>(first) -
+                                         static_cast<const std::byte*>(storage_->data()));
+    b.count_ = count;
+    return b;
+  }
   /// Waits for the device.
   [[nodiscard]] std::vector<T> to_host() const {
     std::vector<T> values(static_cast<std::size_t>(count_));
@@ -44,7 +57,11 @@ class Buffer {
   }
 
  private:
+  template <class U>
+  friend class Buffer;
+
   std::shared_ptr<Storage> storage_;
+  std::size_t offset_ = 0;  // bytes
   std::int64_t count_ = 0;
 };
 

@@ -7,11 +7,11 @@ namespace voxot {
 
 Tensor Cost::operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const {
   const CostFactors values = factors(gamma, mapped.count() / x.count());
-  return evaluate(tape, x, mapped,
-                  Tensor::from({3}, std::span<const double>(values), DType::f64, x.device()));
+  return evaluate(tape, x, mapped, Buffer<double>::from(values, x.device()));
 }
 
-Tensor QuadraticCost::evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor&) const {
+Tensor QuadraticCost::evaluate(Tape& tape, const Tensor& x, const Tensor& mapped,
+                               const Buffer<double>&) const {
   return ops::mean_squared_error(tape, x, mapped);
 }
 
@@ -20,7 +20,7 @@ CostFactors WeakQuadraticCost::factors(double gamma, std::int64_t copies) const 
 }
 
 Tensor WeakQuadraticCost::evaluate(Tape& tape, const Tensor& x, const Tensor& mapped,
-                                   const Tensor& factors) const {
+                                   const Buffer<double>& factors) const {
   const std::int64_t copies = mapped.count() / x.count();
   VOXOT_CHECK(copies >= 2 && copies * x.count() == mapped.count(),
               "weak cost: {} mapped values for {} source values, expected at least two whole copies",

@@ -2,6 +2,7 @@
 // Transport costs C(x, T_x#S) of the neural-OT saddle point, estimated from a batch.
 #include <array>
 
+#include "engine/buffer.h"
 #include "engine/tape.h"
 
 namespace voxot {
@@ -15,22 +16,25 @@ class Cost {
   /// x: N samples. mapped: Z·N samples, copy by copy ([T(x_1, z_1)…T(x_N, z_1), T(x_1, z_2)…]). Returns one
   /// element.
   Tensor operator()(Tape& tape, const Tensor& x, const Tensor& mapped, double gamma) const;
-  /// The same with factors() of γ and Z in x's device, fp64, shape {3}.
-  virtual Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor& factors) const = 0;
+  /// The same with factors() of γ and Z in the memory of x's device.
+  virtual Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped,
+                          const Buffer<double>& factors) const = 0;
   [[nodiscard]] virtual CostFactors factors(double, std::int64_t) const { return {1, 0, 0}; }
 };
 
 /// mean (x − T(x))² over batch and dimensions, no ½ (algorithms: strong neural OT).
 class QuadraticCost : public Cost {
  public:
-  Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor& factors) const override;
+  Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped,
+                  const Buffer<double>& factors) const override;
 };
 
 /// γ-weak quadratic: mean (x − T̄)² + (1 − γ − 1/Z)·Var, with T̄ and Var the mean and unbiased variance over
 /// the Z copies; the −1/Z takes out the bias that a finite mean adds. Throws Error for Z < 2.
 class WeakQuadraticCost : public Cost {
  public:
-  Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped, const Tensor& factors) const override;
+  Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped,
+                  const Buffer<double>& factors) const override;
   [[nodiscard]] CostFactors factors(double gamma, std::int64_t copies) const override;
 };
 

@@ -14,16 +14,16 @@ inline Conv3dParams conv_params(std::int64_t n, std::int64_t in, std::int64_t ou
 }
 
 /// A device array between guards, with the values in double as its type stores them.
-struct Buffer {
-  Buffer(std::vector<double> values, DType dtype, double guard)
+struct Operand {
+  Operand(std::vector<double> values, DType dtype, double guard)
       : all(Tensor::full({static_cast<std::int64_t>(values.size()) + 2 * kGuard}, guard, dtype)) {
     all.window(kGuard, {static_cast<std::int64_t>(values.size())})
         .copy_from(Tensor::from({static_cast<std::int64_t>(values.size())}, std::span<const double>(values)));
     exact = doubles(all.window(kGuard, {static_cast<std::int64_t>(values.size())}));
     all = all.to(Device::cuda);
   }
-  Buffer(std::int64_t count, std::uint64_t seed, DType dtype)
-      : Buffer(test_values(count, Values::normal, seed), dtype, NAN) {}
+  Operand(std::int64_t count, std::uint64_t seed, DType dtype)
+      : Operand(test_values(count, Values::normal, seed), dtype, NAN) {}
   [[nodiscard]] void* data() const { return all.as<std::byte>() + kGuard * size_of(all.dtype()); }
   /// What lies between the guards; those must be whole.
   [[nodiscard]] std::vector<double> result() const {
@@ -67,7 +67,7 @@ struct StatisticsBuffers {
     CHECK(variance_error < variance_limit);
   }
 
-  Buffer mean, variance;
+  Operand mean, variance;
   Conv3dStatistics wanted;
 };
 

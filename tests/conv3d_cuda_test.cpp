@@ -69,7 +69,7 @@ double limit(DType dtype, bool tf32) {
   return dtype == DType::f64 ? 1e-14 : dtype == DType::bf16 ? 6e-3 : tf32 ? 1e-3 : 5e-6;
 }
 
-void run_variant(const cuda::ConvVariant& variant, const cuda::ConvCall& call, const Buffer& out,
+void run_variant(const cuda::ConvVariant& variant, const cuda::ConvCall& call, const Operand& out,
                  const std::vector<double>& expected) {
   variant.run(kernels::stream_of(Device::cuda), call);
   const double error = distance(out.result(), expected);
@@ -81,18 +81,18 @@ const char* text(Write write) { return write == Write::accumulate ? "accumulate"
 void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
   const Conv3dParams& p = call.params;
   const DType parameter = parameter_of(call.dtype);
-  const Buffer x(p.batch * p.in_voxels() * p.in_row(), 1, call.dtype);
-  const Buffer gy(p.batch * p.out_voxels() * p.out_row(), 2, call.dtype);
-  const Buffer w(p.weight_count(), 3, parameter);
-  const Buffer bias(p.out_channels, 4, parameter);
-  const Buffer residual(gy.exact.size(), 5, call.dtype);
+  const Operand x(p.batch * p.in_voxels() * p.in_row(), 1, call.dtype);
+  const Operand gy(p.batch * p.out_voxels() * p.out_row(), 2, call.dtype);
+  const Operand w(p.weight_count(), 3, parameter);
+  const Operand bias(p.out_channels, 4, parameter);
+  const Operand residual(gy.exact.size(), 5, call.dtype);
   if (call.pass == cuda::ConvPass::forward) {
     call.input = x.data();
     call.other = w.data();
     for (const Epilogue& e : kEpilogues) {
       if (p.out_channels > 16 && &e != kEpilogues) break;  // the first has it all; small cases try the others
       INFO(e.name);
-      const Buffer y(std::vector<double>(gy.exact.size(), 1), call.dtype, kSentinel);
+      const Operand y(std::vector<double>(gy.exact.size(), 1), call.dtype, kSentinel);
       call.epilogue = {
           e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale, e.activation, {}};
       call.output = y.data();
@@ -120,7 +120,7 @@ void check_variant(const cuda::ConvVariant& variant, cuda::ConvCall call) {
     if (write == Write::overwrite && p.out_channels > 16) break;  // small cases try both
     INFO("scale " << scale << ", " << text(write));
     const std::int64_t count = of_input ? p.batch * p.in_voxels() * p.in_row() : p.weight_count();
-    const Buffer out(test_values(count, Values::normal, 6), of_input ? call.dtype : parameter, kSentinel);
+    const Operand out(test_values(count, Values::normal, 6), of_input ? call.dtype : parameter, kSentinel);
     call.epilogue.scale = scale;
     call.write = write;
     call.output = out.data();
@@ -194,9 +194,9 @@ TEST_CASE("cuda convolution: NaN passes every variant's epilogue", "[conv3d][cud
         call.epilogue.activation = {ActivationKind::relu, 0};
         if (!variant.takes(call)) continue;
         INFO(variant.name << ", " << name_of(dtype));
-        const Buffer x(values, dtype, kSentinel);
-        const Buffer w(weights, parameter_of(dtype), kSentinel);
-        const Buffer y(std::vector<double>(sums.size(), 1), dtype, kSentinel);
+        const Operand x(values, dtype, kSentinel);
+        const Operand w(weights, parameter_of(dtype), kSentinel);
+        const Operand y(std::vector<double>(sums.size(), 1), dtype, kSentinel);
         call.input = x.data();
         call.other = w.data();
         call.output = y.data();
@@ -218,9 +218,9 @@ TEST_CASE("cuda convolution: the epilogue over plain sums", "[conv3d][cuda]") {
       call.dtype = dtype;
       call.params = conv_params(2, 3, 5, {3, 4, 5}, kOne);
       const std::int64_t count = 2 * 60 * 5;
-      const Buffer sums(test_values(count, Values::away, 1), dtype, kSentinel);
-      const Buffer bias(5, 2, DType::f32);
-      const Buffer residual(count, 3, dtype);
+      const Operand sums(test_values(count, Values::away, 1), dtype, kSentinel);
+      const Operand bias(5, 2, DType::f32);
+      const Operand residual(count, 3, dtype);
       call.output = sums.data();
       call.epilogue = {
           e.bias ? bias.data() : nullptr, e.residual ? residual.data() : nullptr, e.scale, e.activation, {}};

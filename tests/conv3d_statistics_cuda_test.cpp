@@ -51,13 +51,13 @@ Run run(const cuda::ConvVariant& variant, cuda::ConvCall call, const Case& c, do
         double mean_limit, double variance_limit) {
   const Conv3dParams& p = c.params;
   const DType parameter = parameter_of(call.dtype);
-  const Buffer x(p.batch * p.in_voxels() * p.in_channels, 1, call.dtype);
+  const Operand x(p.batch * p.in_voxels() * p.in_channels, 1, call.dtype);
   std::vector<double> weights = test_values(p.weight_count(), Values::normal, 2);
   for (double& w : weights) w *= deviation;
-  const Buffer w(weights, parameter, NAN);
-  const Buffer bias(std::vector<double>(static_cast<std::size_t>(p.out_channels), mean), parameter, NAN);
+  const Operand w(weights, parameter, NAN);
+  const Operand bias(std::vector<double>(static_cast<std::size_t>(p.out_channels), mean), parameter, NAN);
   const std::int64_t count = p.batch * p.out_voxels() * p.out_channels;
-  const Buffer y(std::vector<double>(static_cast<std::size_t>(count), 1), call.dtype, kSentinel);
+  const Operand y(std::vector<double>(static_cast<std::size_t>(count), 1), call.dtype, kSentinel);
   const StatisticsBuffers statistics(c.each_sample ? p.batch : 1, c.groups, parameter);
   call.input = x.data();
   call.other = w.data();

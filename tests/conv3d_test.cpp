@@ -87,10 +87,10 @@ std::string describe(const Conv3dParams& p) {
 }
 
 /// A buffer between guards: NaN round what is read (a stray read shows), a sentinel round what is written.
-struct Buffer {
-  Buffer(std::int64_t count, std::uint64_t seed, DType dtype)
+struct Operand {
+  Operand(std::int64_t count, std::uint64_t seed, DType dtype)
       : exact(test_values(count, Values::normal, seed)), tensor(guarded({count}, exact, dtype, NAN)) {}
-  Buffer(std::vector<double> values, DType dtype)
+  Operand(std::vector<double> values, DType dtype)
       : exact(std::move(values)),
         tensor(guarded({static_cast<std::int64_t>(exact.size())}, exact, dtype, kSentinel)) {}
   /// The guards of a written buffer are whole.
@@ -144,11 +144,11 @@ const Epilogue kEpilogues[] = {
 };
 
 void check_forward(const Conv3dParams& p, DType dtype) {
-  const Buffer x(p.batch * p.in_voxels() * p.in_channels, 1, dtype);
-  const Buffer w(p.weight_count(), 2, DType::f32);
-  const Buffer bias(p.out_channels, 3, DType::f32);
+  const Operand x(p.batch * p.in_voxels() * p.in_channels, 1, dtype);
+  const Operand w(p.weight_count(), 2, DType::f32);
+  const Operand bias(p.out_channels, 3, DType::f32);
   const std::int64_t count = p.batch * p.out_voxels() * p.out_channels;
-  const Buffer residual(count, 4, dtype);
+  const Operand residual(count, 4, dtype);
   for (const Epilogue& e : kEpilogues) {
     INFO(e.name);
     std::vector<double> expected(static_cast<std::size_t>(count));
@@ -157,7 +157,7 @@ void check_forward(const Conv3dParams& p, DType dtype) {
     cpu::conv3d_forward_naive(p, x.exact.data(), w.exact.data(), exact, expected.data());
     const Conv3dEpilogue fast{e.bias ? bias.tensor.data() : nullptr,
                               e.residual ? residual.tensor.data() : nullptr, e.scale, e.activation};
-    const Buffer y(std::vector<double>(expected.size(), 1), dtype);
+    const Operand y(std::vector<double>(expected.size(), 1), dtype);
     // Twice: the second call runs on cached primitives.
     for (int call = 0; call < 2; ++call) {
       y.tensor.fill(NAN);
@@ -170,8 +170,8 @@ void check_forward(const Conv3dParams& p, DType dtype) {
 }
 
 void check_grad_input(const Conv3dParams& p, DType dtype) {
-  const Buffer gy(p.batch * p.out_voxels() * p.out_channels, 5, dtype);
-  const Buffer w(p.weight_count(), 6, DType::f32);
+  const Operand gy(p.batch * p.out_voxels() * p.out_channels, 5, dtype);
+  const Operand w(p.weight_count(), 6, DType::f32);
   const std::vector<double> before = test_values(p.batch * p.in_voxels() * p.in_channels, Values::normal, 7);
   for (const float scale : {1.0F, 0.1F}) {
     for (const Write write : {Write::overwrite, Write::accumulate}) {
@@ -179,7 +179,7 @@ void check_grad_input(const Conv3dParams& p, DType dtype) {
       std::vector<double> expected = before;
       cpu::conv3d_grad_input_naive(p, gy.exact.data(), w.exact.data(), static_cast<double>(scale),
                                    expected.data(), write);
-      const Buffer gx(before, dtype);
+      const Operand gx(before, dtype);
       if (write == Write::overwrite) gx.tensor.fill(NAN);
       kernels::conv3d_grad_input(kCpu, dtype, p, gy.tensor.data(), w.tensor.data(), scale, gx.tensor.data(),
                                  write);
@@ -191,8 +191,8 @@ void check_grad_input(const Conv3dParams& p, DType dtype) {
 }
 
 void check_grad_weight(const Conv3dParams& p, DType dtype) {
-  const Buffer x(p.batch * p.in_voxels() * p.in_channels, 8, dtype);
-  const Buffer gy(p.batch * p.out_voxels() * p.out_channels, 9, dtype);
+  const Operand x(p.batch * p.in_voxels() * p.in_channels, 8, dtype);
+  const Operand gy(p.batch * p.out_voxels() * p.out_channels, 9, dtype);
   const std::vector<double> before = test_values(p.weight_count(), Values::normal, 10);
   const std::vector<double> bias_before = test_values(p.out_channels, Values::normal, 11);
   for (const bool with_bias : {true, false}) {
@@ -204,8 +204,8 @@ void check_grad_weight(const Conv3dParams& p, DType dtype) {
         std::vector<double> bias_expected = bias_before;
         cpu::conv3d_grad_weight_naive(p, x.exact.data(), gy.exact.data(), static_cast<double>(scale),
                                       expected.data(), bias_expected.data(), write);
-        const Buffer gw(before, DType::f32);
-        const Buffer gb(bias_before, DType::f32);
+        const Operand gw(before, DType::f32);
+        const Operand gb(bias_before, DType::f32);
         if (write == Write::overwrite) {
           gw.tensor.fill(NAN);
           if (with_bias) gb.tensor.fill(NAN);
@@ -247,11 +247,11 @@ TEST_CASE("conv3d: NaN passes every epilogue", "[conv3d]") {
   for_each_case([](const Conv3dParams& p, DType dtype) {
     std::vector<double> values = test_values(p.batch * p.in_voxels() * p.in_channels, Values::normal, 1);
     values[values.size() / 2] = NAN;
-    const Buffer x(values, dtype);
-    const Buffer w(p.weight_count(), 2, DType::f32);
-    const Buffer bias(p.out_channels, 3, DType::f32);
+    const Operand x(values, dtype);
+    const Operand w(p.weight_count(), 2, DType::f32);
+    const Operand bias(p.out_channels, 3, DType::f32);
     const std::int64_t count = p.batch * p.out_voxels() * p.out_channels;
-    const Buffer residual(count, 4, dtype);
+    const Operand residual(count, 4, dtype);
     std::vector<double> sums(static_cast<std::size_t>(count));
     cpu::conv3d_forward_naive(p, x.exact.data(), w.exact.data(), {}, sums.data());
     for (const Epilogue& e : kEpilogues) {
@@ -309,8 +309,8 @@ TEST_CASE("conv3d: the naive loops against a sum written out", "[conv3d]") {
 TEST_CASE("conv3d: two calls give the same bits", "[conv3d]") {
   const Conv3dParams p = params_of({4, 16, 16, {8, 8, 8}, kThree, kOne, kOne, kOne});
   for (const DType dtype : kFast) {
-    const Buffer x(p.batch * p.in_voxels() * p.in_channels, 1, dtype);
-    const Buffer gy(p.batch * p.out_voxels() * p.out_channels, 2, dtype);
+    const Operand x(p.batch * p.in_voxels() * p.in_channels, 1, dtype);
+    const Operand gy(p.batch * p.out_voxels() * p.out_channels, 2, dtype);
     const Tensor first = Tensor::empty({p.weight_count()});
     const Tensor second = Tensor::empty({p.weight_count()});
     for (const Tensor& gw : {first, second}) {

@@ -37,23 +37,20 @@ struct Trace {
 Trace run(const Golden& g, double learning_rate, DType dtype) {
   UNet3DOptions map_options;
   map_options.base = 4;
-  UNet3D map(map_options);
   ResNet3DOptions f_options;
   f_options.nf = 4;
   f_options.nf_max = 8;
-  ResNet3D f(f_options);
-  Parameters map_parameters(map, dtype);
-  Parameters f_parameters(f, dtype);
-  load_state_dict(map, g.below("initial_transport."), "golden");
-  load_state_dict(f, g.below("initial_potential."), "golden");
+  const auto map = make_trainable<UNet3D>(map_options, Device::cpu, dtype);
+  const auto f = make_trainable<ResNet3D>(f_options, Device::cpu, dtype);
+  load_state_dict(*map, g.below("initial_transport."), "golden");
+  load_state_dict(*f, g.below("initial_potential."), "golden");
   OptimizerOptions adam;
   adam.learning_rate = learning_rate;
   adam.params.weight_decay = 1e-10;
-  const QuadraticCost cost;
   NeuralOtOptions options;
   options.inner_steps = kInner;
   options.batch_size = kBatch;
-  NeuralOt solver(options, map_parameters, f_parameters, map, f, cost, adam, adam, {}, {});
+  NeuralOt solver(options, {map, f, std::make_shared<QuadraticCost>(), adam, adam, {}, {}});
   const auto source = g.integers("source_index");
   const auto target = g.integers("target_index");
   const auto rows = [](const std::vector<std::int64_t>& index, std::int64_t row) {
@@ -68,8 +65,8 @@ Trace run(const Golden& g, double learning_rate, DType dtype) {
     trace.potential.push_back(solver.potential_step(batch(g, rows(source, first + kInner), dtype),
                                                     batch(g, rows(target, o), dtype), 0));
   }
-  trace.final_transport = state_dict(map);
-  trace.final_potential = state_dict(f);
+  trace.final_transport = state_dict(*map);
+  trace.final_potential = state_dict(*f);
   return trace;
 }
 

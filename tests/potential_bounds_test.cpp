@@ -25,18 +25,15 @@ OptimizerOptions descent() {
 
 struct Problem {
   Problem(const NeuralOtOptions& options, const std::vector<std::int64_t>& hidden, bool spectral)
-      : map(mlp({}, false)),
-        f(mlp(hidden, spectral)),
-        map_parameters(map),
-        f_parameters(f),
-        solver(
-            options, map_parameters, f_parameters, map, f, cost, descent(), descent(),
-            [](std::uint64_t draw, std::int64_t) { return points(2 * draw, 0); },
-            [](std::uint64_t draw, std::int64_t) { return points(2 * draw + 1, 1); }) {
+      : map(make_trainable<MlpMap>(mlp({}, false))),
+        f(make_trainable<MlpPotential>(mlp(hidden, spectral))),
+        solver(options, {map, f, std::make_shared<QuadraticCost>(), descent(), descent(),
+                         [](std::uint64_t draw, std::int64_t) { return points(2 * draw, 0); },
+                         [](std::uint64_t draw, std::int64_t) { return points(2 * draw + 1, 1); }}) {
     Initialiser first(Initialisation::pytorch_default, 1, 0);
-    map.initialise(first);
+    map->initialise(first);
     Initialiser second(Initialisation::pytorch_default, 1, 1);
-    f.initialise(second);
+    f->initialise(second);
   }
   static MlpOptions mlp(const std::vector<std::int64_t>& hidden, bool spectral) {
     MlpOptions o;
@@ -47,10 +44,8 @@ struct Problem {
     return o;
   }
 
-  QuadraticCost cost;
-  MlpMap map;
-  MlpPotential f;
-  Parameters map_parameters, f_parameters;
+  Trainable<MlpMap> map;
+  Trainable<MlpPotential> f;
   NeuralOt solver;
 };
 
@@ -65,10 +60,10 @@ NeuralOtOptions options_of(double gradient_penalty, double drift_penalty) {
 
 /// What a potential step takes from the weights at rate 1: by name.
 std::map<std::string, std::vector<double>> gradient_of_step(Problem& p, const Tensor& x, const Tensor& y) {
-  const auto before = state_dict(p.f);
+  const auto before = state_dict(*p.f);
   p.solver.potential_step(x, y, 0);
   std::map<std::string, std::vector<double>> gradient;
-  for (const auto& [name, after] : state_dict(p.f)) {
+  for (const auto& [name, after] : state_dict(*p.f)) {
     gradient[name] = doubles(before.at(name));
     const std::vector<double> now = doubles(after);
     for (std::size_t i = 0; i < now.size(); ++i) gradient[name][i] -= now[i];
@@ -83,11 +78,12 @@ TEST_CASE("potential bounds: the drift penalty's gradient, by hand", "[potential
   Problem p(options_of(0, epsilon), {}, false);  // f(y) = ⟨w, y⟩ + b
   const Tensor x = points(100, 0);
   const Tensor y = points(101, 1);
-  const std::vector<double> w = doubles(state_dict(p.f).at("mlp.layers.0.weight"));
-  const double b = doubles(state_dict(p.f).at("mlp.layers.0.bias"))[0];
+  const std::vector<double> w = doubles(state_dict(*p.f).at("mlp.layers.0.weight"));
+  const double b = doubles(state_dict(*p.f).at("mlp.layers.0.bias"))[0];
   std::array<double, kDimensions> of_w{};
   double of_b = 0;
-  for (const auto& [batch, sign] : {std::pair(p.solver.map(x, {}), 1.0), std::pair(y, -1.0)}) {
+  for (const auto& [batch, sign] :
+       {std::pair(p.solver.capabilities().transport->apply(x, {}), 1.0), std::pair(y, -1.0)}) {
     const std::vector<double> v = doubles(batch);
     for (std::size_t i = 0; i < kBatch; ++i) {
       double f = b;
@@ -145,15 +141,15 @@ TEST_CASE("potential bounds: one power iteration a potential step, none in a tra
     }
     return found;
   };
-  const auto before = vectors(p.f);
+  const auto before = vectors(*p.f);
   REQUIRE(before.size() == 6);
   p.solver.transport_step(points(1, 0), 1);
-  (void)p.solver.map(points(2, 0), {});
-  CHECK(vectors(p.f) == before);
+  (void)p.solver.capabilities().transport->apply(points(2, 0), {});
+  CHECK(vectors(*p.f) == before);
   p.solver.potential_step(points(3, 0), points(4, 1), 2);
-  by_hand.f.iterate_spectra();
-  CHECK(vectors(p.f) == vectors(by_hand.f));
-  CHECK(vectors(p.f) != before);
+  by_hand.f->iterate_spectra();
+  CHECK(vectors(*p.f) == vectors(*by_hand.f));
+  CHECK(vectors(*p.f) != before);
 }
 
 TEST_CASE("potential bounds: saved and loaded, a bounded potential goes on with the same bits",
@@ -164,8 +160,8 @@ TEST_CASE("potential bounds: saved and loaded, a bounded potential goes on with 
   std::map<std::string, HostArray> arrays;
   straight.solver.save(arrays);
   Problem resumed(options, {8}, true);
-  load_state_dict(resumed.map, state_dict(straight.map), "checkpoint");
-  load_state_dict(resumed.f, state_dict(straight.f), "checkpoint");
+  load_state_dict(*resumed.map, state_dict(*straight.map), "checkpoint");
+  load_state_dict(*resumed.f, state_dict(*straight.f), "checkpoint");
   resumed.solver.load(arrays);
   for (int s = 0; s < 3; ++s) {
     const NeuralOtLosses a = straight.solver.step();
@@ -174,5 +170,5 @@ TEST_CASE("potential bounds: saved and loaded, a bounded potential goes on with 
     CHECK(a.potential == b.potential);
     CHECK(a.slope == b.slope);
   }
-  CHECK(straight.f_parameters.values().to_floats() == resumed.f_parameters.values().to_floats());
+  CHECK(straight.f.parameters().values().to_floats() == resumed.f.parameters().values().to_floats());
 }

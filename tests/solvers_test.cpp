@@ -172,18 +172,17 @@ namespace {
 
 /// Points of the plane as volumes of one voxel with two channels.
 struct Plane {
-  explicit Plane(const NeuralOtOptions& options, const Cost& cost, std::int64_t noise_channels,
-                 std::vector<std::int64_t> hidden, const OptimizerOptions& map_adam,
-                 const OptimizerOptions& f_adam, Activation of_potential = {ActivationKind::relu, 0})
-      : map(mlp(noise_channels, hidden)),
-        f(mlp(0, hidden, of_potential)),
-        map_parameters(map),
-        f_parameters(f),
-        solver(options, map_parameters, f_parameters, map, f, cost, map_adam, f_adam, source, target) {
+  explicit Plane(const NeuralOtOptions& options, std::shared_ptr<const Cost> cost,
+                 std::int64_t noise_channels, std::vector<std::int64_t> hidden,
+                 const OptimizerOptions& map_adam, const OptimizerOptions& f_adam,
+                 Activation of_potential = {ActivationKind::relu, 0})
+      : map(make_trainable<MlpMap>(mlp(noise_channels, hidden))),
+        f(make_trainable<MlpPotential>(mlp(0, hidden, of_potential))),
+        solver(options, {map, f, std::move(cost), map_adam, f_adam, source, target}) {
     Initialiser first(Initialisation::pytorch_default, options.seed, 0);
-    map.initialise(first);
+    map->initialise(first);
     Initialiser second(Initialisation::pytorch_default, options.seed, 1);
-    f.initialise(second);
+    f->initialise(second);
   }
   static MlpOptions mlp(std::int64_t noise_channels, const std::vector<std::int64_t>& hidden,
                         Activation activation = {ActivationKind::relu, 0}) {
@@ -207,9 +206,8 @@ struct Plane {
     return tensor(z.shape(), shifted(doubles(z)), DType::f32);
   }
 
-  MlpMap map;
-  MlpPotential f;
-  Parameters map_parameters, f_parameters;
+  Trainable<MlpMap> map;
+  Trainable<MlpPotential> f;
   NeuralOt solver;
 };
 
@@ -229,7 +227,7 @@ TEST_CASE("neural_ot: γ rises linearly to its final value", "[solvers][neural_o
   options.noise_samples = 2;
   options.gamma = 0.6;
   options.gamma_steps = 3;
-  const WeakQuadraticCost cost;
+  const auto cost = std::make_shared<WeakQuadraticCost>();
   Plane plane(options, cost, 1, {8}, adam(1e-3), adam(1e-3));
   for (const double expected : {0.0, 0.2, 0.4, 0.6, 0.6}) {
     CHECK(plane.solver.gamma() == Approx(expected));
@@ -248,11 +246,11 @@ TEST_CASE("neural_ot: strong form learns the map between two Gaussians", "[solve
   options.batch_size = 256;
   options.ema = 0.99;
   options.seed = 1;
-  const QuadraticCost cost;
+  const auto cost = std::make_shared<QuadraticCost>();
   Plane plane(options, cost, 0, {64, 64}, adam(1e-3), adam(1e-3));
   for (int s = 0; s < 1000; ++s) plane.solver.step();
   const Tensor x = Tensor::normal({4096, 1, 1, 1, 2}, {2, Purpose::evaluation, 0}, 0, 1);
-  const Tensor mapped = plane.solver.map(x, {});
+  const Tensor mapped = plane.solver.capabilities().transport->apply(x, {});
   const Tensor truth = tensor(x.shape(), Plane::shifted(doubles(x)));
   const double uvp = l2_uvp(mapped, truth, 2.5);
   INFO("L2-UVP " << uvp << " %");
@@ -269,14 +267,14 @@ TEST_CASE("neural_ot: saved and loaded, it goes on with the same bits", "[solver
   options.gamma = 0.5;
   options.gamma_steps = 10;
   options.ema = 0.9;
-  const WeakQuadraticCost cost;
+  const auto cost = std::make_shared<WeakQuadraticCost>();
   Plane straight(options, cost, 1, {16}, adam(1e-3), adam(1e-3));
   for (int s = 0; s < 3; ++s) straight.solver.step();
   std::map<std::string, HostArray> arrays;
   straight.solver.save(arrays);
   Plane resumed(options, cost, 1, {16}, adam(1e-3), adam(1e-3));
-  load_state_dict(resumed.map, state_dict(straight.map), "checkpoint");
-  load_state_dict(resumed.f, state_dict(straight.f), "checkpoint");
+  load_state_dict(*resumed.map, state_dict(*straight.map), "checkpoint");
+  load_state_dict(*resumed.f, state_dict(*straight.f), "checkpoint");
   resumed.solver.load(arrays);
   CHECK(resumed.solver.steps() == 3);
   for (int s = 0; s < 3; ++s) {
@@ -286,21 +284,22 @@ TEST_CASE("neural_ot: saved and loaded, it goes on with the same bits", "[solver
     CHECK(a.cost == b.cost);
     CHECK(a.potential == b.potential);
   }
-  CHECK(straight.map_parameters.values().to_floats() == resumed.map_parameters.values().to_floats());
-  CHECK(straight.f_parameters.values().to_floats() == resumed.f_parameters.values().to_floats());
+  CHECK(straight.map.parameters().values().to_floats() == resumed.map.parameters().values().to_floats());
+  CHECK(straight.f.parameters().values().to_floats() == resumed.f.parameters().values().to_floats());
   const Tensor x = Plane::source(99, 5);
   const RandomState noise{4, Purpose::evaluation, 0};
-  CHECK(straight.solver.map(x, noise).to_floats() == resumed.solver.map(x, noise).to_floats());
+  CHECK(straight.solver.capabilities().transport->apply(x, noise).to_floats() ==
+        resumed.solver.capabilities().transport->apply(x, noise).to_floats());
 }
 
 TEST_CASE("neural_ot: a loss that is not finite stops it with the step's number", "[solvers][neural_ot]") {
   NeuralOtOptions options;
   options.inner_steps = 1;
   options.batch_size = 4;
-  const QuadraticCost cost;
+  const auto cost = std::make_shared<QuadraticCost>();
   Plane plane(options, cost, 0, {8}, adam(1e-3), adam(1e-3));
   plane.solver.step();
-  plane.f_parameters.values().fill(INFINITY);
+  plane.f.parameters().values().fill(INFINITY);
   CHECK_THAT(error_of([&] { plane.solver.step(); }), Catch::Contains("step 2"));
 }
 
@@ -309,12 +308,12 @@ namespace {
 /// ½·D·E‖∇f‖² over the first half of the rows of each batch.
 double mean_slope(Plane& plane, const std::vector<Tensor>& batches) {
   double sum = 0;
-  const Freeze frozen(plane.f_parameters);
+  const Freeze frozen(plane.f.parameters());
   for (const Tensor& batch : batches) {
     Tensor points = batch.detached().window(0, {batch.extent(0) / 2, 1, 1, 1, 2});
     points.require_gradient();
     Tape tape;
-    tape.backward(ops::sum(tape, plane.f.forward(tape, points)));
+    tape.backward(ops::sum(tape, plane.f->forward(tape, points)));
     for (const double g : doubles(points.gradient()->take())) sum += g * g;
   }
   const auto rows = static_cast<double>(batches[0].extent(0) / 2);
@@ -324,7 +323,7 @@ double mean_slope(Plane& plane, const std::vector<Tensor>& batches) {
 /// The gradient of a potential step, by plain descent at rate 1; the plane's parameters are as before.
 std::vector<float> potential_gradient(double penalty, const Tensor& x, const Tensor& y,
                                       std::unique_ptr<Plane>& plane) {
-  static const QuadraticCost cost;
+  const auto cost = std::make_shared<QuadraticCost>();
   NeuralOtOptions options;
   options.inner_steps = 1;
   options.batch_size = x.extent(0);
@@ -335,11 +334,11 @@ std::vector<float> potential_gradient(double penalty, const Tensor& x, const Ten
   descent.learning_rate = 1;
   plane = std::make_unique<Plane>(options, cost, 0, std::vector<std::int64_t>{16, 16}, descent, descent,
                                   Activation{ActivationKind::tanh, 0});
-  const std::vector<float> before = plane->f_parameters.values().to_floats();
+  const std::vector<float> before = plane->f.parameters().values().to_floats();
   plane->solver.potential_step(x, y, 0);
-  std::vector<float> gradient = plane->f_parameters.values().to_floats();
+  std::vector<float> gradient = plane->f.parameters().values().to_floats();
   for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] = before[i] - gradient[i];
-  plane->f_parameters.values().copy_from(
+  plane->f.parameters().values().copy_from(
       Tensor::from({static_cast<std::int64_t>(before.size())}, std::span<const float>(before)));
   return gradient;
 }
@@ -362,12 +361,12 @@ TEST_CASE("neural_ot: the gradient penalty's gradient, against differences of th
   norm = std::sqrt(norm);
   REQUIRE(norm > 1e-3);
   // Along its own direction, where the derivative is its norm.
-  const std::vector<float> at = plane->f_parameters.values().to_floats();
-  const Tensor mapped = plane->solver.map(x, {});
+  const std::vector<float> at = plane->f.parameters().values().to_floats();
+  const Tensor mapped = plane->solver.capabilities().transport->apply(x, {});
   const auto penalty_at = [&](double h) {
     std::vector<float> moved = at;
     for (std::size_t i = 0; i < at.size(); ++i) moved[i] += static_cast<float>(h * gradient[i] / norm);
-    plane->f_parameters.values().copy_from(
+    plane->f.parameters().values().copy_from(
         Tensor::from({static_cast<std::int64_t>(at.size())}, std::span<const float>(moved)));
     return weight * mean_slope(*plane, {mapped, y});
   };
@@ -381,12 +380,14 @@ TEST_CASE("neural_ot: with a gradient penalty the potential's slope is told", "[
   options.inner_steps = 1;
   options.batch_size = 64;
   options.gradient_penalty = 0.1;
-  const QuadraticCost cost;
+  const auto cost = std::make_shared<QuadraticCost>();
   Plane plane(options, cost, 0, {16}, adam(1e-9), adam(1e-9));
   const double slope = plane.solver.step().slope;
   // D·E‖∇f‖²/4 of the batches that the step drew; nothing moved meanwhile.
   const double expected =
-      mean_slope(plane, {plane.solver.map(Plane::source(1, 64), {}), Plane::target(0, 64)}) / 2;
+      mean_slope(plane, {plane.solver.capabilities().transport->apply(Plane::source(1, 64), {}),
+                         Plane::target(0, 64)}) /
+      2;
   CHECK(slope == Approx(expected).epsilon(1e-4));
   options.gradient_penalty = 0;
   Plane plain(options, cost, 0, {16}, adam(1e-9), adam(1e-9));
@@ -398,7 +399,7 @@ TEST_CASE("neural_ot: noise on x enters the transport steps alone", "[solvers][n
   options.inner_steps = 1;
   options.batch_size = 16;
   options.seed = 4;
-  const QuadraticCost cost;
+  const auto cost = std::make_shared<QuadraticCost>();
   const auto plane = [&](double noise) {
     options.source_noise = noise;
     return std::make_unique<Plane>(options, cost, 0, std::vector<std::int64_t>{16}, adam(1e-3), adam(1e-3));
@@ -408,7 +409,8 @@ TEST_CASE("neural_ot: noise on x enters the transport steps alone", "[solvers][n
   const auto noisy = plane(0.3);
   const auto plain = plane(0);
   CHECK(noisy->solver.potential_step(x, y, 7) == plain->solver.potential_step(x, y, 7));
-  CHECK(doubles(noisy->solver.map(x, {})) == doubles(plain->solver.map(x, {})));
+  CHECK(doubles(noisy->solver.capabilities().transport->apply(x, {})) ==
+        doubles(plain->solver.capabilities().transport->apply(x, {})));
   std::vector<double> moved = doubles(x);
   const std::vector<double> noise = doubles(Tensor::normal(x.shape(), {4, Purpose::source_noise, 7}, 0, 1));
   for (std::size_t i = 0; i < moved.size(); ++i) moved[i] += 0.3 * noise[i];
@@ -420,24 +422,20 @@ TEST_CASE("neural_ot: noise on x enters the transport steps alone", "[solvers][n
 TEST_CASE("neural_ot: batches are drawn by number, each once", "[solvers][neural_ot]") {
   std::vector<std::uint64_t> source;
   std::vector<std::uint64_t> target;
-  MlpMap map(Plane::mlp(0, {4}));
-  MlpPotential f(Plane::mlp(0, {4}));
-  Parameters map_parameters(map);
-  Parameters f_parameters(f);
   NeuralOtOptions options;
   options.inner_steps = 3;
   options.batch_size = 2;
-  const QuadraticCost cost;
   NeuralOt solver(
-      options, map_parameters, f_parameters, map, f, cost, adam(1e-3), adam(1e-3),
-      [&](std::uint64_t draw, std::int64_t n) {
-        source.push_back(draw);
-        return Plane::source(draw, n);
-      },
-      [&](std::uint64_t draw, std::int64_t n) {
-        target.push_back(draw);
-        return Plane::target(draw, n);
-      });
+      options, {make_trainable<MlpMap>(Plane::mlp(0, {4})), make_trainable<MlpPotential>(Plane::mlp(0, {4})),
+                std::make_shared<QuadraticCost>(), adam(1e-3), adam(1e-3),
+                [&](std::uint64_t draw, std::int64_t n) {
+                  source.push_back(draw);
+                  return Plane::source(draw, n);
+                },
+                [&](std::uint64_t draw, std::int64_t n) {
+                  target.push_back(draw);
+                  return Plane::target(draw, n);
+                }});
   solver.step();
   solver.step();
   CHECK(source == std::vector<std::uint64_t>{0, 1, 2, 3, 4, 5, 6, 7});

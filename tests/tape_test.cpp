@@ -278,15 +278,13 @@ TEST_CASE("tape: a steady-state step asks the system for no memory", "[tape][neu
   const bool weak = GENERATE(false, true);
   UNet3DOptions map_options = Networks::map_options();
   map_options.noise_channels = weak ? 1 : 0;
-  UNet3D map(map_options);
-  ResNet3D f(Networks::f_options());
-  Parameters map_parameters(map);
-  Parameters f_parameters(f);
+  const auto map = make_trainable<UNet3D>(map_options);
+  const auto f = make_trainable<ResNet3D>(Networks::f_options());
   Initialiser initialiser(Initialisation::pytorch_default, 1, 0);
-  map.initialise(initialiser);
-  f.initialise(initialiser);
-  const QuadraticCost strong_cost;
-  const WeakQuadraticCost weak_cost;
+  map->initialise(initialiser);
+  f->initialise(initialiser);
+  std::shared_ptr<const Cost> cost = std::make_shared<QuadraticCost>();
+  if (weak) cost = std::make_shared<WeakQuadraticCost>();
   NeuralOtOptions options;
   options.inner_steps = 2;
   options.batch_size = 2;
@@ -294,10 +292,9 @@ TEST_CASE("tape: a steady-state step asks the system for no memory", "[tape][neu
   options.ema = 0.99;
   OptimizerOptions adam;
   adam.clip_norm = 1;
-  NeuralOt solver(options, map_parameters, f_parameters, map, f,
-                  weak ? static_cast<const Cost&>(weak_cost) : static_cast<const Cost&>(strong_cost), adam,
-                  adam, Networks::volumes,
-                  [](std::uint64_t draw, std::int64_t n) { return Networks::volumes(draw + 1000, n); });
+  NeuralOt solver(options,
+                  {map, f, cost, adam, adam, Networks::volumes,
+                   [](std::uint64_t draw, std::int64_t n) { return Networks::volumes(draw + 1000, n); }});
   for (int s = 0; s < 3; ++s) solver.step();
   const AllocatorStatistics steady = allocator_statistics(Device::cpu);
   for (int s = 3; s < 10; ++s) solver.step();

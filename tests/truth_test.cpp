@@ -16,18 +16,16 @@ namespace {
 /// Perceptrons for points with `values` channels; the map is residual and has as many noise channels in a
 /// weak problem.
 struct Points {
-  Points(std::int64_t values, const NeuralOtOptions& options, const Cost& cost, std::int64_t steps,
-         const Sampler& source, const Sampler& target)
-      : map(perceptron(values, options.noise_samples > 1 ? values : 0)),
-        f(perceptron(values, 0)),
-        map_parameters(map),
-        f_parameters(f),
-        solver(options, map_parameters, f_parameters, map, f, cost, adam(2e-3, steps * options.inner_steps),
-               adam(2e-3, steps), source, target) {
+  Points(std::int64_t values, const NeuralOtOptions& options, std::shared_ptr<const Cost> cost,
+         std::int64_t steps, const Sampler& source, const Sampler& target)
+      : map(make_trainable<MlpMap>(perceptron(values, options.noise_samples > 1 ? values : 0))),
+        f(make_trainable<MlpPotential>(perceptron(values, 0))),
+        solver(options, {map, f, std::move(cost), adam(2e-3, steps * options.inner_steps), adam(2e-3, steps),
+                         source, target}) {
     Initialiser first(Initialisation::pytorch_default, options.seed, 0);
-    map.initialise(first);
+    map->initialise(first);
     Initialiser second(Initialisation::pytorch_default, options.seed, 1);
-    f.initialise(second);
+    f->initialise(second);
     for (std::int64_t s = 0; s < steps; ++s) solver.step();
   }
   static MlpOptions perceptron(std::int64_t values, std::int64_t noise) {
@@ -50,9 +48,8 @@ struct Points {
     return o;
   }
 
-  MlpMap map;
-  MlpPotential f;
-  Parameters map_parameters, f_parameters;
+  Trainable<MlpMap> map;
+  Trainable<MlpPotential> f;
   NeuralOt solver;
 };
 
@@ -125,9 +122,9 @@ TEST_CASE("neural_ot: in one dimension the map sorts", "[solvers][truth][slow]")
   std::sort(y.begin(), y.end());
   const Tensor from = Tensor::from({kPoints, 1, 1, 1, 1}, std::span<const float>(x));
   const Tensor to = Tensor::from({kPoints, 1, 1, 1, 1}, std::span<const float>(y));
-  Points run(1, options(4, 128), QuadraticCost(), 1000, rows_of(from, Purpose::source_samples),
-             rows_of(to, Purpose::target_samples));
-  const Tensor mapped = run.solver.map(from, {});
+  Points run(1, options(4, 128), std::make_shared<QuadraticCost>(), 1000,
+             rows_of(from, Purpose::source_samples), rows_of(to, Purpose::target_samples));
+  const Tensor mapped = run.solver.capabilities().transport->apply(from, {});
   const std::vector<float> values = mapped.to_floats();
   CHECK(std::is_sorted(values.begin(), values.end()));
   double variance = 0;
@@ -147,9 +144,9 @@ TEST_CASE("neural_ot: on finite sets the cost is that of the exact assignment", 
   const Tensor from = Tensor::normal({kPoints, 1, 1, 1, 2}, {1, Purpose::test, 0}, 0, 1);
   const Tensor to = Tensor::normal({kPoints, 1, 1, 1, 2}, {2, Purpose::test, 0}, 0, 0.4);
   for (std::int64_t i = 0; i < kPoints; ++i) to.as<float>()[2 * i] += i % 2 == 0 ? 2.0F : -2.0F;
-  Points run(2, options(4, 128), QuadraticCost(), 1000, rows_of(from, Purpose::source_samples),
-             rows_of(to, Purpose::target_samples));
-  const Tensor mapped = run.solver.map(from, {});
+  Points run(2, options(4, 128), std::make_shared<QuadraticCost>(), 1000,
+             rows_of(from, Purpose::source_samples), rows_of(to, Purpose::target_samples));
+  const Tensor mapped = run.solver.capabilities().transport->apply(from, {});
   const double exact = discrete_cost(from, to);
   const double learned = paired_cost(from, mapped);
   INFO("exact " << exact << ", learned " << learned << ", left " << discrete_cost(mapped, to));
@@ -181,7 +178,7 @@ TEST_CASE("neural_ot: γ-weak transport between Gaussians", "[solvers][truth][sl
     o.noise_samples = 4;
     o.noise.deviation = 1;
     o.gamma = c.gamma;
-    Points run(values, o, WeakQuadraticCost(), 1000,
+    Points run(values, o, std::make_shared<WeakQuadraticCost>(), 1000,
                normals(Purpose::source_samples, std::vector<double>(axes, 0), std::vector<double>(axes, 1)),
                normals(Purpose::target_samples, std::vector<double>(axes, 1), c.deviation));
     constexpr std::int64_t kSamples = 1024;
@@ -190,7 +187,8 @@ TEST_CASE("neural_ot: γ-weak transport between Gaussians", "[solvers][truth][sl
     Eigen::MatrixXd mean = Eigen::MatrixXd::Zero(values, kSamples);
     Eigen::MatrixXd square = mean;
     for (std::uint64_t k = 0; k < kDraws; ++k) {
-      const std::vector<float> y = run.solver.map(x, {9, Purpose::evaluation, k}).to_floats();
+      const std::vector<float> y =
+          run.solver.capabilities().transport->apply(x, {9, Purpose::evaluation, k}).to_floats();
       const Eigen::MatrixXd draw =
           Eigen::Map<const Eigen::MatrixXf>(y.data(), values, kSamples).cast<double>();
       mean += draw / kDraws;

@@ -1,13 +1,14 @@
 #pragma once
+#include "engine/buffer.h"
 #include "engine/tape.h"
 
 namespace voxot::ops {
 
 /// a·x + b·y of equal shapes; add, sub and the residual scale-and-add are cases of it.
 Tensor linear_combination(Tape& tape, double a, const Tensor& x, double b, const Tensor& y);
-/// x + b·y with b in the device's memory, for static steps: `factors` holds 1, b, 0 in fp64. The forward pass
+/// x + b·y with b in the device's memory, for static steps: `factors` holds 1, b, 0. The forward pass
 /// reads the first two, the gradient of y, which is b·grad + 0, the last two.
-Tensor scale_add_at(Tape& tape, const Tensor& x, const Tensor& factors, const Tensor& y);
+Tensor scale_add_at(Tape& tape, const Tensor& x, const Buffer<double>& factors, const Tensor& y);
 inline Tensor add(Tape& tape, const Tensor& x, const Tensor& y) {
   return linear_combination(tape, 1, x, 1, y);
 }
