@@ -10,6 +10,7 @@
 
 #include "apps/config_fields.h"
 #include "apps/config_reader.h"
+#include "apps/dataset_config.h"
 
 namespace voxot {
 namespace {
@@ -50,21 +51,7 @@ void resolve(RunConfig& config, const ConfigReader& reader) {
   if (!reader.gives("solver.noise_channels")) {
     config.solver.noise_channels = weak ? 1 : 0;
   }
-  const auto resolve_extrude = [&reader](DatasetConfig& data, const char* key) {
-    if (!reader.gives(key)) {  // slices 5 to 11 of 16, at the given resolution
-      data.extrude = {(5 * data.resolution + 8) / 16, (11 * data.resolution + 8) / 16};
-    }
-  };
-  for (const auto& [data, key] :
-       {std::pair{&config.source, "source.colour"}, std::pair{&config.target, "target.colour"}}) {
-    if (data->dataset == "mnistm" && !reader.gives(key)) data->colour = "none";  // it has its own
-  }
-  // One file that holds both ends.
-  if (config.target.dataset == config.source.dataset && !reader.gives("target.path") &&
-      (config.source.dataset == "w2bench" || config.source.dataset == "kaggle3d"))
-    config.target.path = config.source.path;
-  resolve_extrude(config.source, "source.extrude");
-  resolve_extrude(config.target, "target.extrude");
+  resolve_datasets(config.source, config.target, reader);
 }
 
 void validate_solver(const SolverConfig& c) {
@@ -95,44 +82,6 @@ void validate_optimizer(const OptimizerConfig& c, const char* table) {
   }
 }
 
-bool has_labels(const DatasetConfig& c) { return c.dataset != "gaussian" && c.dataset != "w2bench"; }
-
-void validate_dataset(const DatasetConfig& c, const char* table) {
-  const bool may_have_path = c.dataset == "kaggle3d";
-  if (!may_have_path && (c.dataset == "npy" || c.dataset == "w2bench") == c.path.empty()) {
-    fail_usage(
-        "{0}.path: expected with {0}.dataset \"npy\" or \"w2bench\", possible with \"kaggle3d\"; got \"{1}\" "
-        "with "
-        "\"{2}\"",
-        table, c.path, c.dataset);
-  }
-  if (!c.key.empty() && c.dataset != "npy") {
-    fail_usage("{}.key: expected with dataset \"npy\" alone, got \"{}\" with \"{}\"", table, c.key,
-               c.dataset);
-  }
-  if (c.dataset == "mnistm" && c.colour != "none") {
-    fail_usage("{}.colour: \"mnistm\" has colours of its own; expected \"none\", got \"{}\"", table,
-               c.colour);
-  }
-  if (!has_labels(c) && !c.classes.empty()) {
-    fail_usage("{}.classes: \"{}\" has no classes, got [{}]", table, c.dataset, fmt::join(c.classes, ", "));
-  }
-  if (c.extrude[0] >= c.extrude[1] || c.extrude[1] > c.resolution) {
-    fail_usage("{}.extrude: expected [first, last) within {} slices, got [{}, {}]", table, c.resolution,
-               c.extrude[0], c.extrude[1]);
-  }
-  for (const int digit : c.classes) {
-    if (c.dataset != "npy" && digit > 9) {
-      fail_usage("{}.classes: expected digits from 0 to 9, got {}", table, digit);
-    }
-  }
-  for (std::size_t i = 0; i < c.classes.size(); ++i) {
-    if (std::count(c.classes.begin(), c.classes.end(), c.classes[i]) > 1) {
-      fail_usage("{}.classes: expected each class once, got {} twice", table, c.classes[i]);
-    }
-  }
-}
-
 // A judge that does not know a class gives its volumes to one that it knows, perhaps the target's.
 void validate_judge(const RunConfig& config) {
   const std::vector<int>& known = config.judge.classes;
@@ -148,38 +97,6 @@ void validate_judge(const RunConfig& config) {
   }
 }
 
-bool one_channel(const DatasetConfig& c) { return c.colour == "none" && c.dataset != "mnistm"; }
-
-// The arrays of anyone's own volumes have the shape that their files say; only the others are known here.
-void validate_pair(const DatasetConfig& source, const DatasetConfig& target) {
-  if (!has_labels(source) || !has_labels(target)) {
-    if (source.dataset != target.dataset) {
-      fail_usage("target.dataset: expected \"{}\" as the source has, got \"{}\"", source.dataset,
-                 target.dataset);
-    }
-    if (source.field != target.field || (!source.field && source.dimension != target.dimension) ||
-        (source.field && source.resolution != target.resolution)) {
-      fail_usage("target: expected field, dimension and resolution of the source");
-    }
-    return;
-  }
-  if (source.dataset == "npy" || target.dataset == "npy") {
-    return;
-  }
-  if (is_flat(source.dataset) != is_flat(target.dataset)) {
-    fail_usage("target.dataset: expected {} as the source has (\"{}\"), got \"{}\"",
-               is_flat(source.dataset) ? "images" : "volumes", source.dataset, target.dataset);
-  }
-  if (source.resolution != target.resolution) {
-    fail_usage("target.resolution: expected that of the source, {}, got {}", source.resolution,
-               target.resolution);
-  }
-  if (one_channel(source) != one_channel(target)) {
-    fail_usage("target.colour: expected as many channels as the source has (colour \"{}\"), got \"{}\"",
-               source.colour, target.colour);
-  }
-}
-
 }  // namespace
 
 void validate(const RunConfig& config) {
@@ -190,9 +107,7 @@ void validate(const RunConfig& config) {
   }
   validate_optimizer(config.transport_optimizer, "optimizer.transport");
   validate_optimizer(config.potential_optimizer, "optimizer.potential");
-  validate_dataset(config.source, "source");
-  validate_dataset(config.target, "target");
-  validate_pair(config.source, config.target);
+  validate_datasets(config.source, config.target);
   validate_judge(config);
   const std::int64_t cells = config.solver.noise_cells;
   if (cells > 0 && config.source.dataset != "npy" && config.source.resolution % cells != 0) {

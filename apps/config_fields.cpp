@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "apps/dataset_config.h"
 #include "engine/run_log.h"
 #include "kernels/check.h"
 
@@ -81,38 +82,6 @@ void visit(OptimizerConfig& c, const char* table, ConfigVisitor& v) {
   v.number("final_scale", c.final_scale, kUnit);
   v.integers("milestones", c.milestones, kCount, -1);
   v.number("decay", c.decay, {0, 1, true});
-}
-
-// Some settings count in int; files hold 64 bits.
-void visit_classes(const char* key, std::vector<int>& classes, Range range, ConfigVisitor& v) {
-  std::vector<std::int64_t> wide(classes.begin(), classes.end());
-  v.integers(key, wide, range, -1);
-  classes.assign(wide.begin(), wide.end());
-}
-
-void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
-  v.table(table);
-  v.word("dataset", c.dataset,
-         {"auto", "mnist3d", "mnist", "digits", "kaggle3d", "usps", "mnistm", "npy", "gaussian", "w2bench"});
-  v.text("path", c.path);
-  v.text("key", c.key);
-  visit_classes("classes", c.classes, {0, 1e6}, v);
-  v.word("order", c.order, {"random", "shuffled"});
-  v.word("colour", c.colour, {"none", "four", "six", "uniform"});
-  v.word("rotation", c.rotation, {"none", "one_axis", "in_plane", "three_axes"});
-  v.word("rotate", c.rotate, {"after", "before"});
-  v.number("rotation_degrees", c.rotation_degrees, {0, 180});
-  std::int64_t resolution = c.resolution;
-  v.integer("resolution", resolution, {4, 256});
-  c.resolution = static_cast<int>(resolution);
-  std::vector<std::int64_t> extrude(c.extrude.begin(), c.extrude.end());
-  v.integers("extrude", extrude, {0, 256}, 2);
-  c.extrude = {static_cast<int>(extrude[0]), static_cast<int>(extrude[1])};
-  v.number("noise", c.noise, kUnit);
-  v.word("role", c.role, {"source", "target"});
-  v.integer("dimension", c.dimension, {1, 4096});
-  v.flag("field", c.field);
-  v.integer("seed", c.seed, kWholeNumbers);
 }
 
 void visit(JudgeConfig& c, ConfigVisitor& v) {
