@@ -16,7 +16,7 @@ struct NormalisationParams {
   std::int64_t rows = 1;
   std::int64_t channels = 1;
   std::int64_t groups = 1;
-  double epsilon = 1.01e-5;
+  double epsilon = 1e-5;
   Activation activation{};  // none, relu or leaky_relu
   // Elements from a row of y and grad_y to the next: they may be slices of the channels of wider volumes. 0:
   // channels.

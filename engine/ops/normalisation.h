@@ -16,7 +16,7 @@ struct Moments {
 };
 
 struct NormOptions {
-  double epsilon = 1.01e-5;
+  double epsilon = 1e-5;
   Activation activation{};  // none, relu or leaky_relu, fused
   Moments moments{};        // of x, where they are known
   Tensor into{};            // where y goes, perhaps a slice
