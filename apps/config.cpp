@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <sstream>
 #include <system_error>
 
 #include "apps/config_fields.h"
@@ -17,15 +16,25 @@ namespace {
 
 constexpr std::streamsize kMostBytes = 65536;
 
+/// A key that has an effect, and its value.
+struct Line {
+  std::string path;  // "solver.steps"
+  std::string key;   // "steps"
+  std::string value;
+  [[nodiscard]] std::string text() const { return key + " = " + value; }
+};
+using Lines = std::vector<Line>;
+
 class ConfigWriter final : public ConfigVisitor {
  public:
   std::string result;
 
-  void table(const char* path) override {
+  void table(const std::string& path) override {
+    table_ = path;
     result += fmt::format("{}[{}]\n", result.empty() ? "" : "\n", path);
   }
   void text(const char* key, std::string& value) override { line(key, toml_string(value)); }
-  void word(const char* key, std::string& value, std::initializer_list<const char*>) override {
+  void word(const char* key, std::string& value, std::span<const char* const>) override {
     line(key, toml_string(value));
   }
   void flag(const char* key, bool& value) override { line(key, value ? "true" : "false"); }
@@ -38,47 +47,36 @@ class ConfigWriter final : public ConfigVisitor {
     line(key, fmt::format("[{}, {}]", toml_float(value[0]), toml_float(value[1])));
   }
 
+  [[nodiscard]] const Lines& lines() const { return lines_; }
+
  private:
-  void line(const char* key, const std::string& value) { result += fmt::format("{} = {}\n", key, value); }
+  void line(const char* key, const std::string& value) {
+    if (!effective()) return;
+    result += fmt::format("{} = {}\n", key, value);
+    lines_.push_back({table_ + "." + key, key, value});
+  }
+
+  std::string table_;
+  Lines lines_;
 };
 
-// Defaults that follow from other keys, where the user gave no value.
-void resolve(RunConfig& config, const ConfigReader& reader) {
-  const bool weak = config.solver.form == "weak";
-  if (!reader.gives("solver.cost")) {
-    config.solver.cost = weak ? "weak_quadratic" : "quadratic";
-  }
-  if (!reader.gives("solver.noise_channels")) {
-    config.solver.noise_channels = weak ? 1 : 0;
-  }
-  resolve_datasets(config.source, config.target, reader);
+Lines lines_of(const RunConfig& config) {
+  RunConfig copy = config;
+  ConfigWriter writer;
+  visit_config(copy, writer);
+  return writer.lines();
 }
 
-void validate_solver(const SolverConfig& c) {
-  const bool weak = c.form == "weak";
-  const char* cost = weak ? "weak_quadratic" : "quadratic";
-  if (c.cost != cost) {
-    fail_usage("solver.cost: the {} form expects \"{}\", got \"{}\"", c.form, cost, c.cost);
-  }
-  if (weak && c.noise_channels < 1) {
-    fail_usage("solver.noise_channels: the weak form expects at least 1, got {}", c.noise_channels);
-  }
-  if (weak && c.noise_samples < 2) {
-    fail_usage("solver.noise_samples: the weak form's variance expects at least 2, got {}", c.noise_samples);
-  }
-  if (!weak && c.noise_channels != 0) {
-    fail_usage("solver.noise_channels: the strong form expects 0, got {}", c.noise_channels);
-  }
+const Line* find(const Lines& lines, const std::string& path) {
+  const auto found = std::find_if(lines.begin(), lines.end(), [&](const Line& l) { return l.path == path; });
+  return found == lines.end() ? nullptr : &*found;
 }
 
-void validate_optimizer(const OptimizerConfig& c, const char* table) {
-  if (!std::is_sorted(c.milestones.begin(), c.milestones.end(), std::less_equal<>())) {
-    fail_usage("{}.milestones: expected rising steps, got [{}]", table, fmt::join(c.milestones, ", "));
-  }
-  if ((c.schedule == "steps") == c.milestones.empty()) {
-    fail_usage(
-        "{}.milestones: expected with schedule \"steps\", and only there; got [{}] with schedule \"{}\"",
-        table, fmt::join(c.milestones, ", "), c.schedule);
+/// A walk is done twice: of which keys have an effect the first may not know, where it depends on later ones.
+void read(ConfigReader& reader, RunConfig& config) {
+  for (int walk = 0; walk < 2; ++walk) {
+    reader.begin();
+    visit_config(config, reader);
   }
 }
 
@@ -97,32 +95,42 @@ void validate_judge(const RunConfig& config) {
   }
 }
 
-}  // namespace
-
-void validate(const RunConfig& config) {
-  validate_solver(config.solver);
-  if (config.potential.nf_max < config.potential.nf) {
-    fail_usage("potential.nf_max: expected at least potential.nf, {}, got {}", config.potential.nf,
-               config.potential.nf_max);
+/// What spans several keys.
+void check(const RunConfig& config) {
+  config.settings->check(config);
+  for (const std::string& role : config.settings->roles()) {
+    if (const OptimizerConfig* optimizer = config.settings->optimizer(role)) check(*optimizer, role);
   }
-  validate_optimizer(config.transport_optimizer, "optimizer.transport");
-  validate_optimizer(config.potential_optimizer, "optimizer.potential");
   validate_datasets(config.source, config.target);
   validate_judge(config);
-  const std::int64_t cells = config.solver.noise_cells;
-  if (cells > 0 && config.source.dataset != "npy" && config.source.resolution % cells != 0) {
-    fail_usage("solver.noise_cells: expected a divisor of the resolution {}, got {}",
-               config.source.resolution, cells);
-  }
+}
+
+}  // namespace
+
+RunConfig::RunConfig() : settings(solver_kinds().front().settings()) {
+  solver.kind = solver_kinds().front().name;
 }
 
 RunConfig parse_config(std::span<const ConfigText> texts, const std::vector<std::string>& overrides) {
-  ConfigReader reader(texts, overrides);
+  ConfigReader reader;
+  // Each layer with those before it: what a later one leaves without effect was no mistake where it stands.
+  const auto check_layer = [&reader] {
+    RunConfig config;
+    read(reader, config);
+    reader.check_effects(config.solver.kind);
+  };
+  for (const ConfigText& text : texts) {
+    reader.add(text);
+    check_layer();
+  }
+  reader.add(overrides);
+  check_layer();
   RunConfig config;
-  visit_config(config, reader);
-  resolve(config, reader);
+  read(reader, config);
+  config.settings->resolve([&reader](const std::string& key) { return reader.gives(key); });
+  resolve_datasets(config.source, config.target, reader);
   try {
-    validate(config);
+    check(config);
   } catch (const UsageError& error) {
     fail_usage("{}: {}", texts.back().name, error.what());
   }
@@ -179,16 +187,35 @@ std::string to_toml(const RunConfig& config) {
   return writer.result;
 }
 
+std::optional<std::string> value_of(const RunConfig& config, const std::string& key) {
+  const Lines lines = lines_of(config);
+  const Line* line = find(lines, key);
+  return line == nullptr ? std::nullopt : std::optional(line->value);
+}
+
 bool operator==(const RunConfig& a, const RunConfig& b) { return to_toml(a) == to_toml(b); }
 
-std::optional<std::array<std::string, 2>> first_difference(const RunConfig& a, const RunConfig& b) {
-  std::istringstream left(to_toml(a));
-  std::istringstream right(to_toml(b));
-  std::array<std::string, 2> line;
-  while (std::getline(left, line[0]) && std::getline(right, line[1])) {
-    if (line[0] != line[1]) return line;
+std::optional<std::array<std::string, 2>> first_difference(const RunConfig& a, const RunConfig& b,
+                                                           const CountsKey& counts) {
+  const Lines left = lines_of(a);
+  const Lines right = lines_of(b);
+  for (const Line& l : left) {
+    const Line* r = find(right, l.path);
+    if (r != nullptr && r->value != l.value && counts(l.path)) return std::array{l.text(), r->text()};
+  }
+  for (const Line& l : left) {
+    if (find(right, l.path) == nullptr && counts(l.path)) return std::array{l.text(), "no " + l.key};
+  }
+  for (const Line& r : right) {
+    if (find(left, r.path) == nullptr && counts(r.path)) return std::array{"no " + r.key, r.text()};
   }
   return std::nullopt;
+}
+
+bool describes_network(const RunConfig& config, const std::string& key) {
+  const std::string table = key.substr(0, key.rfind('.'));
+  const auto roles = config.settings->roles();
+  return !key.ends_with(".init") && std::find(roles.begin(), roles.end(), table) != roles.end();
 }
 
 }  // namespace voxot

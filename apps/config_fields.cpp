@@ -12,76 +12,24 @@ namespace {
 constexpr Range kSteps{1, static_cast<double>(kMostSteps)};
 constexpr Range kCount{1, 1e9};
 constexpr Range kCountOrZero{0, 1e9};
-constexpr Range kWidth{1, 65536};
 constexpr Range kUnit{0, 1};
-constexpr Range kDecay{0, 1, false, true};
+constexpr const char* kPrecisions[] = {"auto", "fp32", "tf32", "bf16"};
 
-void visit(SolverConfig& c, ConfigVisitor& v) {
+void visit_solver(RunConfig& config, ConfigVisitor& v) {
+  SolverConfig& c = config.solver;
   v.table("solver");
-  v.word("kind", c.kind, {"neural_ot"});
-  v.word("form", c.form, {"strong", "weak"});
-  v.word("cost", c.cost, {"quadratic", "weak_quadratic"});
-  v.integer("inner_steps", c.inner_steps, {1, 100000});
+  std::vector<const char*> kinds;
+  for (const SolverKind& kind : solver_kinds()) kinds.push_back(kind.name);
+  const std::string before = c.kind;
+  v.word("kind", c.kind, kinds);
+  if (c.kind != before) config.settings = KindSettings(settings_of(c.kind));
   v.integer("steps", c.steps, kSteps);
   v.integer("schedule_steps", c.schedule_steps, kCountOrZero);
   v.integer("batch_size", c.batch_size, {1, 65536});
-  v.number("gamma", c.gamma, {0, 10});
-  v.integer("gamma_steps", c.gamma_steps, kCountOrZero);
-  v.integer("noise_samples", c.noise_samples, {1, 1024});
-  v.number("noise_std", c.noise_std, {0, 1e6, true});
-  v.integer("noise_cells", c.noise_cells, {0, 256});
-  v.integer("noise_channels", c.noise_channels, {0, 1024});
-  v.number("ema", c.ema, kDecay);
   v.integer("seed", c.seed, kWholeNumbers);
-  v.word("precision", c.precision, {"auto", "fp32", "tf32", "bf16"});
-  v.number("source_noise", c.source_noise, {0, 1e6});
-  v.number("gradient_penalty", c.gradient_penalty, {0, 1e6});
-  v.number("drift_penalty", c.drift_penalty, {0, 1e6});
+  v.word("precision", c.precision, kPrecisions);
   v.text("init_from", c.init_from);
-  v.flag("freeze_batchnorm", c.freeze_batchnorm);
-}
-
-void visit(TransportConfig& c, ConfigVisitor& v) {
-  v.table("transport");
-  v.word("model", c.model, {"unet3d", "mlp"});
-  v.integer("base", c.base, {1, 4096});
-  v.word("normalisation", c.normalisation, {"batch", "group", "instance", "none"});
-  v.word("upsampling", c.upsampling, {"nearest", "transposed"});
-  v.flag("residual", c.residual);
-  v.integers("hidden", c.hidden, kWidth, -1);
-  v.word("activation", c.activation, {"relu", "leaky_relu", "silu", "softplus", "tanh"});
-  v.flag("linear", c.linear);
-  v.word("init", c.init, {"default", "kaiming", "xavier", "normal"});
-}
-
-void visit(PotentialConfig& c, ConfigVisitor& v) {
-  v.table("potential");
-  v.word("model", c.model, {"resnet3d", "mlp"});
-  v.integer("nf", c.nf, {1, 4096});
-  v.integer("nf_max", c.nf_max, {1, 4096});
-  v.number("res_ratio", c.res_ratio, {0, 100});
-  v.integers("hidden", c.hidden, kWidth, -1);
-  v.word("activation", c.activation, {"relu", "leaky_relu", "silu", "softplus", "tanh"});
-  v.flag("quadratic", c.quadratic);
-  v.flag("spectral_normalisation", c.spectral_normalisation);
-  v.word("init", c.init, {"default", "kaiming", "xavier", "normal"});
-}
-
-void visit(OptimizerConfig& c, const char* table, ConfigVisitor& v) {
-  v.table(table);
-  v.word("kind", c.kind, {"adam", "adamw", "sgd", "rmsprop"});
-  v.number("learning_rate", c.learning_rate, {0, 1000, true});
-  v.numbers("betas", c.betas, kDecay);
-  v.number("epsilon", c.epsilon, {0, 1, true});
-  v.number("weight_decay", c.weight_decay, {0, 1000});
-  v.number("momentum", c.momentum, kDecay);
-  v.number("alpha", c.alpha, kDecay);
-  v.number("clip_norm", c.clip_norm, {0, 1e9});
-  v.word("schedule", c.schedule, {"constant", "linear", "cosine", "steps"});
-  v.integer("warmup_steps", c.warmup_steps, kCountOrZero);
-  v.number("final_scale", c.final_scale, kUnit);
-  v.integers("milestones", c.milestones, kCount, -1);
-  v.number("decay", c.decay, {0, 1, true});
+  config.settings->visit_solver(v);
 }
 
 void visit(JudgeConfig& c, ConfigVisitor& v) {
@@ -191,9 +139,9 @@ class RangeFinder final : public ConfigVisitor {
   explicit RangeFinder(const std::string& wanted) : wanted_(wanted) {}
   std::optional<Range> found;
 
-  void table(const char* path) override { table_ = path; }
+  void table(const std::string& path) override { table_ = path; }
   void text(const char*, std::string&) override {}
-  void word(const char*, std::string&, std::initializer_list<const char*>) override {}
+  void word(const char*, std::string&, std::span<const char* const>) override {}
   void flag(const char*, bool&) override {}
   void integer(const char* key, std::int64_t&, Range range) override { look(key, range); }
   void number(const char* key, double&, Range range) override { look(key, range); }
@@ -214,22 +162,30 @@ std::span<const KeySynonym> key_synonyms() { return kSynonyms; }
 
 Range range_of_key(const std::string& key) {
   RangeFinder finder(key);
-  RunConfig defaults;
-  visit_config(defaults, finder);
+  visit_all_kinds(finder);
   VOXOT_CHECK(finder.found.has_value(), "config: {} has no range", key);
   return *finder.found;
 }
 
 void visit_config(RunConfig& config, ConfigVisitor& visitor) {
-  visit(config.solver, visitor);
-  visit(config.transport, visitor);
-  visit(config.potential, visitor);
-  visit(config.transport_optimizer, "optimizer.transport", visitor);
-  visit(config.potential_optimizer, "optimizer.potential", visitor);
+  visit_solver(config, visitor);
+  config.settings->visit_networks(visitor);
+  for (const std::string& role : config.settings->roles()) {
+    if (OptimizerConfig* optimizer = config.settings->optimizer(role)) visit(*optimizer, role, visitor);
+  }
   visit(config.source, "source", visitor);
   visit(config.target, "target", visitor);
   visit(config.judge, visitor);
   visit(config.log, visitor);
+}
+
+void visit_all_kinds(ConfigVisitor& visitor) {
+  for (const SolverKind& kind : solver_kinds()) {
+    RunConfig config;
+    config.solver.kind = kind.name;
+    config.settings = KindSettings(kind.settings());
+    visit_config(config, visitor);
+  }
 }
 
 }  // namespace voxot

@@ -29,6 +29,13 @@
 #include <toml++/toml.h>
 
 namespace voxot {
+
+struct GivenValue {
+  const toml::node* node;
+  std::string origin;  // "demo.toml:12" or "--set solver.steps=3"
+  std::uint32_t line;
+};
+
 namespace {
 
 // toml++ frees nested tables recursively: a hostile text of many dotted keys would exhaust the stack.
@@ -36,12 +43,16 @@ constexpr std::size_t kMostBytes = 65536;
 constexpr std::ptrdiff_t kMostDots = 4096;
 constexpr std::size_t kMostShown = 80;
 
-/// A value that the user gave, and where.
-struct Entry {
-  const toml::node* node;
-  std::string origin;  // "demo.toml:12" or "--set solver.steps=3"
-  std::uint32_t line;
-};
+/// A text that gives all of these, of which no network and no optimizer has more than some, is a config as it
+/// was once resolved, with every key.
+constexpr const char* kOldForm[] = {"solver.gamma",
+                                    "solver.noise_samples",
+                                    "transport.base",
+                                    "transport.hidden",
+                                    "potential.nf",
+                                    "potential.hidden",
+                                    "optimizer.transport.alpha",
+                                    "optimizer.transport.betas"};
 
 std::string shown(std::string_view text) {
   return text.size() <= kMostShown ? toml_string(text)
@@ -103,7 +114,8 @@ toml::table parse_value(const std::string& value, const std::string& origin) {
 struct ConfigReader::Entries {
   KnownKeys known;
   std::vector<std::unique_ptr<toml::table>> parsed;  // owns the nodes
-  std::map<std::string, Entry> values;
+  std::map<std::string, GivenValue> values;
+  std::vector<std::string> layer;  // keys of the last one
 
   // Later calls win over earlier ones. `origin`: of an override; empty for a file, where each node has a
   // line.
@@ -117,9 +129,10 @@ struct ConfigReader::Entries {
       return;
     }
     const std::uint32_t line = node.source().begin.line;
-    const Entry entry{&node, origin.empty() ? fmt::format("{}:{}", name, line) : origin, line};
+    const GivenValue entry{&node, origin.empty() ? fmt::format("{}:{}", name, line) : origin, line};
     if (known.has_key(key)) {
       values.insert_or_assign(key, entry);
+      layer.push_back(key);
       return;
     }
     if (known.has_table(key)) {
@@ -135,6 +148,7 @@ struct ConfigReader::Entries {
 
   // In the order of lines, so that the first mistake of the file is the one reported.
   void add_text(std::string_view text, const std::string& name) {
+    layer.clear();
     parsed.push_back(std::make_unique<toml::table>(parse_toml(text, name)));
     std::vector<std::pair<std::uint32_t, std::string>> order;
     for (const auto& [key, node] : *parsed.back()) {
@@ -163,7 +177,7 @@ struct ConfigReader::Entries {
     add(*parsed.back()->get("value"), key, "", origin);
   }
 
-  [[nodiscard]] const Entry* find(const std::string& key) const {
+  [[nodiscard]] const GivenValue* find(const std::string& key) const {
     const auto found = values.find(key);
     return found == values.end() ? nullptr : &found->second;
   }
@@ -171,12 +185,13 @@ struct ConfigReader::Entries {
 
 namespace {
 
-[[noreturn]] void refuse(const Entry& entry, const std::string& key, const std::string& expected,
+[[noreturn]] void refuse(const GivenValue& entry, const std::string& key, const std::string& expected,
                          const toml::node& node) {
   fail_usage("{}: {}: expected {}, got {}", entry.origin, key, expected, describe(node));
 }
 
-std::int64_t integer_of(const Entry& entry, const std::string& key, const toml::node& node, Range range) {
+std::int64_t integer_of(const GivenValue& entry, const std::string& key, const toml::node& node,
+                        Range range) {
   const auto* value = node.as_integer();
   if (value == nullptr || !contains(range, static_cast<double>(value->get()))) {
     refuse(entry, key, describe(range, "an integer"), node);
@@ -184,7 +199,7 @@ std::int64_t integer_of(const Entry& entry, const std::string& key, const toml::
   return value->get();
 }
 
-double number_of(const Entry& entry, const std::string& key, const toml::node& node, Range range) {
+double number_of(const GivenValue& entry, const std::string& key, const toml::node& node, Range range) {
   const double value = node.is_number() ? *node.value<double>() : std::numeric_limits<double>::quiet_NaN();
   if (!contains(range, value)) {
     refuse(entry, key, describe(range, "a number"), node);
@@ -194,23 +209,46 @@ double number_of(const Entry& entry, const std::string& key, const toml::node& n
 
 }  // namespace
 
-ConfigReader::ConfigReader(std::span<const ConfigText> texts, const std::vector<std::string>& overrides)
-    : entries_(std::make_unique<Entries>()) {
-  for (const ConfigText& layer : texts) entries_->add_text(layer.text, layer.name);
-  for (const std::string& option : overrides) {
-    entries_->add_override(option);
-  }
-}
+ConfigReader::ConfigReader() : entries_(std::make_unique<Entries>()) {}
 
 ConfigReader::~ConfigReader() = default;
 
+void ConfigReader::add(const ConfigText& text) { entries_->add_text(text.text, text.name); }
+
+void ConfigReader::add(const std::vector<std::string>& overrides) {
+  entries_->layer.clear();
+  for (const std::string& option : overrides) entries_->add_override(option);
+}
+
 bool ConfigReader::gives(const std::string& key) const { return entries_->find(key) != nullptr; }
 
-void ConfigReader::table(const char* path) { table_ = path; }
+void ConfigReader::begin() { visited_.clear(); }
+
+void ConfigReader::check_effects(const std::string& kind) const {
+  const std::vector<std::string>& layer = entries_->layer;
+  const bool old_form = std::all_of(std::begin(kOldForm), std::end(kOldForm), [&](const char* key) {
+    return std::find(layer.begin(), layer.end(), key) != layer.end();
+  });
+  if (old_form) return;
+  for (const std::string& key : layer) {
+    const auto found = visited_.find(key);
+    const std::string lacking =
+        found == visited_.end() ? fmt::format("another solver.kind than \"{}\"", kind) : found->second;
+    if (lacking.empty()) continue;
+    fail_usage("{}: {}: has no effect here; it goes with {}", entries_->find(key)->origin, key, lacking);
+  }
+}
+
+const GivenValue* ConfigReader::visit(const std::string& path) {
+  visited_[path] = effective() ? "" : lacking();
+  return effective() ? entries_->find(path) : nullptr;
+}
+
+void ConfigReader::table(const std::string& path) { table_ = path; }
 
 void ConfigReader::text(const char* key, std::string& value) {
   const std::string path = table_ + "." + key;
-  if (const Entry* entry = entries_->find(path)) {
+  if (const GivenValue* entry = visit(path)) {
     if (!entry->node->is_string() || entry->node->as_string()->get().find('\0') != std::string::npos) {
       refuse(*entry, path, "a string", *entry->node);
     }
@@ -218,9 +256,9 @@ void ConfigReader::text(const char* key, std::string& value) {
   }
 }
 
-void ConfigReader::word(const char* key, std::string& value, std::initializer_list<const char*> allowed) {
+void ConfigReader::word(const char* key, std::string& value, std::span<const char* const> allowed) {
   const std::string path = table_ + "." + key;
-  if (const Entry* entry = entries_->find(path)) {
+  if (const GivenValue* entry = visit(path)) {
     const auto* given = entry->node->as_string();
     if (given == nullptr || std::find(allowed.begin(), allowed.end(), given->get()) == allowed.end()) {
       refuse(*entry, path, fmt::format("\"{}\"", fmt::join(allowed, "\" or \"")), *entry->node);
@@ -231,7 +269,7 @@ void ConfigReader::word(const char* key, std::string& value, std::initializer_li
 
 void ConfigReader::flag(const char* key, bool& value) {
   const std::string path = table_ + "." + key;
-  if (const Entry* entry = entries_->find(path)) {
+  if (const GivenValue* entry = visit(path)) {
     if (!entry->node->is_boolean()) {
       refuse(*entry, path, "true or false", *entry->node);
     }
@@ -241,21 +279,21 @@ void ConfigReader::flag(const char* key, bool& value) {
 
 void ConfigReader::integer(const char* key, std::int64_t& value, Range range) {
   const std::string path = table_ + "." + key;
-  if (const Entry* entry = entries_->find(path)) {
+  if (const GivenValue* entry = visit(path)) {
     value = integer_of(*entry, path, *entry->node, range);
   }
 }
 
 void ConfigReader::number(const char* key, double& value, Range range) {
   const std::string path = table_ + "." + key;
-  if (const Entry* entry = entries_->find(path)) {
+  if (const GivenValue* entry = visit(path)) {
     value = number_of(*entry, path, *entry->node, range);
   }
 }
 
 void ConfigReader::integers(const char* key, std::vector<std::int64_t>& value, Range range, int length) {
   const std::string path = table_ + "." + key;
-  if (const Entry* entry = entries_->find(path)) {
+  if (const GivenValue* entry = visit(path)) {
     const toml::array* items = entry->node->as_array();
     if (items == nullptr || (length >= 0 && items->size() != static_cast<std::size_t>(length))) {
       refuse(*entry, path,
@@ -271,7 +309,7 @@ void ConfigReader::integers(const char* key, std::vector<std::int64_t>& value, R
 
 void ConfigReader::numbers(const char* key, std::array<double, 2>& value, Range range) {
   const std::string path = table_ + "." + key;
-  if (const Entry* entry = entries_->find(path)) {
+  if (const GivenValue* entry = visit(path)) {
     const toml::array* items = entry->node->as_array();
     if (items == nullptr || items->size() != value.size()) {
       refuse(*entry, path, "an array of 2 numbers", *entry->node);

@@ -1,5 +1,6 @@
 #pragma once
 // TOML text and overrides as a visitor that fills a RunConfig. Only this pair of files sees toml++.
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -10,23 +11,36 @@
 
 namespace voxot {
 
-/// Fills each visited value that the text or an override gives, and leaves the others alone.
+/// A value that the user gave, and where.
+struct GivenValue;
+
+/// Fills each visited value that the texts or overrides give, and leaves the others alone.
 /// Every failure is a UsageError of one line: where it stands, what was expected, what came.
 class ConfigReader final : public ConfigVisitor {
  public:
-  /// Parses; throws for syntax errors, unknown keys and values where tables are expected. Later texts win
-  /// over earlier ones, overrides over all.
-  ConfigReader(std::span<const ConfigText> texts, const std::vector<std::string>& overrides);
+  ConfigReader();
   ~ConfigReader() override;
   ConfigReader(const ConfigReader&) = delete;
   ConfigReader& operator=(const ConfigReader&) = delete;
 
-  /// Whether the text or an override names this dotted key.
+  /// A layer, which wins over earlier ones. Throws for syntax errors, unknown keys and values where tables
+  /// are expected.
+  void add(const ConfigText& text);
+  /// All overrides are one layer; later ones win.
+  void add(const std::vector<std::string>& overrides);
+
+  /// Begins a walk over the config's keys.
+  void begin();
+  /// After a walk over a config whose values are those of the layers: throws where a key of the last layer
+  /// has no effect in it; of a text in the old form, which gives every key, such keys are passed over.
+  void check_effects(const std::string& kind) const;
+
+  /// Whether a text or an override names this dotted key.
   [[nodiscard]] bool gives(const std::string& key) const;
 
-  void table(const char* path) override;
+  void table(const std::string& path) override;
   void text(const char* key, std::string& value) override;
-  void word(const char* key, std::string& value, std::initializer_list<const char*> allowed) override;
+  void word(const char* key, std::string& value, std::span<const char* const> allowed) override;
   void flag(const char* key, bool& value) override;
   void integer(const char* key, std::int64_t& value, Range range) override;
   void number(const char* key, double& value, Range range) override;
@@ -35,8 +49,12 @@ class ConfigReader final : public ConfigVisitor {
 
  private:
   struct Entries;
+  /// What is given for a key of this table that has an effect; null where nobody gives anything.
+  const GivenValue* visit(const std::string& path);
+
   std::unique_ptr<Entries> entries_;
   std::string table_;
+  std::map<std::string, std::string> visited_;  // of this walk: key → what it lacks to have an effect
 };
 
 /// A string as a TOML basic string, quotes included: control characters are escaped, so it fits in one line.

@@ -9,6 +9,7 @@
 #include "apps/commands.h"
 #include "apps/device.h"
 #include "apps/evaluation.h"
+#include "apps/session.h"
 #include "engine/atomic_file.h"
 #include "engine/progress.h"
 #include "kernels/features.h"
@@ -41,7 +42,7 @@ void note_differences(const RunFolder& folder, const Checkpoint& checkpoint, con
   }
 }
 
-void evaluate(const Options& options) {
+void evaluate_run(const Options& options) {
   kernels::set_threads(options.threads);
   const Device device = choose_device(options.device);
   const RunFolder folder(options.run);
@@ -56,11 +57,14 @@ void evaluate(const Options& options) {
   } catch (const Error& error) {
     note(fmt::format("the scores will be printed and not kept: {}", error.what()));
   }
-  const auto data = find_data_directory(options.data);
-  Session session(config, data, device);
-  session.load(checkpoint);
-  const Evaluation e =
-      evaluate_map(session, data, judge_file(config, folder.path()), options.samples, options.json);
+  const auto directory = find_data_directory(options.data);
+  TestData data{open_dataset(config.source, Split::test, directory),
+                open_dataset(config.target, Split::test, directory), directory,
+                judge_file(config, folder.path())};
+  const SampleShape shape = common_shape(config, *data.source, *data.target);
+  const auto trained = config.settings->load(config, shape, device, checkpoint);
+  Evaluation e = evaluate(trained->capabilities(), config, data, device, options.samples, options.json);
+  e.step = checkpoint.step;
   const std::string json = evaluation_json(e);
   if (e.judge_accuracy && !e.target_accuracy) {
     note(
@@ -94,7 +98,7 @@ void add_evaluate(CLI::App& app) {
       ->check(integer_in(kThreads))
       ->capture_default_str();
   command->add_flag("--json", o->json, "print evaluation.json in place of the table");
-  command->callback([o] { evaluate(*o); });
+  command->callback([o] { evaluate_run(*o); });
 }
 
 }  // namespace voxot

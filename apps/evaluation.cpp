@@ -48,12 +48,12 @@ Tensor first_rows(const Tensor& t, std::int64_t count) {
 }
 
 /// Where the optimal map is known: how far the learned one is from it.
-void score_against_truth(Session& session, const KnownTruth& truth, std::uint64_t seed, Evaluation& e) {
-  const SampleShape s = session.shape();
+void score_against_truth(Transport& transport, const SampleShape& s, const KnownTruth& truth,
+                         std::uint64_t seed, Evaluation& e) {
   const Shape shape{truth.count, s[0], s[1], s[2], s[3]};
   const Tensor x = Tensor::from(shape, std::span<const float>(truth.source));
   const Tensor image = Tensor::from(shape, std::span<const float>(truth.image));
-  const Tensor mapped = map_all(session.solver(), x, seed, 5);
+  const Tensor mapped = map_all(transport, x, seed, 5);
   e.l2_uvp = l2_uvp(mapped, image, truth.target_variance);
   e.cosine = transport_cosine(x, mapped, image);
 }
@@ -151,7 +151,7 @@ Diversity measure_diversity(const std::function<Tensor(const Tensor& x, std::uin
   return d;
 }
 
-Tensor map_all(NeuralOt& solver, const Tensor& x, std::uint64_t seed, std::uint64_t draw) {
+Tensor map_all(Transport& transport, const Tensor& x, std::uint64_t seed, std::uint64_t draw) {
   Tensor mapped = Tensor::empty(x.shape());
   const std::int64_t each = x.count() / x.extent(0);
   const std::int64_t batch = std::max(kMapBatch, std::min<std::int64_t>(1024, kMapValues / each));
@@ -160,7 +160,7 @@ Tensor map_all(NeuralOt& solver, const Tensor& x, std::uint64_t seed, std::uint6
     const Shape shape{n, x.extent(1), x.extent(2), x.extent(3), x.extent(4)};
     const std::uint64_t step = (draw << 32) | static_cast<std::uint64_t>(first);
     mapped.window(first * each, shape)
-        .copy_from(solver.capabilities().transport->apply(x.window(first * each, shape), {seed, Purpose::evaluation, step}));
+        .copy_from(transport.apply(x.window(first * each, shape), {seed, Purpose::evaluation, step}));
   }
   FiniteCheck check;
   check.add("the mapped volumes", mapped);
@@ -168,37 +168,34 @@ Tensor map_all(NeuralOt& solver, const Tensor& x, std::uint64_t seed, std::uint6
   return mapped;
 }
 
-Evaluation evaluate_map(Session& session, const std::filesystem::path& data_directory,
-                        const std::filesystem::path& judge_cache, std::int64_t samples, bool quiet) {
-  const RunConfig& config = session.config();
+Evaluation evaluate(const Capabilities& trained, const RunConfig& config, TestData& data, Device device,
+                    std::int64_t samples, bool quiet) {
   const auto seed = static_cast<std::uint64_t>(config.solver.seed);
-  const auto source = open_dataset(config.source, Split::test, data_directory);
-  const auto target = open_dataset(config.target, Split::test, data_directory);
-  const LabelledBatch from = draw_batch(*source, {seed, Purpose::evaluation, 1}, samples);
-  const LabelledBatch real = draw_batch(*target, {seed, Purpose::evaluation, 2}, 2 * samples);
-  const Tensor mapped = map_all(session.solver(), from.volumes, seed, 3);
+  Transport& transport = *trained.transport;
+  const LabelledBatch from = draw_batch(*data.source, {seed, Purpose::evaluation, 1}, samples);
+  const LabelledBatch real = draw_batch(*data.target, {seed, Purpose::evaluation, 2}, 2 * samples);
+  const Tensor mapped = map_all(transport, from.volumes, seed, 3);
   Evaluation e;
   e.samples = samples;
-  e.step = session.solver().steps();
   const Tensor assigned = first_rows(from.volumes, kAssignmentSamples);
   e.transport_cost = paired_cost(assigned, first_rows(mapped, kAssignmentSamples));
   e.discrete_cost = discrete_cost(assigned, first_rows(real.volumes, assigned.extent(0)));
-  if (config.solver.form == "strong") {  // the weak form's optimum is another
-    if (const auto truth = known_truth(config.source, config.target, data_directory,
+  if (config.settings->seeks_optimal_map()) {
+    if (const auto truth = known_truth(config.source, config.target, data.directory,
                                        {seed, Purpose::evaluation, 4}, samples)) {
-      score_against_truth(session, *truth, seed, e);
+      score_against_truth(transport, data.source->sample_shape(), *truth, seed, e);
     }
   }
-  if (session.map().noise_channels() > 0) {
+  if (transport.stochastic()) {
     LabelledBatch some{first_rows(from.volumes, kDiversitySamples), from.labels};
     some.labels.resize(static_cast<std::size_t>(some.volumes.extent(0)));
     const auto map = [&](const Tensor& x, std::uint64_t draw) {
-      return map_all(session.solver(), x, seed, kDiversityDraw + draw);
+      return map_all(transport, x, seed, kDiversityDraw + draw);
     };
     e.diversity = measure_diversity(map, some, config.source, kDiversityDraws);
   }
   if (!can_be_judged(config)) return e;
-  Judge judge(config.judge, config.target, data_directory, judge_cache, session.device(), quiet);
+  Judge judge(config.judge, config.target, data.directory, data.judge_cache, device, quiet);
   e.judge_accuracy = judge.accuracy();
   const MapScores scores = score_map(judge, config.source, config.target.classes, from, mapped);
   if (!scores.colour.names.empty()) e.colour = scores.colour;

@@ -1,6 +1,8 @@
 #pragma once
 // The scores of a run on held-out test volumes, and their two forms: a table and evaluation.json.
+#include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -39,12 +41,19 @@ struct Evaluation {
 Diversity measure_diversity(const std::function<Tensor(const Tensor& x, std::uint64_t draw)>& map,
                             const LabelledBatch& sources, const DatasetConfig& source, std::int64_t draws);
 
-/// Scores the session's map on the test split. Maps `samples` volumes; distances use half of them each.
-Evaluation evaluate_map(Session& session, const std::filesystem::path& data_directory,
-                        const std::filesystem::path& judge_cache, std::int64_t samples, bool quiet);
+/// Held-out data of a run, and where its judge is kept.
+struct TestData {
+  std::unique_ptr<Dataset> source, target;
+  std::filesystem::path directory;
+  std::filesystem::path judge_cache;
+};
+
+/// Scores what a run can do on the test split. Maps `samples` volumes; distances use half of them each.
+Evaluation evaluate(const Capabilities& trained, const RunConfig& config, TestData& data, Device device,
+                    std::int64_t samples, bool quiet);
 
 /// T(x) of many volumes, in batches; noise of draw `draw` of Purpose::evaluation.
-Tensor map_all(NeuralOt& solver, const Tensor& x, std::uint64_t seed, std::uint64_t draw);
+Tensor map_all(Transport& transport, const Tensor& x, std::uint64_t seed, std::uint64_t draw);
 
 std::string evaluation_table(const Evaluation& evaluation);
 /// With a line end; keys as design.md names them.

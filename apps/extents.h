@@ -1,11 +1,13 @@
 #pragma once
-// Whether the volumes of a run fit both of its networks.
-#include "apps/session.h"
+// Which samples the networks of a config take.
+#include <vector>
+
+#include "apps/config.h"
 
 namespace voxot {
 
-/// Throws UsageError, before any network is made, that tells the rules of both and the nearest sizes that
-/// work.
-void check_extents(const RunConfig& config, const SampleShape& shape);
+/// Throws UsageError for samples that do not fit all the rules: what the networks take, and sizes that would
+/// fit.
+void check_extents(const RunConfig& config, const SampleShape& shape, const std::vector<ExtentsRule>& rules);
 
 }  // namespace voxot

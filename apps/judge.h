@@ -8,8 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "apps/session.h"
+#include "apps/config.h"
+#include "apps/labelled_batch.h"
 #include "engine/optimizer.h"
+#include "engine/safetensors.h"
 #include "models/classifier.h"
 
 namespace voxot {

@@ -38,9 +38,16 @@ std::string_view table_of(std::string_view key) {
 
 }  // namespace
 
-KnownKeys::KnownKeys() {
-  RunConfig defaults;
-  visit_config(defaults, *this);
+KnownKeys::KnownKeys() { visit_all_kinds(*this); }
+
+void KnownKeys::table(const std::string& path) {
+  table_ = path;
+  if (std::find(tables_.begin(), tables_.end(), path) == tables_.end()) tables_.push_back(path);
+}
+
+void KnownKeys::add(const char* key) {
+  const std::string path = table_ + "." + key;
+  if (!has_key(path)) keys_.push_back(path);
 }
 
 bool KnownKeys::has_key(const std::string& key) const {

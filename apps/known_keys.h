@@ -8,7 +8,7 @@
 
 namespace voxot {
 
-/// All keys and tables of a config.
+/// All keys and tables that a config may have, of every kind of solver.
 class KnownKeys final : public ConfigVisitor {
  public:
   KnownKeys();
@@ -20,9 +20,9 @@ class KnownKeys final : public ConfigVisitor {
   /// tables that there are.
   [[nodiscard]] std::string suggest(std::string_view unknown) const;
 
-  void table(const char* path) override { tables_.emplace_back(path); }
+  void table(const std::string& path) override;
   void text(const char* key, std::string&) override { add(key); }
-  void word(const char* key, std::string&, std::initializer_list<const char*>) override { add(key); }
+  void word(const char* key, std::string&, std::span<const char* const>) override { add(key); }
   void flag(const char* key, bool&) override { add(key); }
   void integer(const char* key, std::int64_t&, Range) override { add(key); }
   void number(const char* key, double&, Range) override { add(key); }
@@ -30,11 +30,12 @@ class KnownKeys final : public ConfigVisitor {
   void numbers(const char* key, std::array<double, 2>&, Range) override { add(key); }
 
  private:
-  void add(const char* key) { keys_.push_back(tables_.back() + "." + key); }
+  void add(const char* key);
   /// The keys of this name, whole or its last part: that of the same table, else all of them.
   [[nodiscard]] std::vector<std::string> named(std::string_view name, std::string_view table) const;
   [[nodiscard]] std::vector<std::string> similar(std::string_view unknown) const;
 
+  std::string table_;
   std::vector<std::string> tables_;
   std::vector<std::string> keys_;
 };

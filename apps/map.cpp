@@ -10,7 +10,7 @@
 #include "apps/commands.h"
 #include "apps/device.h"
 #include "apps/published_map.h"
-#include "apps/session.h"
+#include "apps/run_folder.h"
 #include "datasets/array_file.h"
 #include "engine/atomic_file.h"
 #include "engine/progress.h"
@@ -25,7 +25,7 @@ struct Options {
   std::string key;
   std::string output;
   std::string device = "auto";
-  std::string precision = "fp32";
+  std::string precision;
   std::string checkpoint = "best";
   MapFacts facts;
   std::int64_t samples = 1;
@@ -34,8 +34,8 @@ struct Options {
 };
 
 constexpr std::int64_t kBatch = 16;
-/// A run's map, as `voxot evaluate` scores it.
-LoadedMap load_run(const Options& options, const SampleShape& shape, Device device) {
+/// What a run has trained, as `voxot evaluate` scores it.
+std::unique_ptr<Trained> load_run(const Options& options, const SampleShape& shape, Device device) {
   if (options.facts.residual != "auto" || options.facts.normalisation != "auto" ||
       options.facts.noise_cells) {
     fail_usage(
@@ -47,13 +47,12 @@ LoadedMap load_run(const Options& options, const SampleShape& shape, Device devi
   const Checkpoint checkpoint = folder.read_chosen(options.checkpoint);
   (void)folder.load_config_of(checkpoint);  // refuses what another map was made with
   RunConfig config = checkpoint.config;
-  config.solver.precision = options.precision;
-  LoadedMap loaded;
-  loaded.map = make_map(config, shape);
-  loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
-  load_checkpoint_map(checkpoint, *loaded.map, *loaded.parameters);
-  loaded.noise = {config.solver.noise_std, config.solver.noise_cells};
-  return loaded;
+  if (!options.precision.empty()) config.solver.precision = options.precision;
+  config.solver.precision = choose_precision(config.solver.precision, device);
+  auto trained = config.settings->load(config, shape, device, checkpoint);
+  VOXOT_CHECK(trained->capabilities().transport != nullptr, "{}: a run of {} has no map to apply",
+              options.model, config.solver.kind);
+  return trained;
 }
 
 /// What is to be mapped: the samples, the axes of their file, and what a message calls them.
@@ -73,39 +72,30 @@ MapInput read_input(const Options& options) {
   return input;
 }
 
-/// Values of the map at x, channels last.
-std::vector<float> mapped(LoadedMap& loaded, const Tensor& x, const RandomState& state) {
-  Tape tape;
-  const NoRecord quiet(tape);
-  const Tensor noise = draw_noise(tape, *loaded.map, x, loaded.noise, state);
-  return loaded.map->forward(tape, x, noise).to_floats();
-}
-
-void map_file(Options options) {
+void map_file(const Options& options) {
   kernels::set_threads(options.threads);
   check_replaceable(options.output);
   const Device device = choose_device(options.device);
-  options.precision = choose_precision(options.precision, device);
   const MapInput input = read_input(options);
   const auto [n, depth, height, width, channels] = input.samples.shape;
   const std::int64_t voxels = depth * height * width;
   const std::int64_t each = voxels * channels;
-  LoadedMap loaded =
-      std::filesystem::is_directory(options.model)
-          ? load_run(options, {depth, height, width, channels}, device)
-          : load_published_map(options.model, options.facts, compute_dtype(options.precision), device);
-  loaded.map->set_training(false);
-  if (options.facts.noise_std) loaded.noise.deviation = *options.facts.noise_std;
+  const auto trained = std::filesystem::is_directory(options.model)
+                           ? load_run(options, {depth, height, width, channels}, device)
+                           : load_published_map(options.model, options.facts, options.precision, device);
+  Transport& transport = *trained->capabilities().transport;
+  if (options.facts.noise_std) transport.set_noise_deviation(*options.facts.noise_std);
   std::vector<float> to(input.samples.values.size() * static_cast<std::size_t>(options.samples));
   for (std::int64_t z = 0; z < options.samples; ++z) {
     for (std::int64_t first = 0; first < n; first += kBatch) {
       const std::int64_t count = std::min(kBatch, n - first);
       const std::span<const float> from(input.samples.values.data() + first * each,
                                         static_cast<std::size_t>(count * each));
-      const Tensor x = Tensor::from({count, depth, height, width, channels}, from, DType::f32, device);
-      const std::vector<float> y = mapped(loaded, x,
-                                          {static_cast<std::uint64_t>(options.seed), Purpose::noise,
-                                           static_cast<std::uint64_t>(z * n + first)});
+      const Tensor x = Tensor::from({count, depth, height, width, channels}, from);
+      const std::vector<float> y = transport
+                                       .apply(x, {static_cast<std::uint64_t>(options.seed), Purpose::noise,
+                                                  static_cast<std::uint64_t>(z * n + first)})
+                                       .to_floats();
       const auto bad = std::find_if(y.begin(), y.end(), [](float v) { return !std::isfinite(v); });
       VOXOT_CHECK(bad == y.end(), "{}: the map makes {} of sample {} of {}", options.model, *bad,
                   first + (bad - y.begin()) / each, input.name);

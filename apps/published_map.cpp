@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <array>
+#include <sstream>
 #include <vector>
 
+#include "apps/device.h"
+#include "apps/networks.h"
 #include "engine/safetensors.h"
-#include "models/unet3d.h"
 
 namespace voxot {
 namespace {
@@ -111,36 +113,99 @@ UNet3DOptions shown(const StateDict& tensors, const std::string& file) {
 
 }  // namespace
 
-LoadedMap load_published_map(const std::string& file, const MapFacts& facts, DType compute, Device device) {
+namespace {
+
+/// voxot's own export of a perceptron: what its shapes do not show is in its metadata.
+MlpOptions shown_mlp(const SafetensorsFile& file, const std::string& name) {
+  const auto said = [&](const char* key) {
+    const auto found = file.metadata.find(key);
+    VOXOT_CHECK(found != file.metadata.end(), "{}: metadata {}: expected with model mlp, found none", name,
+                key);
+    return found->second;
+  };
+  MlpOptions o;
+  std::istringstream volume(said("volume"));
+  for (std::int64_t& extent : o.volume) volume >> extent;
+  o.hidden.clear();
+  std::int64_t in = 0;
+  for (std::size_t i = 0;; ++i) {
+    const auto layer = file.tensors.find(fmt::format("mlp.layers.{}.weight", i));
+    if (layer == file.tensors.end()) break;
+    VOXOT_CHECK(layer->second.shape.size() == 2, "{}: {}: expected a matrix, got {}", name, layer->first,
+                layer->second.describe());
+    if (i == 0) in = layer->second.shape[1];
+    o.hidden.push_back(layer->second.shape[0]);
+  }
+  const std::int64_t voxels = o.volume[0] * o.volume[1] * o.volume[2];
+  VOXOT_CHECK(!volume.fail() && *std::min_element(o.volume.begin(), o.volume.end()) >= 1 &&
+                  *std::max_element(o.volume.begin(), o.volume.end()) <= kMostChannels && !o.hidden.empty() &&
+                  in % voxels == 0 && in / voxels >= o.volume[3],
+              "{}: expected layers from {} values of \"{}\", got {} layers from {}", name,
+              voxels * o.volume[3], said("volume"), o.hidden.size(), in);
+  o.hidden.pop_back();
+  o.noise_channels = in / voxels - o.volume[3];
+  o.activation = activation_of(said("activation"), name);
+  o.linear = file.tensors.contains("linear.weight");
+  return o;
+}
+
+/// The file as a network; checked against the outline first, since a small file may name a vast one.
+template <class Network, class Options>
+Trainable<TransportMap> load_network(const Options& options, const StateDict& tensors,
+                                     const std::string& file, Device device) {
+  {
+    const OutlineOnly no_memory;
+    check_state_dict(Network(options), tensors, file);
+  }
+  const auto map = make_trainable<Network>(options, device);
+  load_state_dict(*map, tensors, file);
+  return map;
+}
+
+/// A word of --precision: what was asked for, what the file says, or fp32.
+std::string precision_of(const SafetensorsFile& file, const std::string& asked) {
+  if (!asked.empty()) return asked;
+  const auto found = file.metadata.find("precision");
+  return found == file.metadata.end() ? "fp32" : found->second;
+}
+
+}  // namespace
+
+std::unique_ptr<Trained> load_published_map(const std::string& file, const MapFacts& facts,
+                                            const std::string& precision, Device device) {
   SafetensorsFile weights = read_safetensors(file);
-  if (weights.metadata.contains("model")) note_without_checksum(weights, file);  // voxot's own export
+  const auto model = weights.metadata.find("model");
+  if (model != weights.metadata.end()) note_without_checksum(weights, file);  // voxot's own export
   weights.tensors = unwrapped(std::move(weights.tensors));
-  add_counters(weights.tensors);
-  UNet3DOptions o = shown(weights.tensors, file);
-  o.compute = compute;
+  const DType compute = compute_dtype(choose_precision(precision_of(weights, precision), device));
+  const bool mlp = model != weights.metadata.end() && model->second == "mlp";
+  MlpOptions p;
+  UNet3DOptions u;
+  if (mlp) {
+    p = shown_mlp(weights, file);
+  } else {
+    add_counters(weights.tensors);
+    u = shown(weights.tensors, file);
+    u.compute = compute;
+  }
   Facts told(weights, file);
   const std::string residual = told.word("residual", facts.residual,
                                          "--residual yes|no (yes: the map is x + U(x))", {"false", "true"});
-  o.residual = residual == "true" || residual == "yes";
-  if (o.norm == NormKind::group &&
+  u.residual = p.residual = residual == "true" || residual == "yes";
+  if (!mlp && u.norm == NormKind::group &&
       told.word("normalisation", facts.normalisation, "--normalisation group|instance",
                 {"group", "instance"}) == "instance")
-    o.norm = NormKind::instance;
-  LoadedMap loaded;
-  if (o.noise_channels > 0) {
-    loaded.noise.deviation = told.number("noise_std", facts.noise_std, "--noise-std DEVIATION", 1e6);
-    loaded.noise.cells = told.number<std::int64_t>("noise_cells", facts.noise_cells,
-                                                   "--noise-cells N (0: a number for each voxel)", 256);
+    u.norm = NormKind::instance;
+  NoiseOptions noise;
+  if ((mlp ? p.noise_channels : u.noise_channels) > 0) {
+    noise.deviation = told.number("noise_std", facts.noise_std, "--noise-std DEVIATION", 1e6);
+    noise.cells = told.number<std::int64_t>("noise_cells", facts.noise_cells,
+                                            "--noise-cells N (0: a number for each voxel)", 256);
   }
   told.check();
-  {
-    const OutlineOnly no_memory;  // a small file may name a vast network
-    check_state_dict(UNet3D(o), weights.tensors, file);
-  }
-  loaded.map = std::make_shared<UNet3D>(o);
-  loaded.parameters = std::make_unique<Parameters>(*loaded.map, DType::f32, device);
-  load_state_dict(*loaded.map, weights.tensors, file);
-  return loaded;
+  return std::make_unique<TrainedMap>(mlp ? load_network<MlpMap>(p, weights.tensors, file, device)
+                                          : load_network<UNet3D>(u, weights.tensors, file, device),
+                                      noise);
 }
 
 }  // namespace voxot

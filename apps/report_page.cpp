@@ -114,7 +114,8 @@ Json row_of(const RunRecord& run) {
   row["data"] = pair_text(source, target);
   row["colour"] = both(colour_text(source), colour_text(target));
   row["rotation"] = both(rotation_text(source), rotation_text(target));
-  row["form"] = run.config.solver.form;
+  const std::string form = run.config.settings->form();
+  row["form"] = form.empty() ? run.config.solver.kind : form;
   add_scores(run, row);
   row["steps"] = run.steps;
   row["planned_steps"] = run.config.solver.steps;

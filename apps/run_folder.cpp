@@ -242,10 +242,10 @@ void RunFolder::prune(std::int64_t keep) const {
   }
 }
 
-void RunFolder::drop_after(std::int64_t step) const {
+void RunFolder::drop_after(std::int64_t step, const std::vector<std::string>& roles) const {
   // Both are of the newest step, and do not say so.
   if (newest().value_or(0) > step) {
-    fs::remove(exported_map());
+    for (const std::string& role : roles) fs::remove(exported(role));
     fs::remove(path_ / "samples" / "last.npz");
   }
   for (const std::int64_t later : steps()) {
@@ -277,26 +277,14 @@ RunConfig RunFolder::load_config() const {
 RunConfig RunFolder::load_config_of(const Checkpoint& checkpoint) const {
   const RunConfig stored = load_config();
   const RunConfig& made = checkpoint.config;
-  RunConfig same = stored;
-  same.transport = made.transport;
-  same.potential = made.potential;
-  // What they began with is no matter any more.
-  same.transport.init = stored.transport.init;
-  same.potential.init = stored.potential.init;
-  same.solver.form = made.solver.form;
-  same.solver.cost = made.solver.cost;
-  same.solver.noise_samples = made.solver.noise_samples;
-  same.solver.noise_std = made.solver.noise_std;
-  same.solver.noise_cells = made.solver.noise_cells;
-  same.solver.noise_channels = made.solver.noise_channels;
-  same.solver.ema = made.solver.ema;
-  same.solver.precision = made.solver.precision;
-  same.source = made.source;
-  same.target = made.target;
-  // Data may have moved.
-  same.source.path = stored.source.path;
-  same.target.path = stored.target.path;
-  if (const auto lines = first_difference(same, stored)) {
+  std::vector<std::string> lasting = made.settings->lasting_keys();
+  lasting.insert(lasting.end(), {"solver.kind", "solver.precision"});
+  const auto counts = [&](const std::string& key) {
+    // Data may have moved; what the networks began with is no matter any more.
+    if (key.starts_with("source.") || key.starts_with("target.")) return !key.ends_with(".path");
+    return describes_network(made, key) || std::find(lasting.begin(), lasting.end(), key) != lasting.end();
+  };
+  if (const auto lines = first_difference(made, stored, counts)) {
     fail_usage("{}: it says `{}`, but {} was made with `{}`", config_file().string(), lines->back(),
                checkpoint.path.filename().string(), lines->front());
   }

@@ -47,7 +47,10 @@ class RunFolder {
   [[nodiscard]] std::filesystem::path best_checkpoint() const {
     return path_ / "checkpoints" / "best.safetensors";
   }
-  [[nodiscard]] std::filesystem::path exported_map() const { return path_ / "transport.safetensors"; }
+  /// The network of a role as a file of its own.
+  [[nodiscard]] std::filesystem::path exported(const std::string& role) const {
+    return path_ / (role + ".safetensors");
+  }
   [[nodiscard]] std::filesystem::path evaluation_file() const { return path_ / "evaluation.json"; }
 
   /// Steps of the checkpoints by their names, rising.
@@ -73,8 +76,8 @@ class RunFolder {
   void unmake(bool whole) const;
   /// Removes all but the newest `keep` checkpoints.
   void prune(std::int64_t keep) const;
-  /// Removes what is of later steps: checkpoints, a best one among them, the map, samples and scores.
-  void drop_after(std::int64_t step) const;
+  /// Removes what is of later steps: checkpoints, a best one among them, exported networks, samples, scores.
+  void drop_after(std::int64_t step, const std::vector<std::string>& roles) const;
 
   /// The stored config. Throws Error when the folder holds no run.
   [[nodiscard]] RunConfig load_config() const;

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "apps/session.h"
+#include "apps/run_folder.h"
 #include "engine/atomic_file.h"
 #include "engine/npy.h"
 

@@ -55,13 +55,14 @@ void check_rates(const RunConfig& config, const std::filesystem::path& folder, b
   const std::int64_t steps = config.solver.steps;
   const std::int64_t over = schedule_steps(config.solver);
   if (steps <= over) return;
-  for (const auto& [c, name] : {std::pair(&config.transport_optimizer, "optimizer.transport"),
-                                std::pair(&config.potential_optimizer, "optimizer.potential")}) {
-    if ((c->schedule != "linear" && c->schedule != "cosine") || c->final_scale > 0) continue;
+  for (const std::string& role : config.settings->roles()) {
+    const OptimizerConfig* optimizer = config.settings->optimizer(role);
+    if (optimizer == nullptr || !ends_at_zero(*optimizer)) continue;
     fail_usage(
-        "{0}: the rate of {1} ends at 0 after {2} steps, so that steps up to {3} would change nothing: let "
+        "{0}: the rate of optimizer.{1} ends at 0 after {2} steps, so that steps up to {3} would change "
+        "nothing: let "
         "it fall over all of them with --set solver.schedule_steps={3}{4}",
-        folder.string(), name, over, steps,
+        folder.string(), role, over, steps,
         resumed ? fmt::format(", or begin a new run with these weights: --init-from {} --out ANOTHER",
                               folder.string())
                 : "");

@@ -32,6 +32,12 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+std::vector<std::string> role_names(Solver& solver) {
+  std::vector<std::string> names;
+  for (const NetworkRole& role : solver.networks()) names.push_back(role.name);
+  return names;
+}
+
 /// N×D×H×W×C here to N×C×D×H×W in a file.
 HostArray to_file(const Tensor& t) {
   const std::int64_t n = t.extent(0);
@@ -90,7 +96,7 @@ void Training::resume(const Checkpoint& checkpoint, std::unique_ptr<RunLock> loc
   }
   folder_.make();
   folder_.clear();
-  if (branch) folder_.drop_after(checkpoint.step);
+  if (branch) folder_.drop_after(checkpoint.step, role_names(session_.solver()));
   if (!std::filesystem::exists(folder_.best_checkpoint())) best_ = -1;  // the next good one is the best
   RunConfig config = session_.config();
   if (config.solver.steps < checkpoint.step) {
@@ -121,7 +127,7 @@ void Training::run() {
   }
   if (caught_signal() != 0) save();
   record_session(first, seconds_ + seconds_since(begin));
-  session_.export_map(folder_.exported_map());
+  session_.export_networks(folder_);
   if (caught_signal() != 0) {
     note(fmt::format("stopped after step {} by signal {}; continue with --resume", session_.solver().steps(),
                      caught_signal()));
@@ -216,8 +222,10 @@ void Training::train_judge() {
 /// Scores the map on validation volumes and keeps the best: accuracy times colour kept.
 void Training::validate(std::int64_t step, EventWriter& events, Progress& progress) {
   const RunConfig& c = session_.config();
+  Transport* const transport = session_.solver().capabilities().transport;
+  if (transport == nullptr) return;
   const Tensor mapped =
-      map_all(session_.solver(), validation_.volumes, static_cast<std::uint64_t>(c.solver.seed), 14);
+      map_all(*transport, validation_.volumes, static_cast<std::uint64_t>(c.solver.seed), 14);
   if (judge_ == nullptr) return compare(step, mapped, events, progress);
   const MapScores scores = score_map(*judge_, c.source, c.target.classes, validation_, mapped);
   const bool coloured = !scores.colour.names.empty();
@@ -257,7 +265,9 @@ void Training::compare(std::int64_t step, const Tensor& mapped, EventWriter& eve
 
 void Training::write_samples(std::int64_t step, EventWriter& events) {
   const auto seed = static_cast<std::uint64_t>(session_.config().solver.seed);
-  const Tensor mapped = map_all(session_.solver(), shown_.volumes, seed, 15);
+  Transport* const transport = session_.solver().capabilities().transport;
+  if (transport == nullptr) return;
+  const Tensor mapped = map_all(*transport, shown_.volumes, seed, 15);
   const auto folder = folder_.path() / "samples";
   write_npz(folder / "last.npz", {{"source", to_file(shown_.volumes)},
                                   {"mapped", to_file(mapped)},

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "apps/judge.h"
+#include "apps/labelled_batch.h"
 #include "apps/session.h"
 #include "engine/event_writer.h"
 #include "engine/progress.h"
@@ -53,9 +54,9 @@ class Training {
   std::unique_ptr<Judge> judge_;
   LabelledBatch validation_, validation_target_, shown_, shown_target_;
   std::vector<Metric> losses_;  // last read
-  bool ahead_ = false;  // the solver has done a step that is not logged yet
-  double seconds_ = 0;  // that it took
-  double best_ = -1;    // before the first validation
+  bool ahead_ = false;          // the solver has done a step that is not logged yet
+  double seconds_ = 0;          // that it took
+  double best_ = -1;            // before the first validation
 };
 
 }  // namespace voxot

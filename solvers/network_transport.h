@@ -17,12 +17,23 @@ class NetworkTransport final : public Transport {
   /// In evaluation mode. Throws Error for extents that the network or the noise does not take.
   Tensor apply(const Tensor& x, const RandomState& noise) override;
   [[nodiscard]] bool stochastic() const override { return map_->noise_channels() > 0; }
+  void set_noise_deviation(double deviation) override { noise_.deviation = deviation; }
 
  private:
   Trainable<TransportMap> map_;
   NoiseOptions noise_;
   MovingAverage* average_;
   Tape tape_;
+};
+
+/// A map without what trained it; its network has the weights that are meant.
+class TrainedMap final : public Trained {
+ public:
+  TrainedMap(const Trainable<TransportMap>& map, const NoiseOptions& noise) : transport_(map, noise) {}
+  [[nodiscard]] Capabilities capabilities() override { return {.transport = &transport_}; }
+
+ private:
+  NetworkTransport transport_;
 };
 
 }  // namespace voxot

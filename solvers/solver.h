@@ -31,6 +31,8 @@ class Transport {
   virtual Tensor apply(const Tensor& x, const RandomState& noise) = 0;
   /// Whether T depends on z: every draw of the noise gives another result.
   [[nodiscard]] virtual bool stochastic() const = 0;
+  /// The standard deviation of z from now on, where T depends on it.
+  virtual void set_noise_deviation(double) {}
 };
 
 /// Capability: draws from the learned coupling of the source and the target.

@@ -49,8 +49,8 @@ TEST_CASE("command: NaN or infinity in a checkpoint is refused by name", "[comma
   const SafetensorsFile good = read_safetensors(file);
   CHECK(good.checked);
   const std::pair<const char*, const char*> places[] = {
-      {"transport.inc.double_conv.0.weight", "map: inc.double_conv.0.weight"},
-      {"transport.inc.double_conv.1.running_var", "map: inc.double_conv.1.running_var"},
+      {"transport.inc.double_conv.0.weight", "transport: inc.double_conv.0.weight"},
+      {"transport.inc.double_conv.1.running_var", "transport: inc.double_conv.1.running_var"},
       {"potential.conv_img.weight", "potential: conv_img.weight"},
       {"solver.transport.second", "solver.transport.second"},
       {"solver.potential.first", "solver.potential.first"},

@@ -17,7 +17,7 @@ std::string refusal(const SampleShape& shape, const std::string& more = "") {
   const RunConfig config = parse_config(
       "[source]\ndataset=\"npy\"\npath=\"a.npy\"\n[target]\ndataset=\"npy\"\npath=\"b.npy\"\n" + more,
       "x.toml");
-  return test::error_of([&] { check_extents(config, shape); });
+  return test::error_of([&] { config.settings->check_shape(config, shape); });
 }
 
 }  // namespace

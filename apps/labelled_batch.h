@@ -1,0 +1,18 @@
+#pragma once
+// A batch of samples with what is known of them.
+#include <cstdint>
+#include <vector>
+
+#include "datasets/dataset.h"
+#include "engine/tensor.h"
+
+namespace voxot {
+
+struct LabelledBatch {
+  Tensor volumes;  // N×D×H×W×C fp32, on the host
+  std::vector<SampleLabel> labels;
+};
+
+LabelledBatch draw_batch(Dataset& dataset, const RandomState& state, std::int64_t count);
+
+}  // namespace voxot

@@ -1,0 +1,93 @@
+#pragma once
+// The kinds of solvers that a config may name. The rest of apps/ knows a solver through SolverSettings (its
+// keys, roles and checks, and how it is made from them) and solvers/solver.h alone.
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "apps/networks.h"
+#include "apps/optimizer_config.h"
+#include "engine/host_array.h"
+#include "solvers/solver.h"
+
+namespace voxot {
+
+struct RunConfig;
+struct Checkpoint;
+
+/// What a solver is made with besides its config.
+struct SolverInputs {
+  SampleShape shape;
+  Device device = Device::cpu;
+  Sampler source, target;  // of the training split
+};
+
+/// Whether a config's text or an override gives a key.
+using GivesKey = std::function<bool(const std::string& key)>;
+
+/// The settings of one kind of solver: what its keys in [solver] and the tables of its roles say.
+class SolverSettings {
+ public:
+  virtual ~SolverSettings() = default;
+  [[nodiscard]] virtual std::unique_ptr<SolverSettings> clone() const = 0;
+
+  /// Its networks as configs and files call them, in the order of the file: tables [ROLE] and
+  /// [optimizer.ROLE].
+  [[nodiscard]] virtual std::vector<std::string> roles() const = 0;
+  /// Null for a network that has no optimizer of its own.
+  [[nodiscard]] virtual OptimizerConfig* optimizer(const std::string& role) = 0;
+  [[nodiscard]] const OptimizerConfig* optimizer(const std::string& role) const {
+    return const_cast<SolverSettings*>(this)->optimizer(role);
+  }
+  /// Its own keys in [solver].
+  virtual void visit_solver(ConfigVisitor& visitor) = 0;
+  /// The tables of its roles' networks; those of their optimizers are visited by whoever calls this.
+  virtual void visit_networks(ConfigVisitor& visitor) = 0;
+  /// Defaults that follow from other keys.
+  virtual void resolve(const GivesKey&) {}
+  /// Throws UsageError for settings that contradict each other or the rest of the config.
+  virtual void check(const RunConfig&) const {}
+  /// Throws UsageError for samples that its networks do not take.
+  virtual void check_shape(const RunConfig&, const SampleShape&) const {}
+
+  /// Its own keys that what has been trained depends on, besides the networks' ("solver.noise_std"): those
+  /// cannot be changed under a checkpoint.
+  [[nodiscard]] virtual std::vector<std::string> lasting_keys() const { return {}; }
+  /// What a report calls the run ("strong"); the kind's name where it has no forms.
+  [[nodiscard]] virtual std::string form() const { return {}; }
+  /// Whether its optimum is the optimal map of the quadratic cost, so that it can be scored against one.
+  [[nodiscard]] virtual bool seeks_optimal_map() const { return false; }
+
+  /// Networks with their initial values, and the solver that trains them.
+  [[nodiscard]] virtual std::unique_ptr<Solver> make(const RunConfig& config, SolverInputs inputs) const = 0;
+  /// The networks of a checkpoint alone, with averaged weights where there are any, and no more than its
+  /// capabilities need. `config`: the one that the checkpoint was made with, in the precision that is wanted.
+  /// Throws Error for a checkpoint that does not fit.
+  [[nodiscard]] virtual std::unique_ptr<Trained> load(const RunConfig& config, const SampleShape& shape,
+                                                      Device device, const Checkpoint& checkpoint) const = 0;
+  /// Metadata with which the network of a role is written as a file of its own, RUN/ROLE.safetensors; nothing
+  /// for a role that is of no use alone.
+  [[nodiscard]] virtual std::map<std::string, std::string> export_metadata(
+      const RunConfig&, const SampleShape&, const std::string& /*role*/) const {
+    return {};
+  }
+};
+
+struct SolverKind {
+  const char* name;  // the word of solver.kind
+  std::unique_ptr<SolverSettings> (*settings)();
+};
+
+/// All kinds, the default first. A program may add its own before it reads a config.
+std::vector<SolverKind>& solver_kinds();
+
+/// Throws UsageError for a name that no kind has.
+std::unique_ptr<SolverSettings> settings_of(const std::string& kind);
+
+/// One function for each row of the table, in the file of its name.
+std::unique_ptr<SolverSettings> neural_ot_settings();
+
+}  // namespace voxot
