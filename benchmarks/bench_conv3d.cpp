@@ -13,7 +13,7 @@
 #include "benchmarks/measure.h"
 #include "benchmarks/network_shapes.h"
 #include "benchmarks/sampled_conv3d.h"
-#include "kernels/cuda/conv3d_variants.h"
+#include "kernels/cuda/conv3d/variants.h"
 #include "kernels/features.h"
 
 namespace {

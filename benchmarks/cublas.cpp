@@ -1,10 +1,10 @@
 // The measured ceiling of compute: matrix products by cuBLAS.
-#include "kernels/cuda/cublas.h"
+#include "kernels/cuda/libraries/cublas.h"
 
 #include <fmt/format.h>
 
 #include "benchmarks/measure.h"
-#include "kernels/cuda/conv3d_variants.h"
+#include "kernels/cuda/conv3d/variants.h"
 
 namespace voxot::bench {
 

@@ -6,7 +6,7 @@
 
 #include "benchmarks/network_shapes.h"
 #include "engine/tensor.h"
-#include "kernels/cuda/conv3d_variants.h"
+#include "kernels/cuda/conv3d/variants.h"
 
 namespace voxot::bench {
 

@@ -6,7 +6,7 @@
 #include <fstream>
 #include <optional>
 
-#include "kernels/cuda/conv3d_autotune.h"
+#include "kernels/cuda/conv3d/autotune.h"
 #include "kernels/features.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"

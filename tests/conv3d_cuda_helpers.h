@@ -1,6 +1,6 @@
 #pragma once
 // What the tests of the CUDA convolutions share: guarded device arrays, geometries, limits.
-#include "kernels/cuda/conv3d_variants.h"
+#include "kernels/cuda/conv3d/variants.h"
 #include "tests/op_case.h"
 
 namespace voxot::test {

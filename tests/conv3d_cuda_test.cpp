@@ -1,7 +1,7 @@
 // Every variant of the CUDA convolutions against the naive CPU convolution in double, at sizes off the tile.
 #include <catch2/catch.hpp>
 
-#include "kernels/cpu/conv3d_naive.h"
+#include "kernels/cpu/conv3d/naive.h"
 #include "tests/conv3d_cuda_helpers.h"
 
 using namespace voxot;

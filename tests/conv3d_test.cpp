@@ -1,7 +1,7 @@
 // Convolution: the fast kernels against the naive loops in double, then the ops with their gradients.
 #include "engine/ops/conv3d.h"
 
-#include "kernels/cpu/conv3d_naive.h"
+#include "kernels/cpu/conv3d/naive.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 

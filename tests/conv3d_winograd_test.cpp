@@ -1,4 +1,4 @@
-#include "kernels/cpu/conv3d_winograd.h"
+#include "kernels/cpu/conv3d/winograd.h"
 
 #include <catch2/catch.hpp>
 
@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "kernels/cpu/conv3d_naive.h"
+#include "kernels/cpu/conv3d/naive.h"
 
 using namespace voxot;
 using namespace voxot::cpu;

@@ -1,7 +1,7 @@
 #include "tests/emulation_kernels.h"
 
-#include "kernels/cuda/simt.h"
-#include "kernels/cuda/simt_runtime.h"
+#include "kernels/simt/runtime.h"
+#include "kernels/simt/simt.h"
 
 namespace voxot::testing {
 namespace {

@@ -1,4 +1,4 @@
-// The emulation of CUDA (kernels/cuda/simt_emulation.h) tested by itself: every planted fault is caught and
+// The emulation of CUDA (kernels/simt/emulation.h) tested by itself: every planted fault is caught and
 // named, correct kernels are not accused and compute what they should. The correct kernels run on a real
 // device as well.
 #include <catch2/catch.hpp>
@@ -8,8 +8,8 @@
 #include <numeric>
 
 #include "kernels/check.h"
-#include "kernels/cuda/simt_runtime.h"
 #include "kernels/philox.h"
+#include "kernels/simt/runtime.h"
 #include "tests/cuda_device.h"
 #include "tests/emulation_kernels.h"
 

@@ -4,7 +4,7 @@
 #include <cstdlib>
 
 #include "kernels/activation.h"
-#include "kernels/cpu/conv3d_winograd.h"
+#include "kernels/cpu/conv3d/winograd.h"
 #include "kernels/features.h"
 #include "kernels/sinkhorn.h"
 #include "tests/command.h"

@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
-#include "kernels/cuda/cublas.h"
+#include "kernels/cuda/libraries/cublas.h"
 #include "kernels/cuda/pair_tiles.cuh"
-#include "kernels/cuda/simt_runtime.h"
+#include "kernels/simt/runtime.h"
 
 namespace voxot::kernels {
 namespace {

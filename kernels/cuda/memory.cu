@@ -1,8 +1,8 @@
 // kernels/memory.h and the device's part of kernels/features.h.
 #include "kernels/memory.h"
 
-#include "kernels/cuda/simt_runtime.h"
 #include "kernels/features.h"
+#include "kernels/simt/runtime.h"
 
 namespace voxot::kernels {
 namespace {

@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "kernels/cuda/row_chunks.cuh"
-#include "kernels/cuda/simt_runtime.h"
+#include "kernels/simt/runtime.h"
 
 namespace voxot::cuda {
 namespace {

@@ -14,8 +14,8 @@
 #include <algorithm>
 #include <bit>
 
-#include "kernels/cuda/simt_runtime.h"
 #include "kernels/cuda/vectors.cuh"
+#include "kernels/simt/runtime.h"
 
 namespace voxot::cuda {
 

@@ -1,7 +1,7 @@
 #pragma once
 // Storage types on the device, their conversions, and dispatch from DType to type.
-#include "kernels/cuda/simt.h"
 #include "kernels/dispatch.h"
+#include "kernels/simt/simt.h"
 
 namespace voxot::cuda {
 

@@ -6,10 +6,10 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/cub.h"
+#include "kernels/cuda/libraries/cub.h"
 #include "kernels/cuda/parts.h"
-#include "kernels/cuda/simt_runtime.h"
 #include "kernels/cuda/vectors.cuh"
+#include "kernels/simt/runtime.h"
 
 namespace voxot::kernels {
 namespace {
