@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -67,6 +68,28 @@ class Command {
  private:
   fs::path folder_;
   pid_t pid_ = 0;
+};
+
+/// VOXOT_CPU of the commands that a test starts while this lives.
+class ProcessorChoice {
+ public:
+  explicit ProcessorChoice(const char* value) {
+    if (const char* before = std::getenv(kName)) before_ = before;
+    setenv(kName, value, 1);
+  }
+  ~ProcessorChoice() {
+    if (before_) {
+      setenv(kName, before_->c_str(), 1);
+    } else {
+      unsetenv(kName);
+    }
+  }
+  ProcessorChoice(const ProcessorChoice&) = delete;
+  ProcessorChoice& operator=(const ProcessorChoice&) = delete;
+
+ private:
+  static constexpr const char* kName = "VOXOT_CPU";
+  std::optional<std::string> before_;
 };
 
 inline constexpr const char* kTiny = R"(

@@ -14,23 +14,6 @@ using kernels::InstructionSet;
 
 namespace {
 
-/// VOXOT_CPU of the commands that a test starts.
-class Variable {
- public:
-  explicit Variable(const char* value) {
-    const char* const before = std::getenv(kName);
-    before_ = before == nullptr ? "" : before;
-    setenv(kName, value, 1);
-  }
-  ~Variable() { setenv(kName, before_.c_str(), 1); }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-
- private:
-  static constexpr const char* kName = "VOXOT_CPU";
-  std::string before_;
-};
-
 std::string info() {
   const test::TempDirectory directory;
   const test::Command command(directory.path(), {"info", "--device", "cpu"});
@@ -59,27 +42,27 @@ TEST_CASE("processor: the kernels in use are those of the instruction set in use
 
 TEST_CASE("processor: VOXOT_CPU chooses the instruction set of the command", "[processor][command]") {
   const InstructionSet here = [] {
-    const Variable variable("auto");
+    const test::ProcessorChoice chosen("auto");
     return line_of(info(), "cpu").find("AVX-512") != std::string::npos ? InstructionSet::avx512
                                                                        : kernels::kCompiledFor;
   }();
   const test::TempDirectory directory;
   {
-    const Variable variable("sse");
+    const test::ProcessorChoice chosen("sse");
     test::check_fails(directory.path(), {"info"}, 2, "VOXOT_CPU is avx2, avx512 or auto, got \"sse\"\n");
   }
   if (kernels::kCompiledFor != InstructionSet::avx2) {
-    const Variable variable(kernels::kCompiledFor == InstructionSet::avx512 ? "avx2" : "avx512");
+    const test::ProcessorChoice chosen(kernels::kCompiledFor == InstructionSet::avx512 ? "avx2" : "avx512");
     return test::check_fails(directory.path(), {"info"}, 2, "this build has kernels for");
   }
   {
-    const Variable variable("avx2");
+    const test::ProcessorChoice chosen("avx2");
     const std::string text = info();
     CHECK(line_of(text, "cpu").find("AVX2") != std::string::npos);
     CHECK(line_of(text, "cpu").find("AVX-512") == std::string::npos);
     CHECK(line_of(text, "precision") == "precision  fp32");
   }
-  const Variable variable("avx512");
+  const test::ProcessorChoice chosen("avx512");
   if (here == InstructionSet::avx512) {
     CHECK(line_of(info(), "cpu").find("AVX-512") != std::string::npos);
   } else {
@@ -92,7 +75,7 @@ TEST_CASE("processor: bf16 without products of bf16 trains after one warning", "
     WARN("skipped: a build for one instruction set");
     return;
   }
-  const Variable variable("avx2");
+  const test::ProcessorChoice chosen("avx2");
   const test::TempDirectory directory;
   const test::fs::path folder = test::tiny_folder(directory, "work");
   const test::Command command(
