@@ -107,6 +107,15 @@ void check(const RunConfig& config) {
 
 }  // namespace
 
+const SolverKind& solver_kind(const std::string& name) {
+  std::vector<const char*> names;
+  for (const SolverKind& kind : solver_kinds()) {
+    if (name == kind.name) return kind;
+    names.push_back(kind.name);
+  }
+  fail_usage("solver.kind: expected \"{}\", got \"{}\"", fmt::join(names, "\" or \""), name);
+}
+
 RunConfig::RunConfig() : settings(solver_kinds().front().settings()) {
   solver.kind = solver_kinds().front().name;
 }

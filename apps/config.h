@@ -73,6 +73,11 @@ class KindSettings {
   ~KindSettings() = default;
   SolverSettings* operator->() { return settings_.get(); }
   const SolverSettings* operator->() const { return settings_.get(); }
+  /// As the kind's own type.
+  template <class Settings>
+  [[nodiscard]] const Settings& as() const {
+    return dynamic_cast<const Settings&>(*settings_);
+  }
 
  private:
   std::unique_ptr<SolverSettings> settings_;

@@ -22,7 +22,7 @@ void visit_solver(RunConfig& config, ConfigVisitor& v) {
   for (const SolverKind& kind : solver_kinds()) kinds.push_back(kind.name);
   const std::string before = c.kind;
   v.word("kind", c.kind, kinds);
-  if (c.kind != before) config.settings = KindSettings(settings_of(c.kind));
+  if (c.kind != before) config.settings = KindSettings(solver_kind(c.kind).settings());
   v.integer("steps", c.steps, kSteps);
   v.integer("schedule_steps", c.schedule_steps, kCountOrZero);
   v.integer("batch_size", c.batch_size, {1, 65536});

@@ -62,16 +62,19 @@ void evaluate_run(const Options& options) {
                 open_dataset(config.target, Split::test, directory), directory,
                 judge_file(config, folder.path())};
   const SampleShape shape = common_shape(config, *data.source, *data.target);
-  const auto trained = config.settings->load(config, shape, device, checkpoint);
-  Evaluation e = evaluate(trained->capabilities(), config, data, device, options.samples, options.json);
-  e.step = checkpoint.step;
-  const std::string json = evaluation_json(e);
-  if (e.judge_accuracy && !e.target_accuracy) {
+  const auto trained = solver_kind(config.solver.kind).load(config, shape, device, checkpoint);
+  Scores scores = evaluate(trained->capabilities(), config, data, device, options.samples, options.json);
+  scores.set("step", static_cast<double>(checkpoint.step));
+  scores.set("samples", static_cast<double>(options.samples),
+             fmt::format("held-out test volumes, networks of step {}", checkpoint.step));
+  const std::string json = scores_json(scores);
+  const auto judged = scores.get("judge_accuracy");
+  if (judged && *judged < config.judge.required) {
     note(
         fmt::format("the judge reaches {:.4f} on real test volumes, {} is needed: target accuracy is refused",
-                    *e.judge_accuracy, config.judge.required));
+                    *judged, config.judge.required));
   }
-  fmt::print("{}", options.json ? json : evaluation_table(e));
+  fmt::print("{}", options.json ? json : scores_table(scores));
   std::fflush(stdout);  // whatever becomes of the file
   write_file_atomically(file, std::as_bytes(std::span(json)));
 }

@@ -7,6 +7,18 @@
 
 namespace voxot {
 
+ExtentsRule extents_rule(const TransportConfig& c, const std::string& role) {
+  if (c.model != MapModel::unet3d) return {"", [](const Extents&) { return true; }};
+  return {role + ".model unet3d takes multiples of 8 (D may be 1)", unet3d_takes};
+}
+
+ExtentsRule extents_rule(const PotentialConfig& c, const std::string& role, const Extents& extents) {
+  if (c.model != PotentialModel::resnet3d) return {"", [](const Extents&) { return true; }};
+  return {fmt::format("{}.model resnet3d takes extents from 4 on, here multiples of {} (D may be 1)", role,
+                      std::int64_t{2} << resnet3d_levels(extents)),
+          resnet3d_takes};
+}
+
 void check_extents(const RunConfig& config, const SampleShape& shape, const std::vector<ExtentsRule>& rules) {
   const Extents extents{shape[0], shape[1], shape[2]};
   const auto takes = [&](const Extents& e) {

@@ -49,7 +49,7 @@ std::unique_ptr<Trained> load_run(const Options& options, const SampleShape& sha
   RunConfig config = checkpoint.config;
   if (!options.precision.empty()) config.solver.precision = options.precision;
   config.solver.precision = choose_precision(config.solver.precision, device);
-  auto trained = config.settings->load(config, shape, device, checkpoint);
+  auto trained = solver_kind(config.solver.kind).load(config, shape, device, checkpoint);
   VOXOT_CHECK(trained->capabilities().transport != nullptr, "{}: a run of {} has no map to apply",
               options.model, config.solver.kind);
   return trained;

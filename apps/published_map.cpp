@@ -11,6 +11,7 @@
 #include "apps/device.h"
 #include "apps/networks.h"
 #include "engine/safetensors.h"
+#include "models/mlp.h"
 
 namespace voxot {
 namespace {

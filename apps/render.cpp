@@ -47,11 +47,15 @@ std::vector<Volumes> volumes_of_npz(const std::filesystem::path& path, const std
     rows.push_back(volumes_of(file.read(file.samples(key, "--key")), file.title(key), "", count));
     return rows;
   }
-  const bool run = file.has("source") && file.has("mapped");
+  std::vector<std::string> of_run;
+  for (const char* name : {"source", "mapped", "sampled_x", "sampled_y"}) {
+    if (file.has(name)) of_run.emplace_back(name);
+  }
+  const bool run = of_run.size() > 1;
   std::vector<std::string> names = file.names();
   std::sort(names.begin(), names.end());
   if (run) {
-    names = {"source", "mapped"};
+    names = of_run;
     if (file.has("target")) names.emplace_back("target");
   }
   std::vector<std::pair<std::string, HostArray>> arrays;

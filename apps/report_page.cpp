@@ -22,11 +22,6 @@ Json value_or_null(const std::optional<double>& v) {
   return v && std::isfinite(*v) ? Json(*v) : Json(nullptr);
 }
 
-/// a / b where both are known.
-Json ratio(const std::optional<double>& a, const std::optional<double>& b) {
-  return a && b && *b != 0 ? value_or_null(*a / *b) : Json(nullptr);
-}
-
 /// "digits 3, 5", "gaussian D = 16", "npy shapes.npz"
 std::string data_text(const DatasetConfig& c) {
   if (has_digits(c)) {
@@ -76,33 +71,40 @@ Json devices_of(const RunRecord& run) {
 }
 
 void add_scores(const RunRecord& run, Json& row) {
-  const Evaluation e = run.evaluation.value_or(Evaluation{});
-  const bool known = run.evaluation.has_value();
-  const auto cost = known ? std::optional(e.transport_cost) : std::nullopt;
-  const auto discrete = known ? std::optional(e.discrete_cost) : std::nullopt;
-  row["target_accuracy"] = value_or_null(e.target_accuracy);
-  row["target_accuracy_by_colour"] = Json::object();
-  if (e.colour) {
-    for (std::size_t i = 0; i < e.colour->accuracy.size(); ++i)
-      row["target_accuracy_by_colour"][e.colour->names[i]] = e.colour->accuracy[i];
+  const Scores scores = run.scores.value_or(Scores{});
+  for (const ScoreKind& kind : score_kinds()) {
+    if (kind.column[0] == '\0') continue;
+    if (kind.presence == Presence::group) {
+      row[kind.column] = Json::object();
+      for (const auto& [name, value] : scores.group(kind.key)) row[kind.column][name] = value_or_null(value);
+    } else if (kind.whole) {
+      row[kind.column] = run.scores ? Json(scores.count(kind.key)) : Json(nullptr);
+    } else {
+      row[kind.column] = value_or_null(scores.get(kind.key));
+    }
   }
-  row["colour_kept"] = e.colour ? Json(e.colour->kept) : Json(nullptr);
-  row["transport_cost"] = value_or_null(cost);
-  row["discrete_cost"] = value_or_null(discrete);
-  row["cost_ratio"] = ratio(cost, discrete);
-  row["feature_distance"] = value_or_null(e.feature_distance);
-  row["feature_distance_real"] = value_or_null(e.feature_distance_real);
-  row["feature_ratio"] = ratio(e.feature_distance, e.feature_distance_real);
-  const auto of_noise = [&e](auto field) {
-    return e.diversity ? value_or_null((*e.diversity).*field) : Json(nullptr);
-  };
-  row["diversity"] = of_noise(&Diversity::variance);
-  row["diversity_of_shape"] = of_noise(&Diversity::shape);
-  row["diversity_colour_kept"] = of_noise(&Diversity::hue_kept);
-  row["l2_uvp"] = value_or_null(e.l2_uvp);
-  row["cosine"] = value_or_null(e.cosine);
-  row["judge_accuracy"] = value_or_null(e.judge_accuracy);
-  row["scored_step"] = known ? Json(e.step) : Json(nullptr);
+  for (const ScoreRatio& ratio : score_ratios()) {
+    const auto a = scores.get(ratio.score);
+    const auto b = scores.get(ratio.over);
+    row[ratio.column] = a && b && *b != 0 ? value_or_null(*a / *b) : Json(nullptr);
+  }
+}
+
+/// The columns of scores, each ratio behind what it is a ratio of.
+Json score_columns() {
+  Json columns = Json::array();
+  for (const ScoreKind& kind : score_kinds()) {
+    if (kind.title[0] == '\0') continue;
+    columns.push_back({{"key", kind.column},
+                       {"title", kind.title},
+                       {"digits", kind.digits < 0 ? Json(nullptr) : Json(kind.digits)},
+                       {"group", kind.presence == Presence::group}});
+    for (const ScoreRatio& ratio : score_ratios()) {
+      if (std::string_view(ratio.score) != kind.key) continue;
+      columns.push_back({{"key", ratio.column}, {"title", ratio.title}, {"digits", 2}, {"group", false}});
+    }
+  }
+  return columns;
 }
 
 Json row_of(const RunRecord& run) {
@@ -232,6 +234,7 @@ std::string report_page(std::span<const RunRecord> runs) {
   for (const RunRecord& run : runs) all.push_back(data_of(run));
   Json data;
   data["runs"] = std::move(all);
+  data["score_columns"] = score_columns();
   std::string page(kReportPage);
   page.replace(page.find(kReportData), kReportData.size(), script_text(data));
   return page;

@@ -13,7 +13,7 @@
 #include <cstring>
 #include <system_error>
 
-#include "apps/evaluation.h"
+#include "apps/scores.h"
 #include "engine/atomic_file.h"
 #include "kernels/check.h"
 
@@ -260,7 +260,8 @@ void RunFolder::drop_after(std::int64_t step, const std::vector<std::string>& ro
   remove_later(best_checkpoint(), step, [](const fs::path& file) { return read_checkpoint(file).step; });
   remove_later(evaluation_file(), step, [](const fs::path& file) {
     const std::vector<std::byte> bytes = read_file(file);
-    return parse_evaluation({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file.string()).step;
+    return parse_scores({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file.string())
+        .count("step");
   });
 }
 

@@ -55,9 +55,9 @@ void read_evaluation(RunRecord& run) {
     run.notes.emplace_back("not scored: no evaluation.json (voxot evaluate)");
     return;
   }
-  run.evaluation = parse_evaluation(text_of(file), "evaluation.json");
-  const auto& judge = run.evaluation->judge_accuracy;
-  if (judge && !run.evaluation->target_accuracy) {
+  run.scores = parse_scores(text_of(file), "evaluation.json");
+  const auto judge = run.scores->get("judge_accuracy");
+  if (judge && !run.scores->get("target_accuracy")) {
     run.notes.push_back(
         fmt::format("target accuracy is refused: the judge reaches {:.4f} on real test volumes", *judge));
   }
@@ -71,7 +71,7 @@ void read_samples(RunRecord& run) {
   }
   std::map<std::string, HostArray> arrays = read_npz(file);
   std::vector<Volumes> rows;
-  for (const char* name : {"source", "mapped", "target"}) {
+  for (const char* name : {"source", "mapped", "sampled_x", "sampled_y", "target"}) {
     const auto found = arrays.find(name);
     if (found == arrays.end() || !is_volumes(found->second)) continue;
     rows.push_back(
@@ -113,9 +113,9 @@ void note_progress(RunRecord& run) {
   if (const auto newest = RunFolder(run.path).newest()) run.steps = std::max(run.steps, *newest);
   const std::int64_t planned = run.config.solver.steps;
   if (run.steps < planned) run.notes.push_back(fmt::format("stopped at step {} of {}", run.steps, planned));
-  if (run.evaluation && run.evaluation->step != run.steps) {
+  if (run.scores && run.scores->count("step") != run.steps) {
     run.notes.push_back(fmt::format("the scores are of step {}; samples and curves go on to step {}",
-                                    run.evaluation->step, run.steps));
+                                    run.scores->count("step"), run.steps));
   }
   std::int64_t timed = 0;
   for (const TrainingSession& s : run.sessions) timed += s.last_step - s.first_step;

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "apps/config.h"
-#include "apps/evaluation.h"
 #include "apps/run_curves.h"
+#include "apps/scores.h"
 #include "apps/session_log.h"
 #include "apps/volumes.h"
 
@@ -26,7 +26,7 @@ struct RunRecord {
   std::filesystem::path path;
   RunConfig config;
   std::int64_t steps = 0;  // outer iterations done: of the last metrics or of the newest checkpoint
-  std::optional<Evaluation> evaluation;
+  std::optional<Scores> scores;
   std::map<std::string, Curve> curves;  // "train/cost", "validate/target_accuracy", ...
   std::vector<TrainingSession> sessions;
   std::vector<Volumes> samples;         // source, mapped, target of samples/last.npz; none for vectors

@@ -43,11 +43,11 @@ Session::Session(const RunConfig& config, const std::filesystem::path& data_dire
       source_(open_dataset(config.source, Split::train, data_directory)),
       target_(open_dataset(config.target, Split::train, data_directory)) {
   const auto seed = static_cast<std::uint64_t>(config.solver.seed);
-  solver_ = config.settings->make(
-      config, {.shape = common_shape(config, *source_, *target_),
-               .device = device,
-               .source = make_sampler(*source_, {seed, Purpose::source_samples}, device),
-               .target = make_sampler(*target_, {seed, Purpose::target_samples}, device)});
+  solver_ = solver_kind(config.solver.kind)
+                .make(config, {.shape = common_shape(config, *source_, *target_),
+                               .device = device,
+                               .source = make_sampler(*source_, {seed, Purpose::source_samples}, device),
+                               .target = make_sampler(*target_, {seed, Purpose::target_samples}, device)});
 }
 
 SafetensorsFile Session::checkpoint(const std::map<std::string, std::string>& extra) {
@@ -85,7 +85,8 @@ void Session::begin_with(const RunFolder& run) {
 void Session::export_networks(const RunFolder& folder) {
   for (const NetworkRole& role : solver_->networks()) {
     SafetensorsFile out;
-    out.metadata = config_.settings->export_metadata(config_, source_->sample_shape(), role.name);
+    out.metadata =
+        solver_kind(config_.solver.kind).export_metadata(config_, source_->sample_shape(), role.name);
     if (out.metadata.empty()) continue;
     out.metadata["format"] = "pt";
     out.metadata["precision"] = config_.solver.precision;

@@ -1,6 +1,7 @@
 #pragma once
 // The kinds of solvers that a config may name. The rest of apps/ knows a solver through SolverSettings (its
 // keys, roles and checks, and how it is made from them) and solvers/solver.h alone.
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -8,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "apps/networks.h"
 #include "apps/optimizer_config.h"
 #include "engine/host_array.h"
 #include "solvers/solver.h"
@@ -17,6 +17,9 @@ namespace voxot {
 
 struct RunConfig;
 struct Checkpoint;
+
+/// D, H, W, C of the samples that a config describes.
+using SampleShape = std::array<std::int64_t, 4>;
 
 /// What a solver is made with besides its config.
 struct SolverInputs {
@@ -60,34 +63,32 @@ class SolverSettings {
   [[nodiscard]] virtual std::string form() const { return {}; }
   /// Whether its optimum is the optimal map of the quadratic cost, so that it can be scored against one.
   [[nodiscard]] virtual bool seeks_optimal_map() const { return false; }
-
-  /// Networks with their initial values, and the solver that trains them.
-  [[nodiscard]] virtual std::unique_ptr<Solver> make(const RunConfig& config, SolverInputs inputs) const = 0;
-  /// The networks of a checkpoint alone, with averaged weights where there are any, and no more than its
-  /// capabilities need. `config`: the one that the checkpoint was made with, in the precision that is wanted.
-  /// Throws Error for a checkpoint that does not fit.
-  [[nodiscard]] virtual std::unique_ptr<Trained> load(const RunConfig& config, const SampleShape& shape,
-                                                      Device device, const Checkpoint& checkpoint) const = 0;
-  /// Metadata with which the network of a role is written as a file of its own, RUN/ROLE.safetensors; nothing
-  /// for a role that is of no use alone.
-  [[nodiscard]] virtual std::map<std::string, std::string> export_metadata(
-      const RunConfig&, const SampleShape&, const std::string& /*role*/) const {
-    return {};
-  }
 };
 
+/// A row of the table: the name, the settings, and what is made of a config whose settings are these.
 struct SolverKind {
   const char* name;  // the word of solver.kind
   std::unique_ptr<SolverSettings> (*settings)();
+  /// Networks with their initial values, and the solver that trains them.
+  std::unique_ptr<Solver> (*make)(const RunConfig& config, SolverInputs inputs);
+  /// The networks of a checkpoint alone, with averaged weights where there are any, and no more than its
+  /// capabilities need. `config`: the one that the checkpoint was made with, in the precision that is wanted.
+  /// Throws Error for a checkpoint that does not fit.
+  std::unique_ptr<Trained> (*load)(const RunConfig& config, const SampleShape& shape, Device device,
+                                   const Checkpoint& checkpoint);
+  /// Metadata with which the network of a role is written as a file of its own, RUN/ROLE.safetensors; nothing
+  /// for a role that is of no use alone.
+  std::map<std::string, std::string> (*export_metadata)(const RunConfig& config, const SampleShape& shape,
+                                                        const std::string& role);
 };
 
 /// All kinds, the default first. A program may add its own before it reads a config.
 std::vector<SolverKind>& solver_kinds();
 
 /// Throws UsageError for a name that no kind has.
-std::unique_ptr<SolverSettings> settings_of(const std::string& kind);
+const SolverKind& solver_kind(const std::string& name);
 
-/// One function for each row of the table, in the file of its name.
-std::unique_ptr<SolverSettings> neural_ot_settings();
+// One function for each row of the table, in the file of its name.
+SolverKind neural_ot_kind();
 
 }  // namespace voxot

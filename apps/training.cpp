@@ -203,7 +203,8 @@ void Training::draw_validation() {
 void Training::train_judge() {
   const RunConfig& c = session_.config();
   const bool done = session_.solver().steps() >= c.solver.steps && !ahead_;
-  if (c.log.validate_every == 0 || !can_be_judged(c) || done) return;
+  const bool maps = session_.solver().capabilities().transport != nullptr;
+  if (c.log.validate_every == 0 || !can_be_judged(c) || !maps || done) return;
   try {
     judge_ = std::make_unique<Judge>(c.judge, c.target, data_, judge_file(c, folder_.path()),
                                      session_.device(), quiet_);
@@ -219,70 +220,88 @@ void Training::train_judge() {
   }
 }
 
-/// Scores the map on validation volumes and keeps the best: accuracy times colour kept.
+/// Scores what the solver can do on validation volumes, and keeps the best map.
 void Training::validate(std::int64_t step, EventWriter& events, Progress& progress) {
-  const RunConfig& c = session_.config();
-  Transport* const transport = session_.solver().capabilities().transport;
-  if (transport == nullptr) return;
-  const Tensor mapped =
-      map_all(*transport, validation_.volumes, static_cast<std::uint64_t>(c.solver.seed), 14);
-  if (judge_ == nullptr) return compare(step, mapped, events, progress);
-  const MapScores scores = score_map(*judge_, c.source, c.target.classes, validation_, mapped);
-  const bool coloured = !scores.colour.names.empty();
-  std::vector<Metric> metrics{{"target_accuracy", scores.target_accuracy},
-                              {"transport_cost", scores.transport_cost}};
-  if (coloured) metrics.push_back({"colour_kept", scores.colour.kept});
-  log_->record(step, "validate", metrics);
-  for (const Metric& m : metrics) events.scalar("validate/" + m.name, m.value, step);
-  if (!quiet_) {
-    progress.message(fmt::format(
-        "step {:>6}  validation: target accuracy {:.3f}{}, cost {:.4f}", step, scores.target_accuracy,
-        coloured ? fmt::format(", colour kept {:.3f}", scores.colour.kept) : "", scores.transport_cost));
+  const Capabilities solver = session_.solver().capabilities();
+  const auto seed = static_cast<std::uint64_t>(session_.config().solver.seed);
+  Validation v;
+  if (solver.transport != nullptr) {
+    const Tensor mapped = map_all(*solver.transport, validation_.volumes, seed, 14);
+    v = judge_ != nullptr ? judged(mapped) : compared(mapped);
   }
-  const double score = scores.target_accuracy * (coloured ? scores.colour.kept : 1.0);
+  if (solver.pairs != nullptr) {
+    const TensorPair pairs = sample_all(*solver.pairs, validation_.volumes.extent(0), seed, 17);
+    v.metrics.push_back({"pair_cost", paired_cost(pairs.x, pairs.y)});
+    v.text += fmt::format(" pair cost {:.4f}", v.metrics.back().value);
+  }
+  if (v.metrics.empty()) return;
+  log_->record(step, "validate", v.metrics);
+  for (const Metric& m : v.metrics) events.scalar("validate/" + m.name, m.value, step);
+  if (!quiet_) progress.message(fmt::format("step {:>6}  validation:{}", step, v.text));
   // A judge that is not trusted chooses nothing, and neither does one that finds nothing right. Of equals the
   // later one is better: it has cooled further.
-  if (!judge_->trusted() || !(score > 0) || !(score >= best_)) return;
-  best_ = score;
+  if (!(v.score > 0) || !(v.score >= best_)) return;
+  best_ = v.score;
   session_.save(folder_.best_checkpoint(), metadata());
+}
+
+/// What the judge says of mapped volumes; the score is accuracy times colour kept.
+Training::Validation Training::judged(const Tensor& mapped) {
+  const RunConfig& c = session_.config();
+  const MapScores scores = score_map(*judge_, c.source, c.target.classes, validation_, mapped);
+  const bool coloured = !scores.colour.names.empty();
+  Validation v;
+  v.metrics = {{"target_accuracy", scores.target_accuracy}, {"transport_cost", scores.transport_cost}};
+  if (coloured) v.metrics.push_back({"colour_kept", scores.colour.kept});
+  v.text = fmt::format(" target accuracy {:.3f}{}, cost {:.4f}", scores.target_accuracy,
+                       coloured ? fmt::format(", colour kept {:.3f}", scores.colour.kept) : "",
+                       scores.transport_cost);
+  if (judge_->trusted()) v.score = scores.target_accuracy * (coloured ? scores.colour.kept : 1.0);
+  return v;
 }
 
 /// Where nothing can be judged, what needs no truth: the cost, and how far the mapped mean and covariance are
 /// from the target's. They choose nothing: such a run is scored at its last step.
-void Training::compare(std::int64_t step, const Tensor& mapped, EventWriter& events, Progress& progress) {
-  std::vector<Metric> metrics{{"transport_cost", paired_cost(validation_.volumes, mapped)}};
+Training::Validation Training::compared(const Tensor& mapped) {
+  Validation v;
+  v.metrics = {{"transport_cost", paired_cost(validation_.volumes, mapped)}};
   if (mapped.count() / mapped.extent(0) <= kMostCompared) {
-    metrics.push_back({"target_distance", frechet_distance(mapped, validation_target_.volumes)});
+    v.metrics.push_back({"target_distance", frechet_distance(mapped, validation_target_.volumes)});
   }
-  log_->record(step, "validate", metrics);
-  std::string line = fmt::format("step {:>6}  validation:", step);
-  for (const Metric& m : metrics) {
-    events.scalar("validate/" + m.name, m.value, step);
-    line += fmt::format(" {} {:.5f}", m.name, m.value);
-  }
-  if (!quiet_) progress.message(line);
+  for (const Metric& m : v.metrics) v.text += fmt::format(" {} {:.5f}", m.name, m.value);
+  return v;
 }
 
+/// samples/last.npz, and a picture of volumes that have one.
 void Training::write_samples(std::int64_t step, EventWriter& events) {
   const auto seed = static_cast<std::uint64_t>(session_.config().solver.seed);
-  Transport* const transport = session_.solver().capabilities().transport;
-  if (transport == nullptr) return;
-  const Tensor mapped = map_all(*transport, shown_.volumes, seed, 15);
+  const Capabilities solver = session_.solver().capabilities();
+  std::vector<std::pair<const char*, Tensor>> rows;
+  if (solver.transport != nullptr) {
+    rows = {{"source", shown_.volumes}, {"mapped", map_all(*solver.transport, shown_.volumes, seed, 15)}};
+  }
+  if (solver.pairs != nullptr) {
+    const TensorPair pairs = sample_all(*solver.pairs, kPictureColumns, seed, 18);
+    rows.insert(rows.end(), {{"sampled_x", pairs.x}, {"sampled_y", pairs.y}});
+  }
+  if (rows.empty()) return;
   const auto folder = folder_.path() / "samples";
-  write_npz(folder / "last.npz", {{"source", to_file(shown_.volumes)},
-                                  {"mapped", to_file(mapped)},
-                                  {"target", to_file(shown_target_.volumes)}});
-  if (mapped.extent(2) == 1 && mapped.extent(3) == 1) return;  // vectors have no picture
-  if (mapped.extent(4) != 1 && mapped.extent(4) != 3) return;
-  const auto row = [](const char* title, const Tensor& t) {
-    VolumeRow views{title, {}};
+  std::map<std::string, HostArray> arrays{{"target", to_file(shown_target_.volumes)}};
+  for (const auto& [name, volumes] : rows) arrays[name] = to_file(volumes);
+  write_npz(folder / "last.npz", arrays);
+  const Shape& shape = rows.front().second.shape();
+  if (shape[2] == 1 && shape[3] == 1) return;  // vectors have no picture
+  if (shape[4] != 1 && shape[4] != 3) return;
+  std::vector<VolumeRow> views;
+  for (const auto& [name, t] : rows) {
+    views.push_back({name, {}});
     const std::int64_t each = t.count() / t.extent(0);
     for (std::int64_t i = 0; i < t.extent(0); ++i) {
-      views.volumes.push_back({t.as<float>() + i * each, t.extent(1), t.extent(2), t.extent(3), t.extent(4)});
+      views.back().volumes.push_back(
+          {t.as<float>() + i * each, t.extent(1), t.extent(2), t.extent(3), t.extent(4)});
     }
-    return views;
-  };
-  const Image image = render_rows({row("source", shown_.volumes), row("mapped", mapped)}, kPictureColumns);
+  }
+  const Image image = render_rows(views, kPictureColumns);
   const std::vector<std::byte> png = encode_png(image);
   write_file_atomically(folder / fmt::format("step-{:07}.png", step), png);
   events.image("samples", png, image.width, image.height, step);

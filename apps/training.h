@@ -42,7 +42,13 @@ class Training {
   void train_judge();
   void after_step(EventWriter& events, Progress& progress);
   void validate(std::int64_t step, EventWriter& events, Progress& progress);
-  void compare(std::int64_t step, const Tensor& mapped, EventWriter& events, Progress& progress);
+  struct Validation {
+    std::vector<Metric> metrics;
+    std::string text;
+    double score = 0;  // by which the best checkpoint is chosen; 0: by nothing
+  };
+  Validation judged(const Tensor& mapped);
+  Validation compared(const Tensor& mapped);
   void write_samples(std::int64_t step, EventWriter& events);
 
   Session session_;

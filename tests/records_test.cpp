@@ -1,8 +1,8 @@
 // Numbers in a run's records that no run wrote: readers leave them out, or refuse them by name.
 #include <catch2/catch.hpp>
 
-#include "apps/evaluation.h"
 #include "apps/run_curves.h"
+#include "apps/scores.h"
 #include "apps/session_log.h"
 #include "engine/json_number.h"
 #include "engine/run_log.h"
@@ -68,14 +68,14 @@ TEST_CASE("records: curves and the log leave out steps that no run has", "[recor
 }
 
 TEST_CASE("records: scores of impossible counts are refused with the number", "[records]") {
-  Evaluation e;
-  e.samples = 64;
-  e.step = 10;
-  const std::string good = evaluation_json(e);
+  Scores scores;
+  scores.set("samples", 64);
+  scores.set("step", 10);
+  const std::string good = scores_json(scores);
   const auto refusal = [&](const std::string& from, const std::string& to) {
     std::string text = good;
     text.replace(text.find(from), from.size(), to);
-    return test::error_of([&] { (void)parse_evaluation(text, "evaluation.json"); });
+    return test::error_of([&] { (void)parse_scores(text, "evaluation.json"); });
   };
   CHECK(refusal("\"step\": 10", "\"step\": 11").empty());
   CHECK(refusal("\"step\": 10", "\"step\": -1e300") ==

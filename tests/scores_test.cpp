@@ -2,7 +2,8 @@
 // gets, and what diversity measures.
 #include <catch2/catch.hpp>
 
-#include "apps/evaluation.h"
+#include "apps/diversity.h"
+#include "apps/judge.h"
 #include "solvers/metrics.h"
 #include "tests/one_thread.h"
 #include "tests/temp_directory.h"

@@ -7,7 +7,8 @@ for (const kind of ['error', 'unhandledrejection']) {
   window.addEventListener(kind, () => { root.dataset.errors = String(Number(root.dataset.errors) + 1); });
 }
 
-const RUNS = JSON.parse(document.getElementById('report-data').textContent).runs;
+const REPORT = JSON.parse(document.getElementById('report-data').textContent);
+const RUNS = REPORT.runs;
 const DASH = '–';
 const COLOURS = 8;
 

@@ -6,25 +6,18 @@ const COLUMNS = [
   {key: 'colour', title: 'colour'},
   {key: 'rotation', title: 'rotation'},
   {key: 'form', title: 'form'},
-  {key: 'target_accuracy', title: 'target accuracy', text: (v) => v.toFixed(3)},
-  {key: 'target_accuracy_by_colour', title: '… by colour', value: worstColour, cell: colourCell},
-  {key: 'colour_kept', title: 'colour kept', text: (v) => v.toFixed(3)},
-  {key: 'transport_cost', title: 'transport cost'},
-  {key: 'cost_ratio', title: '× discrete', text: (v) => v.toFixed(2)},
-  {key: 'feature_distance', title: 'feature distance'},
-  {key: 'feature_ratio', title: '× real', text: (v) => v.toFixed(2)},
-  {key: 'diversity', title: 'diversity'},
-  {key: 'diversity_of_shape', title: '… of shape'},
-  {key: 'diversity_colour_kept', title: '… colour kept', text: (v) => v.toFixed(3)},
-  {key: 'l2_uvp', title: 'L2-UVP %'},
-  {key: 'cosine', title: 'cosine', text: (v) => v.toFixed(4)},
-  {key: 'judge_accuracy', title: 'judge', text: (v) => v.toFixed(3)},
-  {key: 'scored_step', title: 'scored step', text: String},
+  ...REPORT.score_columns.map(scoreColumn),
   {key: 'steps', title: 'steps', text: String},
   {key: 'seconds', title: 'time', text: durationText},
   {key: 'device', title: 'device'},
   {key: 'seed', title: 'seed', text: String},
 ];
+
+/** A column of scores, as the program defines it. */
+function scoreColumn({key, title, digits, group}) {
+  if (group) return {key, title, value: (run) => worst(run.row[key]), cell: (run) => groupCell(run.row[key])};
+  return {key, title, text: digits === null ? numberText : (v) => v.toFixed(digits)};
+}
 
 /** What a column sorts by; null where it is not known. */
 function sortValue(column, run) {
@@ -36,8 +29,8 @@ function isNumeric(column) {
   return !column.cell && RUNS.some((run) => typeof run.row[column.key] === 'number');
 }
 
-function worstColour(run) {
-  const all = Object.values(run.row.target_accuracy_by_colour);
+function worst(group) {
+  const all = Object.values(group);
   return all.length > 0 ? Math.min(...all) : null;
 }
 
@@ -46,8 +39,8 @@ function nameCell(run, index) {
   return [el('span', {class: 'run-name', title: run.row.run}, swatch(index), el('span', {}, run.row.name)), ...notes];
 }
 
-function colourCell(run) {
-  const all = Object.entries(run.row.target_accuracy_by_colour);
+function groupCell(group) {
+  const all = Object.entries(group);
   if (all.length === 0) return [unknown()];
   return [el('div', {class: 'by-colour'}, ...all.map(([name, value]) =>
     el('span', {title: `${name}: ${value}`},

@@ -1,9 +1,19 @@
 // Configs: TOML, and --set. What reads must be written, and read back equal.
 #include "apps/config.h"
 
+#include "apps/neural_ot_config.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace voxot;
+
+// The table of kinds without what is made of their configs, which the readers are built without.
+std::vector<SolverKind>& voxot::solver_kinds() {
+  static std::vector<SolverKind> kinds{
+      {"neural_ot",
+       []() -> std::unique_ptr<SolverSettings> { return std::make_unique<neural_ot::Settings>(); }, nullptr,
+       nullptr, nullptr}};
+  return kinds;
+}
 
 std::vector<std::string> fuzz::seeds() {
   return {to_toml(RunConfig{}),

@@ -1,8 +1,8 @@
 // A run's records: metrics.jsonl, sessions.jsonl, evaluation.json.
 #include <cmath>
 
-#include "apps/evaluation.h"
 #include "apps/run_curves.h"
+#include "apps/scores.h"
 #include "apps/session_log.h"
 #include "engine/run_log.h"
 #include "tests/fuzz/fuzz.h"
@@ -10,18 +10,17 @@
 using namespace voxot;
 
 std::vector<std::string> fuzz::seeds() {
-  Evaluation e;
-  e.samples = 64;
-  e.step = 10;
-  e.judge_accuracy = 0.99;
-  e.colour.emplace().names = {"red"};
-  e.colour->accuracy = {0.5};
-  e.diversity.emplace().by_colour = {{"red", 0.25}};
+  Scores scores;
+  scores.set("samples", 64);
+  scores.set("step", 10);
+  scores.set("judge_accuracy", 0.99);
+  scores.set("target_accuracy_by_colour", "red", 0.5);
+  scores.set("diversity/by_colour", "red", 0.25);
   const Metric metrics[] = {{"cost", 0.25}, {"slope", std::nan("")}};
   // Numbers that no count is, for libFuzzer to put elsewhere.
-  std::string damaged = evaluation_json(e);
+  std::string damaged = scores_json(scores);
   damaged.replace(damaged.find("\"step\": 10"), 10, "\"step\": -1e30");
-  return {evaluation_json(e), damaged,
+  return {scores_json(scores), damaged,
           metrics_line(5, "train", metrics) + metrics_line(6, "validate", metrics),
           R"({"first_step":0,"last_step":24,"seconds":1.5,"device":"x","threads":2,"precision":"fp32"})"
           "\n"};
@@ -37,8 +36,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                   s.seconds >= 0);
   }
   fuzz::read_or_refuse("input", [&] {
-    const Evaluation e = parse_evaluation(std::string(text), "input");
-    fuzz::require(e.step >= 0 && e.samples >= 0);
+    const Scores scores = parse_scores(std::string(text), "input");
+    fuzz::require(scores.count("step") >= 0 && scores.count("samples") >= 0);
   });
   return 0;
 }
