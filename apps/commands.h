@@ -13,6 +13,10 @@ struct ExitStatus {
   int code;
 };
 
+/// The whole command; what a program's main() returns. A program with solvers of its own adds them to
+/// solver_kinds() before.
+int command_main(int argc, char** argv);
+
 void add_train(CLI::App& app);
 void add_evaluate(CLI::App& app);
 void add_map(CLI::App& app);

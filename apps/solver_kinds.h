@@ -11,6 +11,7 @@
 
 #include "apps/optimizer_config.h"
 #include "engine/host_array.h"
+#include "solvers/sampler.h"
 #include "solvers/solver.h"
 
 namespace voxot {

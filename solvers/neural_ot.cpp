@@ -194,33 +194,27 @@ std::vector<NeuralOt::StepScalars> NeuralOt::next_scalars() {
 }
 
 Tensor NeuralOt::source_batch(std::int64_t index) const {
-  if (const auto* queue = std::get_if<DeviceSampler>(&parts_.source))
-    return (*queue)(&iteration_.scalars(index)->draw, options_.batch_size);
-  return iteration_.input(static_cast<std::size_t>(index));
-}
-
-Tensor NeuralOt::target_batch() const {
-  if (const auto* queue = std::get_if<DeviceSampler>(&parts_.target))
-    return (*queue)(&iteration_.scalars(options_.inner_steps)->target_draw, options_.batch_size);
-  return iteration_.input(static_cast<std::size_t>(options_.inner_steps) + 1);
+  return queue_batch(iteration_, static_cast<std::size_t>(index), parts_.source,
+                     &iteration_.scalars(index)->draw, options_.batch_size);
 }
 
 void NeuralOt::queue_iteration() {
-  for (std::int64_t k = 0; k < options_.inner_steps; ++k) {
+  const std::int64_t inner = options_.inner_steps;
+  for (std::int64_t k = 0; k < inner; ++k) {
     queue_transport_step(source_batch(k), k);
     if (average_ != nullptr) average_->update(iteration_.scalars(k)->average.data());
   }
-  queue_potential_step(source_batch(options_.inner_steps), target_batch(), options_.inner_steps);
+  queue_potential_step(source_batch(inner),
+                       queue_batch(iteration_, static_cast<std::size_t>(inner) + 1, parts_.target,
+                                   &iteration_.scalars(inner)->target_draw, options_.batch_size),
+                       inner);
 }
 
 void NeuralOt::advance() {
   const std::vector<StepScalars> scalars = next_scalars();
-  if (const auto* draw = std::get_if<HostSampler>(&parts_.source)) {
-    for (std::size_t k = 0; k < scalars.size(); ++k)
-      iteration_.set_input(k, (*draw)(scalars[k].draw, options_.batch_size));
-  }
-  if (const auto* draw = std::get_if<HostSampler>(&parts_.target))
-    iteration_.set_input(scalars.size(), (*draw)(scalars.back().target_draw, options_.batch_size));
+  for (std::size_t k = 0; k < scalars.size(); ++k)
+    set_batch(iteration_, k, parts_.source, scalars[k].draw, options_.batch_size);
+  set_batch(iteration_, scalars.size(), parts_.target, scalars.back().target_draw, options_.batch_size);
   iteration_.run(scalars, [this] { queue_iteration(); });
 }
 

@@ -14,6 +14,7 @@
 #include "models/trainable.h"
 #include "solvers/costs.h"
 #include "solvers/network_transport.h"
+#include "solvers/sampler.h"
 #include "solvers/solver.h"
 
 namespace voxot {
@@ -100,7 +101,6 @@ class NeuralOt final : public Solver {
   Tensor with_source_noise(const Tensor& x, const RandomState& state);
   std::vector<StepScalars> next_scalars();
   [[nodiscard]] Tensor source_batch(std::int64_t index) const;
-  [[nodiscard]] Tensor target_batch() const;
   void queue_iteration();
   void queue_transport_step(const Tensor& batch, std::int64_t index);
   void queue_potential_step(const Tensor& x, const Tensor& y, std::int64_t index);

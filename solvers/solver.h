@@ -2,10 +2,8 @@
 // What the rest of the program knows of a solver: it advances, counts its steps, names its losses, lists its
 // networks by role, is saved and loaded whole, and has capabilities, which may be missing.
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "engine/optimizer.h"
@@ -13,14 +11,6 @@
 #include "models/network.h"
 
 namespace voxot {
-
-/// A batch of `count` samples, N×D×H×W×C fp32: a pure function of the draw's number. A HostSampler returns it
-/// on the host or on the networks' device. A DeviceSampler queues its making on their device, where the
-/// number lies in memory, and is part of the recorded iteration: it may neither wait nor keep what it
-/// allocates.
-using HostSampler = std::function<Tensor(std::uint64_t draw, std::int64_t count)>;
-using DeviceSampler = std::function<Tensor(const std::uint64_t* draw, std::int64_t count)>;
-using Sampler = std::variant<HostSampler, DeviceSampler>;
 
 /// Capability: carries samples of the source to the target.
 class Transport {

@@ -30,13 +30,15 @@ inline std::string text_of(const fs::path& file) {
 /// The command, started in a folder of its own; output goes to files there.
 class Command {
  public:
-  Command(const fs::path& folder, const std::vector<std::string>& arguments) : folder_(folder) {
+  /// `program`: the file to run; empty: voxot.
+  Command(const fs::path& folder, const std::vector<std::string>& arguments, const std::string& program = {})
+      : folder_(folder) {
     pid_ = fork();
     REQUIRE(pid_ >= 0);
     if (pid_ != 0) return;
     std::vector<char*> argv;
     const char* moved = std::getenv("VOXOT_COMMAND");  // where the tests have moved since the build
-    const char* command = moved != nullptr ? moved : VOXOT_COMMAND;
+    const std::string command = !program.empty() ? program : moved != nullptr ? moved : VOXOT_COMMAND;
     std::string name = "voxot";
     argv.push_back(name.data());
     std::vector<std::string> copies = arguments;
@@ -45,7 +47,7 @@ class Command {
     const int out = open((folder / "stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     const int err = open((folder / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (chdir(folder.c_str()) != 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(99);
-    execv(command, argv.data());
+    execv(command.c_str(), argv.data());
     _exit(98);
   }
   void send(int signal) const { kill(pid_, signal); }

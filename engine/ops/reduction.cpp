@@ -33,14 +33,14 @@ struct MeanSquaredErrorNode : Node {
 
 struct CrossEntropyNode : Node {
   Tensor probabilities;
-  std::shared_ptr<Storage> labels;  // beside the probabilities
+  Buffer<std::int32_t> labels;
   SlotRef x_slot;
 
   void backward(Tensor grad) override {
     const auto to = x_slot->destination();
-    kernels::cross_entropy_backward(
-        grad.stream(), grad.dtype(), probabilities.extent(0), probabilities.extent(1), probabilities.data(),
-        static_cast<const std::int32_t*>(labels->data()), grad.data(), to.data, to.write);
+    kernels::cross_entropy_backward(grad.stream(), grad.dtype(), probabilities.extent(0),
+                                    probabilities.extent(1), probabilities.data(), labels.data(), grad.data(),
+                                    to.data, to.write);
   }
 };
 
@@ -100,14 +100,19 @@ Tensor cross_entropy(Tape& tape, const Tensor& x, std::span<const std::int32_t> 
     VOXOT_CHECK(labels[r] >= 0 && labels[r] < x.extent(1),
                 "cross_entropy: label {} of row {} is outside [0, {})", labels[r], r, x.extent(1));
   }
+  return cross_entropy(tape, x, Buffer<std::int32_t>::from(labels, x.device()));
+}
+
+Tensor cross_entropy(Tape& tape, const Tensor& x, const Buffer<std::int32_t>& labels) {
+  VOXOT_CHECK(x.shape().rank() == 2 && labels.count() == x.extent(0) && labels.device() == x.device(),
+              "cross_entropy: {} labels on {} for input {} on {}", labels.count(), name_of(labels.device()),
+              x.shape().text(), name_of(x.device()));
   CrossEntropyNode node;
   node.probabilities = Tensor::empty(x.shape(), x.dtype(), x.device());
-  node.labels = std::make_shared<Storage>(labels.size_bytes(), x.device());
-  kernels::copy_bytes(x.stream(), node.labels->data(), labels.data(), labels.size_bytes());
+  node.labels = labels;
   Tensor loss = Tensor::empty({1}, x.dtype(), x.device());
   kernels::cross_entropy_forward(x.stream(), x.dtype(), x.extent(0), x.extent(1), x.data(),
-                                 static_cast<const std::int32_t*>(node.labels->data()),
-                                 node.probabilities.data(), loss.data());
+                                 node.labels.data(), node.probabilities.data(), loss.data());
   if (tape.records(x)) {
     node.x_slot = Tape::slot(x);
     tape.record(loss, std::move(node));

@@ -1,4 +1,5 @@
 #pragma once
+#include "engine/buffer.h"
 #include "engine/tape.h"
 #include "kernels/reduction.h"
 
@@ -16,5 +17,7 @@ Tensor mean_squared_error(Tape& tape, const Tensor& a, const Tensor& b);
 /// Mean over rows of −log softmax(x)[label]: x N×classes, labels on the host. Throws Error for a label out of
 /// range.
 Tensor cross_entropy(Tape& tape, const Tensor& x, std::span<const std::int32_t> labels);
+/// The same with labels in the memory of x's device, for static steps; their range is the caller's care.
+Tensor cross_entropy(Tape& tape, const Tensor& x, const Buffer<std::int32_t>& labels);
 
 }  // namespace voxot::ops
