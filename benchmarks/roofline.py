@@ -3,7 +3,7 @@
 
 The time of a pass is at least its operations over the rate of the unit that does them, and its bytes, each tensor read
 or written once, over the memory's. What the convolutions save the ops beside them is counted in bytes. Standard output
-is the tables of benchmarks/README.md.
+is the tables of docs/notes/roofline.md.
 
     python3 benchmarks/roofline.py [--batch 64] [--base 32] [--nf 64] [--inner 10]
 """
