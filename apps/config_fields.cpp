@@ -13,7 +13,6 @@ constexpr Range kSteps{1, static_cast<double>(kMostSteps)};
 constexpr Range kCount{1, 1e9};
 constexpr Range kCountOrZero{0, 1e9};
 constexpr Range kUnit{0, 1};
-constexpr const char* kPrecisions[] = {"auto", "fp32", "tf32", "bf16"};
 
 void visit_solver(RunConfig& config, ConfigVisitor& v) {
   SolverConfig& c = config.solver;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "apps/choice.h"
 #include "apps/range.h"
 
 namespace voxot {
@@ -58,22 +59,6 @@ class When {
  private:
   ConfigVisitor* visitor_;
 };
-
-/// A word of a config and what it means; a table of them is all that the words of a key are listed in.
-template <class T>
-struct Choice {
-  const char* word;
-  T value;
-};
-
-/// The word of a value that is in the table.
-template <class T, std::size_t N>
-const char* word_of(const T& value, const Choice<T> (&table)[N]) {
-  for (const Choice<T>& choice : table) {
-    if (choice.value == value) return choice.word;
-  }
-  return "";
-}
 
 /// Visits a key whose value is one of a table's words.
 template <class T, std::size_t N>

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "apps/choice.h"
 #include "engine/progress.h"
 #include "kernels/autotune.h"
 #include "kernels/features.h"
@@ -83,7 +84,7 @@ void add_precision_option(CLI::App& command, std::string& precision) {
   command
       .add_option("--precision", precision,
                   "arithmetic of the networks: auto, fp32, tf32 (cuda only) or bf16")
-      ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16"}))
+      ->check(CLI::IsMember(std::vector<std::string>(std::begin(kPrecisions), std::end(kPrecisions))))
       ->capture_default_str();
 }
 

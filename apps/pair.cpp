@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "apps/choice.h"
 #include "apps/commands.h"
 #include "apps/device.h"
 #include "apps/pair_inputs.h"
@@ -22,6 +23,15 @@
 
 namespace voxot {
 namespace {
+
+constexpr Choice<PairingPlan> kMethods[] = {{"sinkhorn", PairingPlan::sinkhorn},
+                                            {"exact", PairingPlan::exact}};
+constexpr Choice<GroundCost> kCosts[] = {{"half_mean_square", GroundCost::half_squared_per_dimension},
+                                         {"square", GroundCost::squared_euclidean},
+                                         {"cosine", GroundCost::cosine}};
+constexpr Choice<PartnerRule> kRules[] = {{"sample", PartnerRule::sample},
+                                          {"maximum", PartnerRule::maximum},
+                                          {"permutation", PartnerRule::permutation}};
 
 /// No unit of any cost is larger.
 constexpr Range kAboveZero{0, 1e300, true};
@@ -35,7 +45,7 @@ constexpr std::int64_t kMostCompared = 8192;
 
 /// Whether the plan is compared with the exact one; says so where it is left out for its size.
 bool compares(const PairCommand& command, const PairInputs& in) {
-  if (!command.compare_exact || command.method == "exact") return false;
+  if (!command.compare_exact || command.method == PairingPlan::exact) return false;
   if (in.most_points() <= kMostCompared) return true;
   note(fmt::format("{} points are more than {}, so the exact plan is not solved for comparison",
                    in.most_points(), kMostCompared));
@@ -44,13 +54,9 @@ bool compares(const PairCommand& command, const PairInputs& in) {
 
 PairingOptions pairing_options(const PairCommand& command, bool compare_exact) {
   PairingOptions o;
-  o.plan = command.method == "exact" ? PairingPlan::exact : PairingPlan::sinkhorn;
-  o.rule = command.rule == "sample"    ? PartnerRule::sample
-           : command.rule == "maximum" ? PartnerRule::maximum
-                                       : PartnerRule::permutation;
-  o.cost = command.cost == "half_mean_square" ? GroundCost::half_squared_per_dimension
-           : command.cost == "square"         ? GroundCost::squared_euclidean
-                                              : GroundCost::cosine;
+  o.plan = command.method;
+  o.rule = command.rule;
+  o.cost = command.cost;
   o.sinkhorn.epsilon = command.epsilon;
   o.sinkhorn.unit = command.relative ? EpsilonUnit::mean_cost : EpsilonUnit::absolute;
   o.sinkhorn.tolerance = command.tolerance;
@@ -92,7 +98,8 @@ std::vector<Pairing> pair_all(const PairCommand& command, const PairInputs& in) 
   if (in.most_points() > kLongProblem) {
     note(fmt::format(
         "{} of {}×{} by {}{}", in.batches() == 1 ? "a problem" : "problems",
-        std::min(in.batch, in.source.extent(0)), std::min(in.batch, in.target.extent(0)), command.method,
+        std::min(in.batch, in.source.extent(0)), std::min(in.batch, in.target.extent(0)),
+        word_of(command.method, kMethods),
         options.compare_exact ? ", and exactly for comparison (--no-compare-exact leaves it out)" : ""));
   }
   for (std::int64_t first = 0; first < in.batches(); first += side_by_side) {
@@ -249,7 +256,7 @@ void pair_files(const PairCommand& command) {
   print_summary(summary(pairings, equal_colours(in, partners)), command.json);
   const auto failed = std::count_if(pairings.begin(), pairings.end(),
                                     [](const Pairing& pairing) { return !pairing.converged; });
-  VOXOT_CHECK(failed == 0 || command.method != "exact",
+  VOXOT_CHECK(failed == 0 || command.method != PairingPlan::exact,
               "pair: {} of {} plans are not proved to be the best; {} marks them", failed, pairings.size(),
               command.output);
   VOXOT_CHECK(failed == 0,
@@ -276,19 +283,13 @@ void add_pair(CLI::App& app) {
           "each source and target (duals with exact); plan, and of each batch epsilon (absolute), primal, "
           "dual, duality_gap, marginal_error, converged, iterations")
       ->required();
-  command->add_option("--method", o.method, "the plan")
-      ->check(CLI::IsMember({"sinkhorn", "exact"}))
-      ->capture_default_str();
+  add_choice(*command, "--method", o.method, kMethods, "the plan");
   command->add_option("--epsilon", o.epsilon, "sinkhorn: entropic regularisation, in units of the cost")
       ->check(number_in(kAboveZero))
       ->capture_default_str();
   command->add_flag("--relative", o.relative, "epsilon is a multiple of the mean cost");
-  command->add_option("--cost", o.cost, "half_mean_square: half the squared distance per dimension")
-      ->check(CLI::IsMember({"half_mean_square", "square", "cosine"}))
-      ->capture_default_str();
-  command->add_option("--rule", o.rule, "how a row of the plan becomes a partner")
-      ->check(CLI::IsMember({"sample", "maximum", "permutation"}))
-      ->capture_default_str();
+  add_choice(*command, "--cost", o.cost, kCosts, "half_mean_square: half the squared distance per dimension");
+  add_choice(*command, "--rule", o.rule, kRules, "how a row of the plan becomes a partner");
   command->add_option("--batch", o.batch, "pair batches of so many samples; 0: all at once")
       ->check(integer_in(kWholeNumbers))
       ->capture_default_str();

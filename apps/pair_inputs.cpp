@@ -75,7 +75,7 @@ Tensor features_of(const PairFile& side, const std::string& path, const std::str
 /// points, holds every number and the squares of their differences: what an exact plan's costs are is decided
 /// by pair() itself.
 void choose_precision(const PairCommand& command, Tensor& source, Tensor& target) {
-  const bool cosine = command.cost == "cosine";
+  const bool cosine = command.cost == GroundCost::cosine;
   const bool wide = source.dtype() == DType::f64 || target.dtype() == DType::f64;
   source = source.to(wide ? DType::f64 : DType::f32);
   target = target.to(source.dtype());
@@ -84,7 +84,7 @@ void choose_precision(const PairCommand& command, Tensor& source, Tensor& target
     target = target.to(DType::f64);
     return;
   }
-  if (command.method == "exact" && wide) return;
+  if (command.method == PairingPlan::exact && wide) return;
   const bool given = command.precision == "fp32";
   if (!wide) {
     if (given || cosine || fp32_squares(source, target)) return;

@@ -7,6 +7,7 @@
 
 #include "datasets/array_file.h"
 #include "engine/tensor.h"
+#include "solvers/pairing.h"
 
 namespace voxot {
 
@@ -20,9 +21,9 @@ struct PairCommand {
   std::string key;
   std::string features_key;
   std::string within;
-  std::string method = "sinkhorn";
-  std::string cost = "half_mean_square";
-  std::string rule = "sample";
+  PairingPlan method = PairingPlan::sinkhorn;
+  GroundCost cost = GroundCost::half_squared_per_dimension;
+  PartnerRule rule = PartnerRule::sample;
   std::string precision = "auto";
   std::string device = "auto";
   double epsilon = 0.05;
