@@ -170,7 +170,7 @@ TEST_CASE("activation: the gradient through slices of wider rows", "[activation]
       };
       const Tensor saved = values(c.saved_pitch, 1);
       const Tensor grad_y = values(c.grad_pitch, 2);
-      const Tensor grad_x = guarded({c.rows, c.channels}, {}, dtype, kSentinel, device);
+      const Guarded grad_x({c.rows, c.channels}, {}, dtype, kSentinel, device);
       const Activation leaky{ActivationKind::leaky_relu, 0.25F};
       kernels::activation_backward_slice(saved.stream(), dtype, leaky, c.rows, c.channels, saved.data(),
                                          c.saved_pitch, grad_y.data(), c.grad_pitch, grad_x.data());

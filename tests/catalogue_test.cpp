@@ -49,44 +49,51 @@ TEST_CASE("make writes what draw gives, in PyTorch's axis order", "[datasets]") 
   CHECK_THROWS_AS(make_dataset(config, Split::test, {}, 1, 11, folder.path() / "made.txt"), UsageError);
 }
 
-TEST_CASE("the catalogue tells what is there", "[datasets]") {
+namespace {
+
+CatalogueEntry entry(const std::vector<CatalogueEntry>& list, const std::string& name) {
+  const auto found = std::find_if(list.begin(), list.end(), [&](const auto& e) { return e.name == name; });
+  REQUIRE(found != list.end());
+  return *found;
+}
+
+}  // namespace
+
+TEST_CASE("the catalogue tells what is not there, and what needs no files", "[datasets]") {
   const TempDirectory folder;
   const std::vector<CatalogueEntry> bare = list_datasets(folder.path());
-  const auto entry = [](const std::vector<CatalogueEntry>& list, const std::string& name) {
-    const auto found = std::find_if(list.begin(), list.end(), [&](const auto& e) { return e.name == name; });
-    REQUIRE(found != list.end());
-    return *found;
-  };
   CHECK_FALSE(entry(bare, "mnist3d").found);
   CHECK(entry(bare, "digits").found);
   CHECK(entry(bare, "digits").items == std::array<std::int64_t, 3>{-1, -1, -1});
+}
+
+TEST_CASE("the catalogue tells what is there", "[datasets]") {
   const fs::path directory = mnist_directory();
-  if (directory.empty()) {
-    return;
-  }
+  if (directory.empty()) return;
   const CatalogueEntry mnist = entry(list_datasets(directory), "mnist3d");
   CHECK(mnist.found);
   CHECK(mnist.items == std::array<std::int64_t, 3>{55000, 5000, 10000});
   CHECK(fs::exists(mnist.where));
 }
 
-TEST_CASE("fetch keeps good files, replaces damaged ones and never leaves a bad one", "[datasets]") {
+TEST_CASE("fetch leaves nothing where there is nothing to fetch", "[datasets]") {
   const TempDirectory folder;
   CHECK_THROWS_AS(fetch_dataset("imagenet", folder.path()), UsageError);
   const std::string nowhere = "file://" + (folder.path() / "nowhere").string();
   CHECK_THROWS_WITH(fetch_dataset("mnist", folder.path(), {nowhere}),
                     Catch::Contains("cannot download train-images") && Catch::Contains(nowhere));
   CHECK(fs::is_empty(folder.path() / "mnist"));
+}
 
+TEST_CASE("fetch keeps good files, replaces damaged ones and never leaves a bad one", "[datasets]") {
   const fs::path directory = mnist_directory();
-  if (directory.empty()) {
-    return;
-  }
+  if (directory.empty()) return;
   const fs::path original = fs::absolute(find_mnist(directory));
   if (!fs::exists(original / "train-images-idx3-ubyte.gz")) {
-    WARN("skipped: MNIST is there, but unpacked; the mirror of this test needs the .gz files");
-    return;
+    return skip("MNIST is there, but unpacked; the mirror of this test needs the .gz files");
   }
+  const TempDirectory folder;
+  const std::string nowhere = "file://" + (folder.path() / "nowhere").string();
   const std::string mirror = "file://" + original.string();
   const fs::path fetched = fetch_dataset("mnist", folder.path(), {nowhere, mirror});
   CHECK(find_mnist(folder.path()) == fetched);

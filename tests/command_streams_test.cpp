@@ -4,6 +4,7 @@
 #include "engine/npy.h"
 #include "engine/safetensors.h"
 #include "tests/command.h"
+#include "tests/skip.h"
 
 namespace {
 
@@ -67,7 +68,7 @@ TEST_CASE("command: no stream that is lost stops a training", "[command]") {
 
 TEST_CASE("command: progress is plain lines where the terminal cannot rewrite", "[command]") {
   if (std::system("command -v script > /dev/null") != 0) {
-    WARN("skipped: no script, which makes a terminal");
+    skip("no script, which makes a terminal");
     return;
   }
   const TempDirectory directory;

@@ -100,7 +100,25 @@ TEST_CASE("command: SIGTERM ends a run with 143 and a checkpoint", "[command]") 
   REQUIRE(wait_for_training(folder));
   command.send(SIGTERM);
   CHECK(command.wait() == 143);
-  CHECK(fs::exists(folder / "run/metrics.jsonl"));
+  // The checkpoint is that of the step it stopped after, whole, and the run goes on from there.
+  const std::string said = command.err();
+  const std::string stopped = "stopped after step ";
+  const std::size_t at = said.find(stopped);
+  INFO(said);
+  REQUIRE(at != std::string::npos);
+  const int step = std::stoi(said.substr(at + stopped.size()));
+  CHECK(step >= 3);
+  const auto checkpoint = [&](int of) {
+    return folder / fmt::format("run/checkpoints/step-{:07}.safetensors", of);
+  };
+  REQUIRE(fs::exists(checkpoint(step)));
+  CHECK_NOTHROW(read_safetensors(checkpoint(step)));
+  arguments = train("--resume");
+  arguments.insert(arguments.end(), {"--set", fmt::format("solver.steps={}", step + 2)});
+  REQUIRE(Command(folder, arguments).wait() == 0);
+  CHECK(text_of(folder / "run/sessions.jsonl").find(fmt::format("{{\"first_step\":{},", step)) !=
+        std::string::npos);
+  CHECK(fs::exists(checkpoint(step + 2)));
 }
 
 TEST_CASE("command: wrong use is refused in one line", "[command]") {
@@ -150,13 +168,17 @@ TEST_CASE("command: a run begins with the weights of another, or says what does 
   REQUIRE(Command(folder, next).wait() == 0);
   const auto before = read_safetensors(folder / "run/checkpoints/step-0000024.safetensors").tensors;
   const auto after = read_safetensors(folder / "next/checkpoints/step-0000001.safetensors").tensors;
+  std::map<std::string, int> taken;  // tensors of each network
   for (const auto& [name, array] : before) {
     const bool weights = name.starts_with("transport.") || name.starts_with("potential.");
     if (!weights || name.find("running") != std::string::npos || name.ends_with("num_batches_tracked"))
       continue;
     INFO(name);
     CHECK(after.at(name).bytes == array.bytes);
+    ++taken[name.substr(0, name.find('.'))];
   }
+  CHECK(taken["transport"] > 10);
+  CHECK(taken["potential"] > 10);
   CHECK(text_of(folder / "next/config.toml").find("init_from = \"run\"") != std::string::npos);
   const auto refused = [&](const std::vector<std::string>& more, const std::string& said) {
     std::vector<std::string> arguments{"train", "tiny.toml", "--out", "other"};
@@ -457,7 +479,7 @@ TEST_CASE("command: help and info", "[command]") {
 
 TEST_CASE("command: a device that is not there is refused in one line", "[command][cuda]") {
   if (kernels::cuda_devices() > 0) {
-    WARN("skipped: a CUDA device is here");
+    skip("a CUDA device is here");
     return;
   }
   const test::TempDirectory directory;

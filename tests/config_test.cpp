@@ -411,10 +411,12 @@ TEST_CASE("config: every file of configs/ reads", "[config]") {
     CHECK(config.target.role == "target");
     CHECK(config.source.path == config.target.path);
   }
+  int experiments = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder / "published")) {
     const std::filesystem::path file = entry.path();
     if (file.extension() != ".toml" || file.stem().string().starts_with("published_") || file.stem() == "gpu")
       continue;
+    ++experiments;
     const bool weak = value_of(load_config(file), "solver.form") == "\"weak\"";
     const std::filesystem::path layers[] = {
         file, folder / "published" / (weak ? "published_weak.toml" : "published_strong.toml"),
@@ -429,6 +431,7 @@ TEST_CASE("config: every file of configs/ reads", "[config]") {
     CHECK(value_of(published, "transport.base") == "32");
     CHECK(published.target.dataset == load_config(file).target.dataset);
   }
+  CHECK(experiments > 10);
   CHECK(value_of(load_config(folder / "demo.toml"), "transport.residual") == "true");
   CHECK(value_of(load_config(folder / "published_strong.toml"), "transport.base") == "32");
   CHECK(value_of(load_config(folder / "published_weak.toml"), "solver.gamma_steps") == "25000");

@@ -15,25 +15,14 @@ inline Conv3dParams conv_params(std::int64_t n, std::int64_t in, std::int64_t ou
 
 /// A device array between guards, with the values in double as its type stores them.
 struct Operand {
-  Operand(std::vector<double> values, DType dtype, double guard)
-      : all(Tensor::full({static_cast<std::int64_t>(values.size()) + 2 * kGuard}, guard, dtype)) {
-    all.window(kGuard, {static_cast<std::int64_t>(values.size())})
-        .copy_from(Tensor::from({static_cast<std::int64_t>(values.size())}, std::span<const double>(values)));
-    exact = doubles(all.window(kGuard, {static_cast<std::int64_t>(values.size())}));
-    all = all.to(Device::cuda);
-  }
+  Operand(const std::vector<double>& values, DType dtype, double guard)
+      : tensor({static_cast<std::int64_t>(values.size())}, values, dtype, guard, Device::cuda),
+        exact(doubles(tensor)) {}
   Operand(std::int64_t count, std::uint64_t seed, DType dtype)
       : Operand(test_values(count, Values::normal, seed), dtype, NAN) {}
-  [[nodiscard]] void* data() const { return all.as<std::byte>() + kGuard * size_of(all.dtype()); }
-  /// What lies between the guards; those must be whole.
-  [[nodiscard]] std::vector<double> result() const {
-    const std::vector<double> v = doubles(all);
-    const auto whole = [](double x) { return x == kSentinel; };
-    CHECK(std::all_of(v.begin(), v.begin() + kGuard, whole));
-    CHECK(std::all_of(v.end() - kGuard, v.end(), whole));
-    return {v.begin() + kGuard, v.end() - kGuard};
-  }
-  Tensor all;
+  [[nodiscard]] void* data() const { return tensor.data(); }
+  [[nodiscard]] std::vector<double> result() const { return doubles(tensor); }
+  Guarded tensor;
   std::vector<double> exact;
 };
 

@@ -142,6 +142,7 @@ namespace {
 
 void check_variants(cuda::ConvPass pass) {
   if (no_device()) return;
+  int checked = 0;
   for (const Geometry& geometry : kGeometries) {
     geometry.params.validate();
     for (const cuda::ConvVariant& variant : cuda::variants(pass)) {
@@ -157,9 +158,11 @@ void check_variants(cuda::ConvPass pass) {
         INFO(variant.name << " " << name_of(pass) << ", " << geometry.name << ", " << name_of(dtype)
                           << (math == cuda::ConvMath::tf32 ? " as tf32" : ""));
         check_variant(variant, call);
+        ++checked;
       }
     }
   }
+  CHECK(checked > 50);
 }
 
 }  // namespace

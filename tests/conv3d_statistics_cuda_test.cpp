@@ -28,6 +28,7 @@ const Case kCases[] = {
 /// Calls body(variant, call) for every variant and type that takes the case.
 template <class Body>
 void for_each_variant(const Conv3dParams& p, Body body) {
+  int taken = 0;
   for (const cuda::ConvVariant& variant : cuda::variants(cuda::ConvPass::forward)) {
     for (const auto& [dtype, math] : kConvTypes) {
       cuda::ConvCall call;
@@ -36,9 +37,11 @@ void for_each_variant(const Conv3dParams& p, Body body) {
       call.params = p;
       if (!variant.takes(call)) continue;
       INFO(variant.name << ", " << name_of(dtype) << (math == cuda::ConvMath::tf32 ? " as tf32" : ""));
+      ++taken;
       body(variant, call);
     }
   }
+  CHECK(taken > 0);
 }
 
 struct Run {

@@ -1,15 +1,14 @@
 #pragma once
 // For tests that need a CUDA device.
-#include <catch2/catch.hpp>
-
 #include "kernels/features.h"
+#include "tests/skip.h"
 
 namespace voxot::test {
 
-/// True where no CUDA device is, real or emulated, after a line by which ctest counts the test as skipped.
+/// True where no CUDA device is, real or emulated: the test case is then skipped.
 inline bool no_device() {
   if (kernels::cuda_devices() > 0) return false;
-  WARN("skipped: no CUDA device");
+  skip("no CUDA device");
   return true;
 }
 

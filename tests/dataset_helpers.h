@@ -9,22 +9,23 @@
 
 #include "datasets/dataset.h"
 #include "datasets/mnist.h"
+#include "tests/skip.h"
 
 namespace voxot::test {
 
-/// The directory with MNIST, or an empty path after a visible warning.
-inline std::filesystem::path mnist_directory() {
+/// The directory in which `find` finds a data set, or an empty path: the test case is then skipped.
+inline std::filesystem::path directory_with(const char* name,
+                                            std::filesystem::path (*find)(const std::filesystem::path&)) {
   std::filesystem::path found = find_data_directory("");
-  if (find_mnist(found).empty() && std::getenv("VOXOT_DATA") == nullptr) {
+  if (find(found).empty() && std::getenv("VOXOT_DATA") == nullptr) {
     found =
         std::filesystem::path(VOXOT_GOLDENS).parent_path().parent_path().parent_path() / "shared" / "data";
   }
-  if (find_mnist(found).empty()) {
-    WARN("skipped: MNIST not found through $VOXOT_DATA, ./data or ../shared/data");
-    return {};
-  }
-  return found;
+  if (!find(found).empty()) return found;
+  skip(std::string(name) + " not found through $VOXOT_DATA, ./data or ../shared/data");
+  return {};
 }
+inline std::filesystem::path mnist_directory() { return directory_with("MNIST", find_mnist); }
 
 inline DatasetConfig digits_config() {
   DatasetConfig config;

@@ -32,24 +32,9 @@ void each_placement(Body body) {
 /// `values` on a device, `offset` elements off a vector's start, between guards.
 struct Placed {
   Placed(const std::vector<double>& values, DType dtype, std::int64_t offset, Device device)
-      : count(static_cast<std::int64_t>(values.size())),
-        first(kGuard + offset),
-        all(Tensor::full({count + 2 * kGuard + offset}, kSentinel, dtype, device)),
-        inside(all.window(first, {count})) {
-    inside.copy_from(Tensor::from({count}, std::span<const double>(values)).to(device));
-  }
-  /// What is inside; outside nothing may have changed.
-  [[nodiscard]] std::vector<double> read() const {
-    const std::vector<double> v = doubles(all);
-    const auto untouched = [](double e) { return e == kSentinel; };
-    CHECK(std::all_of(v.begin(), v.begin() + first, untouched));
-    CHECK(std::all_of(v.begin() + first + count, v.end(), untouched));
-    return {v.begin() + first, v.begin() + first + count};
-  }
-  std::int64_t count;
-  std::int64_t first;
-  Tensor all;
-  Tensor inside;
+      : inside({static_cast<std::int64_t>(values.size())}, values, dtype, kSentinel, device, offset) {}
+  [[nodiscard]] std::vector<double> read() const { return doubles(inside); }
+  Guarded inside;
 };
 
 }  // namespace

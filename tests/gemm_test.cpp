@@ -49,9 +49,9 @@ TEST_CASE("gemm: against plain loops", "[gemm][device]") {
           for (const DType dtype : {DType::f32, DType::f64}) {
             INFO(fmt::format("{}×{}×{}, {} of {} on {}, transposes {}, beta {}", rows, inner, columns, batch,
                              name_of(dtype), name_of(device), flags, beta));
-            const Tensor ta = guarded({batch, rows * inner}, a, dtype, NAN, device);
-            const Tensor tb = guarded({batch, inner * columns}, b, dtype, NAN, device);
-            const Tensor tc = guarded({batch, rows * columns}, c, dtype, kSentinel, device);
+            const Guarded ta({batch, rows * inner}, a, dtype, NAN, device);
+            const Guarded tb({batch, inner * columns}, b, dtype, NAN, device);
+            const Guarded tc({batch, rows * columns}, c, dtype, kSentinel, device);
             kernels::gemm(tc.stream(), dtype, p, ta.data(), tb.data(), tc.data());
             // Sums of at most 130 products in fp32.
             CHECK(distance(doubles(tc), expected) < (dtype == DType::f64 ? 1e-14 : 2e-6));

@@ -226,7 +226,9 @@ void check_map(const Golden& g, const std::string& prefix, const UNet3DOptions& 
     CHECK(distance(gradient_of(noise), g.tensor(prefix + "grad_noise", dtype)) < network_limit(dtype));
   }
   const auto after = state_dict(map);
-  for (const auto& [name, expected] : g.below(prefix + "buffer_after.")) {
+  const auto buffers = g.below(prefix + "buffer_after.");
+  CHECK(buffers.empty() == (options.norm != NormKind::batch));
+  for (const auto& [name, expected] : buffers) {
     INFO("buffer " << name);
     CHECK(distance(doubles(after.at(name)), doubles(expected)) < network_limit(dtype) / 10);
   }

@@ -27,15 +27,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// The directory with USPS, or an empty path after a visible warning.
-fs::path usps_directory() {
-  const fs::path mnist = mnist_directory();
-  const fs::path found = mnist.empty() ? find_data_directory("") : mnist;
-  if (!find_usps(found).empty()) return found;
-  WARN("skipped: USPS not found through $VOXOT_DATA, ./data or ../shared/data");
-  return {};
-}
-
 std::string line_of(int digit, double grey, int greys = 256) {
   std::string line = fmt::format("{}.0000", digit);
   for (int p = 0; p < greys; ++p) line += fmt::format(" {:.4f}", p == digit ? grey : -1.0);
@@ -76,7 +67,7 @@ fs::path write_crops(const fs::path& folder, std::int64_t crops) {
 }  // namespace
 
 TEST_CASE("USPS: splits of their sizes share no image, greys come back as they are", "[datasets][usps]") {
-  const fs::path directory = usps_directory();
+  const fs::path directory = directory_with("USPS", find_usps);
   if (directory.empty()) return;
   std::set<std::vector<float>> images;
   std::int64_t total = 0;

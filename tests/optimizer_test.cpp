@@ -150,7 +150,7 @@ TEST_CASE("optimizer: the clip factor on every device", "[optimizer][device]") {
   const Stream stream = kernels::stream_of(device);
   for (const std::int64_t count : {1, 37, 40001}) {
     const std::vector<double> values = test_values(count, Values::away, 5);
-    const Tensor gradient = guarded({count}, values, dtype, NAN, device);
+    const Guarded gradient({count}, values, dtype, NAN, device);
     const Storage memory(sizeof(OptimizerScalars), device);
     auto* const scalars = static_cast<OptimizerScalars*>(memory.data());
     for (const double limit : {0.5 * norm(values), 2 * norm(values)}) {
@@ -169,7 +169,7 @@ TEST_CASE("optimizer: the clip factor on every device", "[optimizer][device]") {
     for (const double bad : {static_cast<double>(NAN), static_cast<double>(INFINITY)}) {
       std::vector<double> damaged = values;
       damaged[damaged.size() / 2] = bad;
-      const Tensor g = guarded({count}, damaged, dtype, 0, device);
+      const Guarded g({count}, damaged, dtype, 0, device);
       OptimizerScalars now;
       kernels::copy_bytes(stream, scalars, &now, sizeof now);
       kernels::clip_factor(stream, dtype, count, g.data(), 1, scalars);

@@ -8,6 +8,7 @@
 #include "kernels/features.h"
 #include "kernels/sinkhorn.h"
 #include "tests/command.h"
+#include "tests/skip.h"
 
 using namespace voxot;
 using kernels::InstructionSet;
@@ -72,7 +73,7 @@ TEST_CASE("processor: VOXOT_CPU chooses the instruction set of the command", "[p
 
 TEST_CASE("processor: bf16 without products of bf16 trains after one warning", "[processor][command]") {
   if (kernels::kCompiledFor != InstructionSet::avx2) {
-    WARN("skipped: a build for one instruction set");
+    test::skip("a build for one instruction set");
     return;
   }
   const test::ProcessorChoice chosen("avx2");

@@ -63,10 +63,8 @@ TEST_CASE("reduction: at any alignment", "[reduction][device]") {
     const std::int64_t count = p.outer * p.axis * p.row();
     const std::vector<double> values = test_values(count, Values::normal, 9);
     const auto variances = [&](DType dtype, std::int64_t offset, Device where) {
-      const Tensor x = guarded({count + offset}, {}, dtype, NAN, where).window(offset, {count});
-      x.copy_from(Tensor::from({count}, std::span<const double>(values)).to(where));
-      const Tensor y = guarded({p.outer * p.inner + offset}, {}, dtype, kSentinel, where)
-                           .window(offset, {p.outer * p.inner});
+      const Guarded x({count}, values, dtype, NAN, where, offset);
+      const Guarded y({p.outer * p.inner}, {}, dtype, kSentinel, where, offset);
       kernels::reduce_forward(x.stream(), dtype, p, x.data(), y.data());
       return doubles(y);
     };

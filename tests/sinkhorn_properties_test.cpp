@@ -144,6 +144,7 @@ TEST_CASE("sinkhorn: the plan tends to the exact one", "[sinkhorn]") {
 
 TEST_CASE("sinkhorn: relaxed marginals", "[sinkhorn]") {
   // The dual never exceeds the primal with one side relaxed or both; a large ρ is a hard marginal.
+  int compared = 0;
   for (std::uint64_t seed = 0; seed < 60; ++seed) {
     INFO("seed " << seed);
     const RandomProblem p = random_problem(500 + seed);
@@ -160,8 +161,11 @@ TEST_CASE("sinkhorn: relaxed marginals", "[sinkhorn]") {
         check_certificate(r);
         if (rho < 1) CHECK(r.converged);
         CHECK(r.dual <= hard.primal + 1e-9);
-        if (rho > 1e6 && r.converged && hard.converged) CHECK(r.primal == Approx(hard.primal).margin(1e-5));
+        if (rho < 1e6 || !r.converged || !hard.converged) continue;
+        ++compared;
+        CHECK(r.primal == Approx(hard.primal).margin(1e-5));
       }
     }
   }
+  CHECK(compared > 60);  // of 180
 }

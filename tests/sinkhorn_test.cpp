@@ -193,6 +193,7 @@ TEST_CASE("sinkhorn: from features, batched and streamed", "[sinkhorn]") {
 
 TEST_CASE("sinkhorn: the symmetric update finds what alternating finds, in few iterations",
           "[sinkhorn][device]") {
+  int compared = 0;
   for (const Device device : devices()) {
     for (const DType dtype : {DType::f32, DType::f64}) {
       for (const bool relaxed : {false, true}) {
@@ -224,11 +225,14 @@ TEST_CASE("sinkhorn: the symmetric update finds what alternating finds, in few i
           }
           CHECK(r.dual <= plain.primal);
           CHECK(plain.dual <= r.primal);
-          if (plain.converged) CHECK(r.dual == Approx(plain.dual).margin(100 * tolerance));
+          if (!plain.converged) continue;
+          ++compared;
+          CHECK(r.dual == Approx(plain.dual).margin(100 * tolerance));
         }
       }
     }
   }
+  CHECK(compared > 5);  // of 12 on the CPU
 }
 
 TEST_CASE("sinkhorn: the symmetric update on streamed costs is what it is on held ones",

@@ -104,8 +104,8 @@ TEST_CASE("spectral_norm: one iteration is u from v, then v from u, within its b
     for (const DType dtype : {DType::f64, DType::f32}) {
       CAPTURE(name_of(device), name_of(dtype));
       const Tensor weight = values_of({3, 70}, Values::normal, 7, dtype, device);
-      const Tensor u = guarded({3}, {0, 0, 0}, dtype, kSentinel, device);
-      const Tensor v = guarded({70}, test_values(70, Values::normal, 8), dtype, kSentinel, device);
+      const Guarded u({3}, {0, 0, 0}, dtype, kSentinel, device);
+      const Guarded v({70}, test_values(70, Values::normal, 8), dtype, kSentinel, device);
       const std::vector<double> w = doubles(weight);
       const std::vector<double> start = doubles(v);
       ops::iterate_spectrum(weight, u, v);
