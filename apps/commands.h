@@ -6,7 +6,8 @@
 
 namespace voxot {
 
-inline constexpr const char* kVersion = "0.1.0";
+/// "0.2.0": project(VERSION) in CMakeLists.txt.
+extern const char* const kVersion;
 
 /// Thrown by a subcommand that ends with a status other than 0 without an error message (130 after SIGINT).
 struct ExitStatus {

@@ -1,0 +1,7 @@
+#include "apps/commands.h"
+
+namespace voxot {
+
+const char* const kVersion = VOXOT_VERSION;  // of the build; here, so that another one compiles a line anew
+
+}  // namespace voxot

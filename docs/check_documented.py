@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Names every public declaration without a comment: check_documented.py XML_FOLDER, which Doxygen has written.
+
+A type has a comment, and so has a function, a constant or an alias. A comment speaks for the declarations that follow it up
+to the next blank line, and a class's for its constructors. Without one go members of structs and values of enums, whose names
+and defaults speak, accessors (const, without parameters), what is defaulted, deleted or overridden, destructors and
+comparisons. A header begins with a comment.
+
+Exits 1 where something is missing, with a line for each: FILE:LINE: what.
+"""
+import functools
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+
+@functools.cache
+def lines(file):
+    return Path(file).read_text(encoding="utf-8").splitlines()
+
+
+def commented_above(file, line):
+    """Whether the paragraph that holds the line (counted from 1) has a comment above it."""
+    for text in reversed(lines(file)[:line - 1]):
+        text = text.strip()
+        if text.startswith("///"):
+            return True
+        if not text or text.endswith(":") or text.startswith(("struct", "class", "namespace", "#")):
+            return False
+    return False
+
+
+def text_of(element, *names):
+    return "".join("".join(part.itertext()) for name in names for part in element.findall(name)).strip()
+
+
+def speaks(member):
+    """Whether a function's name and form say all."""
+    name = member.findtext("name")
+    arguments = member.findtext("argsstring") or ""
+    accessor = member.get("const") == "yes" and member.find("param") is None
+    return (accessor or name.startswith("~") or name.startswith("operator==") or "=delete" in arguments or
+            "=default" in arguments or member.find("reimplements") is not None)
+
+
+def members_missing(compound):
+    owner = compound.findtext("compoundname").split("::")[-1].split("<")[0].strip()
+    for member in compound.iter("memberdef"):
+        if member.get("prot") != "public" or text_of(member, "briefdescription", "detaileddescription"):
+            continue
+        kind = member.get("kind")
+        of_type = compound.get("kind") in ("class", "struct")
+        if kind in ("friend", "define") or of_type and kind == "variable":
+            continue
+        if kind == "function" and (speaks(member) or of_type and member.findtext("name") == owner):
+            continue
+        if (member.findtext("definition") or "").startswith("template "):
+            continue  # an instantiation
+        what = member.findtext("definition") or f"{kind} {member.findtext('name')}"
+        yield member.find("location"), what + (member.findtext("argsstring") or "")
+
+
+def missing(file):
+    """(file, line, what) of a file of Doxygen's XML."""
+    for compound in ElementTree.parse(file).getroot().iter("compounddef"):
+        if compound.get("prot", "public") != "public":
+            continue
+        kind = compound.get("kind")
+        location = compound.find("location")
+        bare = not text_of(compound, "briefdescription", "detaileddescription")
+        if bare and kind in ("class", "struct", "file"):
+            yield location.get("file"), int(location.get("line", 1)), f"{kind} {compound.findtext('compoundname')}"
+        if kind in ("class", "struct", "namespace"):
+            for place, what in members_missing(compound):
+                yield place.get("file"), int(place.get("line")), what
+
+
+def main():
+    if len(sys.argv) != 2:
+        print("usage: check_documented.py XML_FOLDER", file=sys.stderr)
+        return 2
+    files = sorted(Path(sys.argv[1]).glob("*.xml"))
+    found = {place for file in files if file.name != "index.xml" for place in missing(file)}
+    found = sorted(place for place in found if place[2].startswith("file ") or not commented_above(*place[:2]))
+    for file, line, what in found:
+        print(f"{file}:{line}: {what} has no comment", file=sys.stderr)
+    if not files:
+        print(f"{sys.argv[1]} holds no XML of Doxygen", file=sys.stderr)
+    return 1 if found or not files else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
