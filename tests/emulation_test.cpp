@@ -36,7 +36,7 @@ float rounded(float x, int bits) {
 
 TEST_CASE("emulation: every planted fault is caught", "[cuda]") {
   if (!simt::emulated()) {
-    skip("a real device does not check accesses");
+    voxot::test::skip("a real device does not check accesses");
     return;
   }
   for (const PlantedFault& planted : planted_faults()) {
