@@ -61,8 +61,8 @@ std::vector<std::int32_t> stable_order(const std::vector<std::int64_t>& keys) {
 
 /// An array between two numbers that nobody may change.
 template <class T>
-struct Guarded {
-  explicit Guarded(std::int64_t n, Device device)
+struct GuardedBuffer {
+  explicit GuardedBuffer(std::int64_t n, Device device)
       : all(Buffer<T>::from(std::vector<T>(static_cast<std::size_t>(n) + 2, T{-77}), device)) {}
   [[nodiscard]] T* data() const { return all.data() + 1; }
   [[nodiscard]] std::vector<T> read() const {
@@ -86,8 +86,8 @@ TEST_CASE("sort: pairs by ascending key, stably, on every device", "[sort][devic
         for (std::size_t i = 0; i < values.size(); ++i) values[i] = 1000 - 3 * static_cast<std::int32_t>(i);
         const auto k = Buffer<std::int64_t>::from(keys, device);
         const auto v = Buffer<std::int32_t>::from(values, device);
-        const Guarded<std::int64_t> sorted_keys(n, device);
-        const Guarded<std::int32_t> sorted_values(n, device);
+        const GuardedBuffer<std::int64_t> sorted_keys(n, device);
+        const GuardedBuffer<std::int32_t> sorted_values(n, device);
         kernels::sort_pairs(k.stream(), n, k.data(), v.data(), sorted_keys.data(), sorted_values.data());
         std::vector<std::int64_t> expected_keys;
         std::vector<std::int32_t> expected_values;
@@ -111,7 +111,7 @@ TEST_CASE("sort: exclusive sums on every device", "[sort][device]") {
       std::vector<std::int32_t> values;
       for (std::int64_t i = 0; i < n; ++i) values.push_back(static_cast<std::int32_t>(random.below(9)) - 4);
       const auto v = Buffer<std::int32_t>::from(values, device);
-      const Guarded<std::int32_t> sums(n, device);
+      const GuardedBuffer<std::int32_t> sums(n, device);
       kernels::exclusive_sum(v.stream(), n, v.data(), sums.data());
       std::vector<std::int32_t> expected(values.size());
       std::exclusive_scan(values.begin(), values.end(), expected.begin(), 0);
@@ -127,10 +127,10 @@ TEST_CASE("sort: groups of equal keys on every device", "[sort][device]") {
         CAPTURE(name_of(device), n, static_cast<int>(kind));
         const std::vector<std::int64_t> keys = keys_of(n, kind);
         const auto k = Buffer<std::int64_t>::from(keys, device);
-        const Guarded<std::int32_t> order(n, device);
-        const Guarded<std::int32_t> count(1, device);
-        const Guarded<std::int64_t> group_keys(n, device);
-        const Guarded<std::int32_t> starts(n + 1, device);
+        const GuardedBuffer<std::int32_t> order(n, device);
+        const GuardedBuffer<std::int32_t> count(1, device);
+        const GuardedBuffer<std::int64_t> group_keys(n, device);
+        const GuardedBuffer<std::int32_t> starts(n + 1, device);
         kernels::group_by_key(k.stream(), n, k.data(), order.data(), count.data(), group_keys.data(),
                               starts.data());
         const std::vector<std::int32_t> expected = stable_order(keys);
