@@ -72,7 +72,7 @@ const Line* find(const Lines& lines, const std::string& path) {
   return found == lines.end() ? nullptr : &*found;
 }
 
-/// A walk is done twice: of which keys have an effect the first may not know, where it depends on later ones.
+/// Walks twice: whether a key has an effect may depend on keys that the first walk reads later.
 void read(ConfigReader& reader, RunConfig& config) {
   for (int walk = 0; walk < 2; ++walk) {
     reader.begin();
@@ -122,7 +122,7 @@ RunConfig::RunConfig() : settings(solver_kinds().front().settings()) {
 
 RunConfig parse_config(std::span<const ConfigText> texts, const std::vector<std::string>& overrides) {
   ConfigReader reader;
-  // Each layer with those before it: what a later one leaves without effect was no mistake where it stands.
+  // Checks each layer with those before it: a key is no mistake because a later layer takes away its effect.
   const auto check_layer = [&reader] {
     RunConfig config;
     read(reader, config);

@@ -43,8 +43,8 @@ constexpr std::size_t kMostBytes = 65536;
 constexpr std::ptrdiff_t kMostDots = 4096;
 constexpr std::size_t kMostShown = 80;
 
-/// A text that gives all of these, of which no network and no optimizer has more than some, is a config as it
-/// was once resolved, with every key.
+/// A text that gives all of these is a resolved config of the old form, which had every key: no network and
+/// no optimizer has an effect for all of them.
 constexpr const char* kOldForm[] = {"solver.gamma",
                                     "solver.noise_samples",
                                     "transport.base",

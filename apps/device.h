@@ -13,7 +13,7 @@ namespace voxot {
 Device choose_device(const std::string& word);
 
 /// fp32, tf32 or bf16 for a word of --precision. auto: on cuda bf16; on the CPU fp32, whose Winograd
-/// convolutions outrun bf16 (benchmarks/README.md). Also tells the kernels whether they may use TF32. Throws
+/// convolutions outrun bf16 (docs/notes/figures.md). Also tells the kernels whether they may use TF32. Throws
 /// UsageError for what the device cannot do.
 std::string choose_precision(const std::string& word, Device device);
 /// How a chosen precision stores activations: TF32 is fp32 in memory.

@@ -14,7 +14,7 @@ struct Diversity {
   std::int64_t draws = 0;          // of z for each source
   double variance = 0;             // unbiased over z, per value, mean over sources
   double shape = 0;                // of the density, the largest channel in [0, 1], per voxel
-  std::optional<double> hue_kept;  // share of draws whose colour is the source's, where that is known
+  std::optional<double> hue_kept;  // share of draws that keep the source's colour, where it is known
   std::vector<std::pair<std::string, double>> by_colour;  // variance
   std::vector<std::pair<std::string, double>> by_class;   // variance, by the source's digit
 };

@@ -54,7 +54,7 @@ class Settings final : public SolverSettings {
   void check_shape(const RunConfig& run, const SampleShape& shape) const override;
   [[nodiscard]] std::vector<std::string> lasting_keys() const override;
   [[nodiscard]] std::string form() const override;
-  // The weak form's is another.
+  // The optimum of the weak form is another map.
   [[nodiscard]] bool seeks_optimal_map() const override { return !config.weak(); }
 };
 

@@ -192,7 +192,7 @@ struct Row {
 };
 
 /// Over all batches: means of the diagnostics and values, the worst of the certificates. What is not known,
-/// as the cost of an exact plan that was not solved, is no finite number: JSON's null.
+/// such as the cost of an exact plan that was not solved, is NaN here and null in JSON.
 std::vector<Row> summary(const std::vector<Pairing>& pairings, std::optional<double> colours) {
   const auto count = static_cast<double>(pairings.size());
   PairingDiagnostics mean;

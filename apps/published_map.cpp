@@ -51,7 +51,7 @@ void add_counters(StateDict& tensors) {
   for (const std::string& name : missing) tensors.try_emplace(name, HostArray::from_int64({}, {0}));
 }
 
-/// The facts of one file, and which of them nobody says.
+/// The facts of one file, and the names of those that neither options nor metadata give.
 class Facts {
  public:
   Facts(const SafetensorsFile& file, std::string name) : file_(file), name_(std::move(name)) {}

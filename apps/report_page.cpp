@@ -90,7 +90,7 @@ void add_scores(const RunRecord& run, Json& row) {
   }
 }
 
-/// The columns of scores, each ratio behind what it is a ratio of.
+/// The columns of scores, each ratio after the score that it divides.
 Json score_columns() {
   Json columns = Json::array();
   for (const ScoreKind& kind : score_kinds()) {

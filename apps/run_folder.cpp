@@ -243,7 +243,7 @@ void RunFolder::prune(std::int64_t keep) const {
 }
 
 void RunFolder::drop_after(std::int64_t step, const std::vector<std::string>& roles) const {
-  // Both are of the newest step, and do not say so.
+  // Both files belong to the newest step, which their names do not say.
   if (newest().value_or(0) > step) {
     for (const std::string& role : roles) fs::remove(exported(role));
     fs::remove(path_ / "samples" / "last.npz");
@@ -281,7 +281,7 @@ RunConfig RunFolder::load_config_of(const Checkpoint& checkpoint) const {
   std::vector<std::string> lasting = made.settings->lasting_keys();
   lasting.insert(lasting.end(), {"solver.kind", "solver.precision"});
   const auto counts = [&](const std::string& key) {
-    // Data may have moved; what the networks began with is no matter any more.
+    // Data may have moved; what the networks began with no longer matters.
     if (key.starts_with("source.") || key.starts_with("target.")) return !key.ends_with(".path");
     return describes_network(made, key) || std::find(lasting.begin(), lasting.end(), key) != lasting.end();
   };

@@ -82,7 +82,7 @@ std::vector<TrainingSession> parse_sessions(std::string_view text) {
   std::vector<TrainingSession> sessions;
   for (std::size_t begin = 0, end = 0; (end = text.find('\n', begin)) != std::string_view::npos;
        begin = end + 1) {
-    // Another program's line, or a damaged one, is none: the others still count.
+    // A line of another program, or a damaged one, is left out; the others still count.
     if (auto session = session_of(text.substr(begin, end - begin))) sessions.push_back(std::move(*session));
   }
   return sessions;

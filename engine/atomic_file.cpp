@@ -39,8 +39,8 @@ class FileDescriptor {
   int descriptor_;
 };
 
-/// Removes the temporary file unless it was renamed. It is locked while it is in use, by which others know
-/// that it is no rest of a killed writer.
+/// Removes the temporary file unless it was renamed. It is locked while it is in use: the lock tells others
+/// that its writer lives.
 class TemporaryFile {
  public:
   /// Creates an empty file beside `target`, with the permissions that the umask leaves.
@@ -64,8 +64,8 @@ class TemporaryFile {
     if (!path_.empty()) ::unlink(path_.c_str());
   }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  /// Again where a writer has put a file of its own in this one's place. A file system without locks has
-  /// none.
+  /// Call it again after a writer has put a file of its own in this one's place. A file system without locks
+  /// takes none.
   void lock(int flags = 0) {
     locked_.emplace(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | flags, 0666));
     const int before = errno;
@@ -84,8 +84,8 @@ class TemporaryFile {
   std::optional<RemovedBySignal> removed_;
 };
 
-/// The temporary file to which a name belongs: itself, or that of which another writer (libzip) made one of
-/// its own by a further ending. Nothing for other names.
+/// The temporary file to which a name belongs: the name itself, or the name without the ending that another
+/// writer (libzip) has added for a file of its own. Nothing for other names.
 std::optional<std::string> temporary_of(const std::string& name) {
   const std::size_t end = name.find(".tmp");
   if (!name.starts_with(".voxot-") || end == std::string::npos) return std::nullopt;

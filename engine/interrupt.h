@@ -24,7 +24,7 @@ class HoldSignals {
   ~HoldSignals();
   HoldSignals(const HoldSignals&) = delete;
   HoldSignals& operator=(const HoldSignals&) = delete;
-  /// Whether no other one was there before it: what it holds may be given up for a signal.
+  /// Whether it is the outermost one, whose work may be given up for a signal.
   [[nodiscard]] bool outermost() const { return outermost_; }
 
  private:

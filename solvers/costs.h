@@ -7,7 +7,7 @@
 
 namespace voxot {
 
-/// What of a cost changes with γ, as it lies in the device's memory: 1, the variance's weight, 0.
+/// The numbers of a cost that change with γ, as they lie in the device's memory: 1, the variance's weight, 0.
 using CostFactors = std::array<double, 3>;
 
 class Cost {

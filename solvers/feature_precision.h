@@ -1,6 +1,6 @@
 #pragma once
-// Whether fp32 can stand for features whose costs are squared distances: an origin amid the points goes off
-// first, so that what counts is how far they lie apart, not how far away.
+// Whether fp32 can stand for features whose costs are squared distances. An origin amid the points is
+// subtracted first, so that the distances between points count, not their distance from 0.
 #include "engine/tensor.h"
 
 namespace voxot {
@@ -11,11 +11,11 @@ struct Fp32Features {
   Tensor target;
   bool exact = false;  // no number was rounded, the differences neither
 };
-/// `centred` false: nothing goes off, as for a cosine, whose origin is what it is. CPU.
+/// `centred` false subtracts nothing, as a cosine needs, which depends on the origin. CPU.
 Fp32Features fp32_features(const Tensor& source, const Tensor& target, bool centred);
 
-/// Whether fp32 holds the squared distances of these fp32 features, on the CPU: the largest is neither beyond
-/// it nor so small that digits of it, or of others beside it, are lost.
+/// Whether fp32 holds the squared distances of these fp32 features, on the CPU: the largest neither overflows
+/// nor is so small that it, or others beside it, lose digits.
 bool fp32_squares(const Tensor& source, const Tensor& target);
 
 }  // namespace voxot

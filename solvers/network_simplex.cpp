@@ -241,7 +241,7 @@ bool add_violated(Arcs& arcs, const Flow& flow, const WholeCosts<T>& cost) {
     if (*std::min_element(slack.begin(), slack.end()) >= 0) continue;
     any = true;
     for (const std::uint32_t j : least(slack)) {
-      if (slack[j] < 0) arcs[i].push_back(j);  // so it was not there
+      if (slack[j] < 0) arcs[i].push_back(j);  // a negative slack: LEMON did not have this arc
     }
     sort_unique(arcs[i]);
   }

@@ -26,7 +26,8 @@ class NetworkTransport final : public Transport {
   Tape tape_;
 };
 
-/// A map without what trained it; its network has the weights that are meant.
+/// A map without the solver that trained it. Its network holds the weights to apply, averaged ones where
+/// there is an average.
 class TrainedMap final : public Trained {
  public:
   TrainedMap(const Trainable<TransportMap>& map, const NoiseOptions& noise) : transport_(map, noise) {}

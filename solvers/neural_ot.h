@@ -29,8 +29,8 @@ struct NeuralOtOptions {
   bool freeze_batchnorm = true;  // T's BatchNorm in evaluation mode in the potential step
   double ema = 0;                // decay of the map's moving average; 0: none
   double gradient_penalty = 0;   // λ of ½·λ·D·E‖∇f‖² over mapped and real samples; 0: none
-  // Standard deviation of Gaussian noise on x in transport steps, so that T is asked for between the samples
-  // of a small data set too; the potential step and the map see x as it is. 0: none.
+  // Standard deviation of Gaussian noise on x in transport steps, so that T is trained between the samples of
+  // a small data set too; the potential step and the trained map take x without it. 0: none.
   double source_noise = 0;
   double drift_penalty = 0;  // ε of ε·E f² over mapped and real samples (Karras et al. 2018); 0: none
   std::uint64_t seed = 0;

@@ -38,7 +38,7 @@ TransportPlan solve_on_host(const Tensor& cost) {
                                     : exact_plan(std::span<const float>(cost.as<float>(), count), a, b);
 }
 
-/// `share`: of a unit of mass in what the certificate counts in.
+/// `share` turns the certificate's units of mass into shares of the group's mass 1.
 void take_certificate(Group& group, const Certificate& certificate, double share, bool as_plan) {
   group.exact_cost = share * certificate.primal;
   if (!as_plan) return;
@@ -184,7 +184,7 @@ Rows choose(const std::vector<Group>& groups, const std::vector<Sides>& batches,
       copy(chosen, permutations[k]);
     } else {
       const Buffer<std::int32_t>& order = batches[group.batch].source.order;
-      // By the sample's place in its batch: with or without labels it sees the same number.
+      // The random number goes by the sample's place in its batch, so labels do not change it.
       const std::int32_t* const places = order.defined() ? order.data() + group.first_source : nullptr;
       choose_partners(group.plan, options.rule, {options.seed, Purpose::pairing, first_draw + group.batch},
                       places, chosen);
@@ -206,7 +206,7 @@ Rows choose(const std::vector<Group>& groups, const std::vector<Sides>& batches,
   return rows;
 }
 
-/// Puts a group's part into the batch's plan; its share of the mass is what its sources are of the batch.
+/// Puts a group's part into the batch's plan. Its share of the mass is the share of its sources in the batch.
 void keep_plan(const Group& group, const Sides& sides, double share, const Tensor& all) {
   const Tensor here = group.plan.defined() ? group.plan.to(Device::cpu).to(all.dtype()) : Tensor();
   with_float(all.dtype(), [&]<class T>() {

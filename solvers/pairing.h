@@ -14,8 +14,8 @@ inline double worse(double a, double b) { return a > b || std::isnan(a) ? a : b;
 
 enum class PairingPlan : std::uint8_t { sinkhorn, exact };
 
-/// Costs are fp64, whatever the features are, of an exact plan, whose certificate then speaks of the features
-/// as they came, and of the cosine, whose small angles fp32 rounds off; else in the features' type.
+/// Costs of an exact plan are fp64 whatever the features are, so that its certificate speaks of the features
+/// as they came. So are cosines, whose small angles fp32 rounds off. Other costs have the features' type.
 struct PairingOptions {
   PairingPlan plan = PairingPlan::sinkhorn;
   PartnerRule rule = PartnerRule::sample;
@@ -70,7 +70,8 @@ struct Pairing {
   bool converged = true;
   /// The plan's potentials, f of the sources and g of the targets, in units of cost; g starts sinkhorn again.
   /// Of a Sinkhorn plan those of kernels/sinkhorn.h, of an exact one duals: f_i + g_j is at most the cost and
-  /// is the cost where the plan has mass. With labels they hold within each: f_i + g_j says nothing of two.
+  /// is the cost where the plan has mass. With labels they hold within one label; f_i + g_j of two labels
+  /// means nothing.
   std::vector<double> f, g;
   Tensor plan;  // n×m of mass 1 in the features' type, on the CPU, when asked for
 };
@@ -96,12 +97,12 @@ struct QueuedPairing {
 
 /// Pairs one batch without labels as pair() does, bit for bit, for static steps: it queues all of it and
 /// waits for nothing, so that partners can be drawn, gathered and trained on within a recorded iteration.
-/// *draw is the draw's number, in the memory of the features' device. On a GPU up to kMostQueuedOnCuda
-/// samples a side, and features that are not finite make a status whose marginal error is NaN; that and
-/// `converged` are for the caller to look at, every so many steps. Assignments have no certificate here:
-/// costs of very unlike size, which pair() would solve a second time by it, are solved once, and an exact
-/// plan of features that are not finite is the identity. compare_exact and keep_plan count for nothing.
-/// Throws Error as pair() does, and for an exact plan between sets that differ in size.
+/// *draw is the draw's number, in the memory of the features' device. A GPU takes up to kMostQueuedOnCuda
+/// samples a side. Features that are not finite make a status whose marginal error is NaN; the caller looks
+/// at it and at `converged` every so many steps. Assignments have no certificate here: costs of very unlike
+/// size are solved once, where pair() would solve them a second time, and an exact plan of features that are
+/// not finite is the identity. compare_exact and keep_plan have no effect. Throws Error as pair() does, and
+/// for an exact plan between sets that differ in size.
 QueuedPairing queue_pairing(const Tensor& source, const Tensor& target, const PairingOptions& options,
                             const std::uint64_t* draw);
 

@@ -18,8 +18,8 @@ enum class PartnerRule : std::uint8_t {
 void choose_partners(const Tensor& plan, PartnerRule rule, const RandomState& state,
                      const std::int32_t* places, std::int32_t* partner);
 
-/// What the permutation with most of a plan's mass is the assignment of: n×n fp64 costs, −n² times the plan,
-/// where the plan lies. Throws Error for a plan that is not square.
+/// Costs whose assignment is the permutation with most of a plan's mass: n×n fp64, −n² times the plan, where
+/// the plan lies. Throws Error for a plan that is not square.
 Tensor permutation_costs(const Tensor& plan);
 
 }  // namespace voxot

@@ -53,7 +53,7 @@ std::vector<double> weight_gradient(const Side& side, const std::vector<double>&
   std::vector<double> gradient(potential.size());
   double mean = 0;
   for (std::size_t i = 0; i < gradient.size(); ++i) {
-    // What the row has of its weight at the optimum.
+    // The share of the row's weight that the plan gives it at the optimum.
     const double share = std::isinf(rho) ? 1 : std::exp(-potential[i] / rho);
     gradient[i] = (std::isinf(rho) ? potential[i] : rho * (1 - share)) - epsilon * (share - other_mass);
     mean += side.weights[i] * gradient[i];
