@@ -89,11 +89,7 @@ void add_make(CLI::App& data) {
       data.add_subcommand("make",
                           "Draws samples of a data set into a .npz file (data, labels, colours).\n"
                           "Example: voxot data make digits --classes 3 5 --count 500 --output digits.npz");
-  command
-      ->add_option(
-          "name", dataset.dataset,
-          "the data set: auto, mnist3d, mnist, digits, kaggle3d, usps, mnistm, npy, gaussian or w2bench")
-      ->required();
+  command->add_option("name", dataset.dataset, "the data set: " + alternatives(dataset_names()))->required();
   command->add_option("--output", options->output, "the .npz file to write")->required();
   command->add_option("--count", options->count, "samples to draw")
       ->check(integer_in({1, 1e7}))

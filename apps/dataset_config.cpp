@@ -10,34 +10,17 @@
 namespace voxot {
 namespace {
 
-bool has_labels(const DatasetConfig& c) { return c.dataset != "gaussian" && c.dataset != "w2bench"; }
-
 void validate_dataset(const DatasetConfig& c, const char* table) {
-  const bool may_have_path = c.dataset == "kaggle3d";
-  if (!may_have_path && (c.dataset == "npy" || c.dataset == "w2bench") == c.path.empty()) {
-    fail_usage(
-        "{0}.path: expected with {0}.dataset \"npy\" or \"w2bench\", possible with \"kaggle3d\"; got \"{1}\" "
-        "with "
-        "\"{2}\"",
-        table, c.path, c.dataset);
+  const DatasetKind& kind = kind_of(c);
+  if (kind.needs_path && c.path.empty()) {
+    fail_usage("{0}.path: expected with {0}.dataset \"{1}\", got none", table, c.dataset);
   }
-  if (!c.key.empty() && c.dataset != "npy") {
-    fail_usage("{}.key: expected with dataset \"npy\" alone, got \"{}\" with \"{}\"", table, c.key,
-               c.dataset);
-  }
-  if (c.dataset == "mnistm" && c.colour != "none") {
-    fail_usage("{}.colour: \"mnistm\" has colours of its own; expected \"none\", got \"{}\"", table,
-               c.colour);
-  }
-  if (!has_labels(c) && !c.classes.empty()) {
-    fail_usage("{}.classes: \"{}\" has no classes, got [{}]", table, c.dataset, fmt::join(c.classes, ", "));
-  }
-  if (c.extrude[0] >= c.extrude[1] || c.extrude[1] > c.resolution) {
+  if (reads(c, DatasetKey::extrude) && (c.extrude[0] >= c.extrude[1] || c.extrude[1] > c.resolution)) {
     fail_usage("{}.extrude: expected [first, last) within {} slices, got [{}, {}]", table, c.resolution,
                c.extrude[0], c.extrude[1]);
   }
   for (const int digit : c.classes) {
-    if (c.dataset != "npy" && digit > 9) {
+    if (kind.digits && digit > 9) {
       fail_usage("{}.classes: expected digits from 0 to 9, got {}", table, digit);
     }
   }
@@ -48,36 +31,30 @@ void validate_dataset(const DatasetConfig& c, const char* table) {
   }
 }
 
-bool one_channel(const DatasetConfig& c) { return c.colour == "none" && c.dataset != "mnistm"; }
-
-// The arrays of anyone's own volumes have the shape that their files say; only the others are known here.
+// What files hold is compared when they are opened.
 void validate_pair(const DatasetConfig& source, const DatasetConfig& target) {
-  if (!has_labels(source) || !has_labels(target)) {
-    if (source.dataset != target.dataset) {
-      fail_usage("target.dataset: expected \"{}\" as the source has, got \"{}\"", source.dataset,
-                 target.dataset);
-    }
-    if (source.field != target.field || (!source.field && source.dimension != target.dimension) ||
-        (source.field && source.resolution != target.resolution)) {
-      fail_usage("target: expected field, dimension and resolution of the source");
-    }
-    return;
+  const DatasetKind& from = kind_of(source);
+  const DatasetKind& to = kind_of(target);
+  const bool in_pairs = reads(source, DatasetKey::role) || reads(target, DatasetKey::role);
+  if (in_pairs && &from != &to) {
+    fail_usage("target.dataset: expected \"{}\" as the source has, got \"{}\"", source.dataset,
+               target.dataset);
   }
-  if (source.dataset == "npy" || target.dataset == "npy") {
-    return;
+  const auto shape = described_shape(source);
+  if (!shape || !described_shape(target) || *shape == *described_shape(target)) return;
+  if (from.form == SampleForm::vectors) {
+    fail_usage("target: expected field, dimension and resolution of the source");
   }
-  if (is_flat(source.dataset) != is_flat(target.dataset)) {
+  if (from.form != to.form) {
     fail_usage("target.dataset: expected {} as the source has (\"{}\"), got \"{}\"",
-               is_flat(source.dataset) ? "images" : "volumes", source.dataset, target.dataset);
+               from.form == SampleForm::images ? "images" : "volumes", source.dataset, target.dataset);
   }
   if (source.resolution != target.resolution) {
     fail_usage("target.resolution: expected that of the source, {}, got {}", source.resolution,
                target.resolution);
   }
-  if (one_channel(source) != one_channel(target)) {
-    fail_usage("target.colour: expected as many channels as the source has (colour \"{}\"), got \"{}\"",
-               source.colour, target.colour);
-  }
+  fail_usage("target.colour: expected as many channels as the source has (colour \"{}\"), got \"{}\"",
+             source.colour, target.colour);
 }
 
 }  // namespace
@@ -90,40 +67,47 @@ void visit_classes(const char* key, std::vector<int>& classes, Range range, Conf
 
 void visit(DatasetConfig& c, const char* table, ConfigVisitor& v) {
   v.table(table);
-  v.word("dataset", c.dataset,
-         {"auto", "mnist3d", "mnist", "digits", "kaggle3d", "usps", "mnistm", "npy", "gaussian", "w2bench"});
-  v.text("path", c.path);
-  v.text("key", c.key);
-  visit_classes("classes", c.classes, {0, 1e6}, v);
-  v.word("order", c.order, {"random", "shuffled"});
-  v.word("colour", c.colour, {"none", "four", "six", "uniform"});
-  v.word("rotation", c.rotation, {"none", "one_axis", "in_plane", "three_axes"});
-  v.word("rotate", c.rotate, {"after", "before"});
-  v.number("rotation_degrees", c.rotation_degrees, {0, 180});
-  std::int64_t resolution = c.resolution;
-  v.integer("resolution", resolution, {4, 256});
-  c.resolution = static_cast<int>(resolution);
-  std::vector<std::int64_t> extrude(c.extrude.begin(), c.extrude.end());
-  v.integers("extrude", extrude, {0, 256}, 2);
-  c.extrude = {static_cast<int>(extrude[0]), static_cast<int>(extrude[1])};
-  v.number("noise", c.noise, {0, 1});
-  v.word("role", c.role, {"source", "target"});
-  v.integer("dimension", c.dimension, {1, 4096});
-  v.flag("field", c.field);
-  v.integer("seed", c.seed, kWholeNumbers);
+  v.word("dataset", c.dataset, dataset_names());
+  const auto keyed = [&](DatasetKey key, const auto& visit_key) {
+    const std::string other = goes_with(c, key, table);
+    const When read(v, other.empty(), other);
+    visit_key();
+  };
+  keyed(DatasetKey::path, [&] { v.text("path", c.path); });
+  keyed(DatasetKey::key, [&] { v.text("key", c.key); });
+  keyed(DatasetKey::classes, [&] { visit_classes("classes", c.classes, {0, 1e6}, v); });
+  keyed(DatasetKey::order, [&] { v.word("order", c.order, {"random", "shuffled"}); });
+  keyed(DatasetKey::colour, [&] { v.word("colour", c.colour, {"none", "four", "six", "uniform"}); });
+  keyed(DatasetKey::rotation, [&] {
+    v.word("rotation", c.rotation, {"none", "one_axis", "in_plane", "three_axes"});
+  });
+  keyed(DatasetKey::rotate, [&] { v.word("rotate", c.rotate, {"after", "before"}); });
+  keyed(DatasetKey::rotation_degrees, [&] { v.number("rotation_degrees", c.rotation_degrees, {0, 180}); });
+  keyed(DatasetKey::resolution, [&] {
+    std::int64_t resolution = c.resolution;
+    v.integer("resolution", resolution, {4, 256});
+    c.resolution = static_cast<int>(resolution);
+  });
+  keyed(DatasetKey::extrude, [&] {
+    std::vector<std::int64_t> extrude(c.extrude.begin(), c.extrude.end());
+    v.integers("extrude", extrude, {0, 256}, 2);
+    c.extrude = {static_cast<int>(extrude[0]), static_cast<int>(extrude[1])};
+  });
+  keyed(DatasetKey::noise, [&] { v.number("noise", c.noise, {0, 1}); });
+  keyed(DatasetKey::role, [&] { v.word("role", c.role, {"source", "target"}); });
+  keyed(DatasetKey::dimension, [&] { v.integer("dimension", c.dimension, {1, 4096}); });
+  keyed(DatasetKey::field, [&] { v.flag("field", c.field); });
+  keyed(DatasetKey::seed, [&] { v.integer("seed", c.seed, kWholeNumbers); });
 }
 
 void resolve_datasets(DatasetConfig& source, DatasetConfig& target, const ConfigReader& reader) {
-  // One file that holds both ends.
-  if (target.dataset == source.dataset && !reader.gives("target.path") &&
-      (source.dataset == "w2bench" || source.dataset == "kaggle3d")) {
-    target.path = source.path;
-  }
+  const DatasetKind& kind = kind_of(target);
+  if (kind.one_file && &kind == &kind_of(source) && !reader.gives("target.path")) target.path = source.path;
   for (const auto& [data, table] : {std::pair{&source, "source"}, std::pair{&target, "target"}}) {
-    const std::string keys = table;
-    if (data->dataset == "mnistm" && !reader.gives(keys + ".colour"))
-      data->colour = "none";                 // it has its own
-    if (!reader.gives(keys + ".extrude")) {  // slices 5 to 11 of 16, at the given resolution
+    // Digits that are not coloured have colours of their own.
+    if (has_digits(*data) && !reads(*data, DatasetKey::colour)) data->colour = "none";
+    if (!reads(*data, DatasetKey::extrude) || !reader.gives(std::string(table) + ".extrude")) {
+      // Slices 5 to 11 of 16, at the given resolution.
       data->extrude = {(5 * data->resolution + 8) / 16, (11 * data->resolution + 8) / 16};
     }
   }

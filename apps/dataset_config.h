@@ -2,6 +2,7 @@
 // The tables [source] and [target] of a config: their keys, defaults and checks.
 #include "apps/config_fields.h"
 #include "apps/config_reader.h"
+#include "datasets/kinds.h"
 
 namespace voxot {
 

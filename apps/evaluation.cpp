@@ -22,15 +22,15 @@ constexpr std::uint64_t kDiversityDraw = 32;      // the number of the first of 
 constexpr std::int64_t kAssignmentSamples = 512;  // the assignment's time grows with the cube
 
 /// The first `count` samples of a batch whose underlying item falls into the given half: disjoint sets of
-/// images. The half is a hashed bit, because an item's own parity may be tied to its class. `rows_per_image`
-/// neighbouring items show one image.
+/// images. The half is a hashed bit, because an item's own parity may be tied to its class. `items_per_image`
+/// is the data set's.
 Tensor of_half(const LabelledBatch& batch, std::uint64_t half, std::int64_t count,
-               std::int64_t rows_per_image) {
+               std::int64_t items_per_image) {
   const Tensor& all = batch.volumes;
   const std::int64_t each = all.count() / all.extent(0);
   std::vector<std::int64_t> chosen;
   for (std::size_t i = 0; i < batch.labels.size() && static_cast<std::int64_t>(chosen.size()) < count; ++i) {
-    const auto image = static_cast<std::uint64_t>(batch.labels[i].item / rows_per_image);
+    const auto image = static_cast<std::uint64_t>(batch.labels[i].item / items_per_image);
     if ((image * 0x9E3779B97F4A7C15U) >> 63 == half) chosen.push_back(static_cast<std::int64_t>(i));
   }
   const auto n = static_cast<std::int64_t>(chosen.size());
@@ -56,8 +56,9 @@ Tensor first_rows(const Tensor& t, std::int64_t count) {
 
 /// What is drawn once for all scores.
 struct TestBatches {
-  LabelledBatch from;  // sources
-  LabelledBatch real;  // twice as many targets
+  LabelledBatch from;            // sources
+  LabelledBatch real;            // twice as many targets
+  std::int64_t items_per_image;  // of the targets
 };
 
 /// Where the optimal map is known: how far the learned one is from it.
@@ -109,10 +110,8 @@ void score_by_judge(Judge& judge, const RunConfig& config, const TestBatches& ba
     scores.set("target_accuracy_by_colour", colour.names[i], colour.accuracy[i],
                fmt::format("of {}", colour.count[i]));
   // Both distances are between sets of one size, so that the bias of a finite sample is the same in both.
-  // The published point clouds have two neighbouring rows of each image.
-  const std::int64_t rows = config.target.dataset == "kaggle3d" && !config.target.path.empty() ? 2 : 1;
-  const Tensor even = of_half(batches.real, 0, samples / 2, rows);
-  const Tensor odd = of_half(batches.real, 1, samples / 2, rows);
+  const Tensor even = of_half(batches.real, 0, samples / 2, batches.items_per_image);
+  const Tensor odd = of_half(batches.real, 1, samples / 2, batches.items_per_image);
   const std::int64_t n = std::min({even.extent(0), odd.extent(0), mapped.extent(0)});
   const Tensor truth = judge(first_rows(even, n)).features;
   scores.set("feature_distance", frechet_distance(judge(first_rows(mapped, n)).features, truth));
@@ -196,7 +195,8 @@ Scores evaluate(const Capabilities& trained, const RunConfig& config, const Test
                 std::int64_t samples, bool quiet) {
   const auto seed = static_cast<std::uint64_t>(config.solver.seed);
   const TestBatches batches{draw_batch(*data.source, {seed, Purpose::evaluation, 1}, samples),
-                            draw_batch(*data.target, {seed, Purpose::evaluation, 2}, 2 * samples)};
+                            draw_batch(*data.target, {seed, Purpose::evaluation, 2}, 2 * samples),
+                            data.target->items_per_image()};
   Scores scores;
   scores.set("samples", static_cast<double>(samples));
   std::unique_ptr<Judge> judge;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "datasets/kinds.h"
+
 namespace voxot {
 
 ExtentsRule extents_rule(const TransportConfig& c, const std::string& role) {
@@ -36,7 +38,7 @@ void check_extents(const RunConfig& config, const SampleShape& shape, const std:
     if (!rule.text.empty()) texts.push_back(rule.text);
   }
   // The arrays of a file have the size that they have; the other data sets are made in the size of this key.
-  const bool made = config.source.dataset != "npy";
+  const bool made = reads(config.source, DatasetKey::resolution);
   fail_usage("config: volumes of {} (D×H×W) do not fit: {}; {}{}", text_of(extents), fmt::join(texts, ", "),
              advice_on(extents, takes), made ? " (source.resolution and target.resolution)" : "");
 }

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "apps/commands.h"
+#include "datasets/kinds.h"
 #include "engine/interrupt.h"
 #include "engine/ops/reduction.h"
 #include "engine/progress.h"
@@ -31,7 +32,7 @@ DatasetConfig kind_of(DatasetConfig target, const JudgeConfig& judge) {
 std::string fingerprint(const DatasetConfig& c, const JudgeConfig& judge) {
   return fmt::format("{} {} {} {} {} {} {}-{}{}{} classes [{}] steps {} width {}", c.dataset, c.path,
                      c.colour, c.rotation, c.rotation_degrees, c.resolution, c.extrude[0], c.extrude[1],
-                     c.dataset == "kaggle3d" ? fmt::format(" noise {}", c.noise) : "",
+                     kind_of(c).keys.has(DatasetKey::noise) ? fmt::format(" noise {}", c.noise) : "",
                      c.rotate == "before" ? " turned before" : "", fmt::join(c.classes, " "), judge.steps,
                      judge.width);
 }

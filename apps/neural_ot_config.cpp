@@ -4,6 +4,7 @@
 
 #include "apps/config.h"
 #include "apps/extents.h"
+#include "datasets/kinds.h"
 
 namespace voxot::neural_ot {
 namespace {
@@ -64,7 +65,7 @@ void Settings::check(const RunConfig& run) const {
     fail_usage("solver.noise_samples: the weak form's variance expects at least 2, got {}", c.noise_samples);
   }
   voxot::check(c.potential, kPotential);
-  if (c.weak() && c.noise_cells > 0 && run.source.dataset != "npy" &&
+  if (c.weak() && c.noise_cells > 0 && reads(run.source, DatasetKey::resolution) &&
       run.source.resolution % c.noise_cells != 0) {
     fail_usage("solver.noise_cells: expected a divisor of the resolution {}, got {}", run.source.resolution,
                c.noise_cells);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/picture.h"
+#include "datasets/kinds.h"
 
 namespace voxot {
 namespace {
@@ -27,7 +28,7 @@ std::string data_text(const DatasetConfig& c) {
   if (has_digits(c)) {
     return c.dataset + " " + (c.classes.empty() ? "all" : fmt::format("{}", fmt::join(c.classes, ", ")));
   }
-  if (c.dataset == "gaussian") {
+  if (!reads(c, DatasetKey::path)) {
     return c.field ? fmt::format("gaussian field 3×{}³", c.resolution)
                    : fmt::format("gaussian D = {}", c.dimension);
   }

@@ -13,6 +13,7 @@
 #include "apps/commands.h"
 #include "apps/device.h"
 #include "apps/training.h"
+#include "datasets/kinds.h"
 #include "engine/progress.h"
 #include "kernels/features.h"
 
@@ -83,22 +84,6 @@ RunConfig resolve_config(const Options& options) {
   return config;
 }
 
-/// `auto` becomes the data set that is there.
-void resolve_dataset(DatasetConfig& config, const std::filesystem::path& data) {
-  if (config.dataset != "auto") return;
-  config.dataset = "digits";
-  try {
-    DatasetConfig real = config;
-    real.dataset = "mnist3d";
-    (void)open_dataset(real, Split::test, data);
-    config.dataset = "mnist3d";
-  } catch (const UsageError&) {
-    throw;
-  } catch (const Error&) {
-    // No MNIST: procedural digits need no files.
-  }
-}
-
 /// The step to go on from; nothing where a run begins. Throws UsageError where neither is possible.
 std::optional<std::int64_t> step_to_resume(const Options& options, const RunFolder& folder) {
   const std::string name = folder.path().string();
@@ -132,8 +117,8 @@ void train(const Options& options) {
   const Device device = choose_device(options.device);
   RunConfig config = resolve_config(options);
   const auto data = find_data_directory(options.data);
-  resolve_dataset(config.source, data);
-  resolve_dataset(config.target, data);
+  resolve_kind(config.source, data);
+  resolve_kind(config.target, data);
   RunFolder folder(config.log.out);
   std::unique_ptr<RunLock> lock;
   std::optional<Checkpoint> checkpoint;

@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <map>
 
-#include "datasets/mnist.h"
-#include "datasets/mnistm.h"
-#include "datasets/usps.h"
 #include "engine/atomic_file.h"
 #include "engine/host_array.h"
 #include "engine/npy.h"
@@ -31,38 +28,11 @@ void append_channels_first(const std::vector<float>& block, std::int64_t n, std:
 }  // namespace
 
 std::vector<CatalogueEntry> list_datasets(const std::filesystem::path& data_directory) {
-  const std::filesystem::path mnist = find_mnist(data_directory);
-  std::array<std::int64_t, 3> mnist_items{};
-  if (!mnist.empty()) {
-    mnist_items = {mnist_split_size(Split::train), mnist_split_size(Split::validation),
-                   mnist_split_size(Split::test)};
+  std::vector<CatalogueEntry> entries;
+  for (const DatasetKind& kind : dataset_kinds()) {
+    if (kind.find != nullptr) entries.push_back({kind.find(data_directory), kind.name, kind.description});
   }
-  const std::filesystem::path usps = find_usps(data_directory);
-  std::array<std::int64_t, 3> usps_items{};
-  if (!usps.empty()) {
-    usps_items = {usps_split_size(Split::train), usps_split_size(Split::validation),
-                  usps_split_size(Split::test)};
-  }
-  const std::filesystem::path textures = find_textures(data_directory);
-  const bool mnistm = !mnist.empty() && !textures.empty();
-  return {
-      {"mnist3d", "MNIST digits extruded into coloured volumes", !mnist.empty(), mnist, mnist_items},
-      {"mnist", "MNIST digits as coloured images (volumes of depth 1)", !mnist.empty(), mnist, mnist_items},
-      {"digits", "procedural handwritten digits as coloured volumes; needs no files", true, {}, {-1, -1, -1}},
-      {"kaggle3d",
-       "MNIST digits as rotated, noisy point clouds in voxels, or the published HDF5 file (key: path)",
-       !mnist.empty(), mnist, mnist_items},
-      {"usps", "USPS digits as coloured images", !usps.empty(), usps, usps_items},
-      {"mnistm", "MNIST digits over photographs, in colour images", mnistm, textures,
-       mnistm ? mnist_items : std::array<std::int64_t, 3>{}},
-      {"npy", "your own volumes, N×C×D×H×W in a .npy or .npz file (key: path)", true, {}, {}},
-      {"gaussian",
-       "Gaussian vectors or fields with a known optimal map; needs no files",
-       true,
-       {},
-       {-1, -1, -1}},
-      {"w2bench", "benchmark pairs with a known optimal map from a .npz file (key: path)", true, {}, {}},
-  };
+  return entries;
 }
 
 void make_dataset(const DatasetConfig& config, Split split, const std::filesystem::path& data_directory,

@@ -1,23 +1,18 @@
 #pragma once
 // What `voxot data list | make | fetch` does.
-#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
 
-#include "datasets/dataset.h"
+#include "datasets/kinds.h"
 
 namespace voxot {
 
 /// One data set that open_dataset() knows.
-struct CatalogueEntry {
+struct CatalogueEntry : DatasetFiles {
   std::string name;
   std::string description;
-  bool found = false;           // usable now
-  std::filesystem::path where;  // folder of its files; empty where it needs none or has none
-  /// Underlying items of train, validation and test; -1 unlimited, 0 unknown until its files are there.
-  std::array<std::int64_t, 3> items{};
 };
 
 /// All data sets, as seen from `data_directory` (may be empty: no directory). Does not read the files.

@@ -15,9 +15,7 @@ namespace voxot {
 
 /// The [source] and [target] tables of a config.
 struct DatasetConfig {
-  // auto (mnist3d where found, else digits) | mnist3d | mnist | digits | kaggle3d | usps | mnistm | npy |
-  // gaussian | w2bench
-  std::string dataset = "auto";
+  std::string dataset = "auto";  // a name of the table in datasets/kinds.h, which also says who reads what
   // npy: the .npy/.npz file (datasets/array_file.h); w2bench: the .npz file; kaggle3d: the published HDF5
   // file, made from MNIST where empty
   std::string path;
@@ -37,11 +35,6 @@ struct DatasetConfig {
   std::int64_t seed = 0;              // gaussian: what m and Σ are made from
 };
 
-/// Whether its samples show digits: neither anyone's own arrays nor vectors and fields.
-inline bool has_digits(const DatasetConfig& config) {
-  return config.dataset != "npy" && config.dataset != "gaussian" && config.dataset != "w2bench";
-}
-
 enum class Split : std::uint8_t { train, validation, test };
 
 /// What is known of one drawn sample; -1 where nothing is.
@@ -59,6 +52,8 @@ class Dataset {
   [[nodiscard]] virtual std::array<std::int64_t, 4> sample_shape() const = 0;
   /// Underlying items in this split and these classes; -1 when unlimited.
   [[nodiscard]] virtual std::int64_t size() const = 0;
+  /// Neighbouring items, from one whose index is a multiple of this, that show one image.
+  [[nodiscard]] virtual std::int64_t items_per_image() const { return 1; }
   /// Writes `n` samples (n×D×H×W×C floats, values in [-1, 1]); a pure function of `state` and n:
   /// item, colour and rotation of sample i come from Random(state.seed, state.purpose, state.step·2^20 + i);
   /// in shuffled order its item has place state.step·n + i (SampleDraw).
@@ -76,11 +71,6 @@ std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
 
 /// The order by its name. Throws UsageError for an unknown one, and for "shuffled" of items without number.
 Order order_of(const DatasetConfig& config, bool unlimited);
-
-/// Whether a data set's samples are images, volumes of depth 1.
-inline bool is_flat(const std::string& dataset) {
-  return dataset == "mnist" || dataset == "usps" || dataset == "mnistm";
-}
 
 /// --data, else $VOXOT_DATA, else ./data, else ../shared/data; empty when none exists.
 std::filesystem::path find_data_directory(const std::string& option);

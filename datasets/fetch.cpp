@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "datasets/catalogue.h"
+#include "datasets/kinds.h"
 #include "engine/atomic_file.h"
 #include "kernels/check.h"
 
@@ -156,15 +157,22 @@ void download(const RemoteFile& file, const fs::path& target, const std::vector<
   fail("data fetch: cannot download {}{}; dataset = \"digits\" needs no download", file.name, failures);
 }
 
+/// Where the name is another data set's: where its files come from.
+std::string hint_on(const std::string& name) {
+  for (const DatasetKind& kind : dataset_kinds()) {
+    if (kind.name != name || kind.find == nullptr) continue;
+    if (kind.downloaded != nullptr) return fmt::format(" ({} is made from {})", name, kind.downloaded);
+    if (kind.find({}).found && !kind.needs_path) return fmt::format(" ({} needs no download)", name);
+  }
+  return "";
+}
+
 }  // namespace
 
 fs::path fetch_dataset(const std::string& name, const fs::path& destination,
                        const std::vector<std::string>& mirrors) {
   if (name != "mnist") {
-    fail_usage("data fetch: expected mnist, got \"{}\"{}", name,
-               name == "mnist3d"  ? " (mnist3d is made from mnist)"
-               : name == "digits" ? " (digits needs no download)"
-                                  : "");
+    fail_usage("data fetch: expected mnist, got \"{}\"{}", name, hint_on(name));
   }
   fs::path folder = destination / name;
   std::error_code failure;

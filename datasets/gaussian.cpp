@@ -256,18 +256,32 @@ std::vector<double> optimal_matrix(const GaussianVectors& source, const Gaussian
 
 std::vector<float> optimal_gaussian_map(const DatasetConfig& source, const DatasetConfig& target,
                                         const std::vector<float>& x, std::int64_t count, double* variance) {
-  if (source.dataset != "gaussian" || target.dataset != "gaussian" || source.field != target.field ||
+  if (source.field != target.field ||
       (source.field ? source.resolution != target.resolution : source.dimension != target.dimension)) {
-    fail_usage("gaussian: the optimal map is known between two Gaussians of one shape");
+    fail_usage("gaussian: the optimal map is known between two of one shape");
   }
   return source.field ? map_fields(source, target, x, count, variance)
                       : map_vectors(source, target, x, count, variance);
 }
 
-std::unique_ptr<Dataset> open_gaussian(const DatasetConfig& config, Split split) {
+std::unique_ptr<Dataset> open_gaussian(const DatasetConfig& config, Split split,
+                                       const std::filesystem::path&) {
   (void)order_of(config, true);
   if (config.field) return std::make_unique<FieldSampler>(config, split);
   return std::make_unique<VectorSampler>(config, split);
+}
+
+std::optional<KnownTruth> gaussian_truth(const DatasetConfig& source, const DatasetConfig& target,
+                                         const std::filesystem::path& data_directory,
+                                         const RandomState& state, std::int64_t count) {
+  const std::unique_ptr<Dataset> data = open_gaussian(source, Split::test, data_directory);
+  const auto [d, h, w, c] = data->sample_shape();
+  KnownTruth truth;
+  truth.count = count;
+  truth.source.resize(static_cast<std::size_t>(count * d * h * w * c));
+  data->draw(state, count, truth.source.data(), nullptr);
+  truth.image = optimal_gaussian_map(source, target, truth.source, count, &truth.target_variance);
+  return truth;
 }
 
 }  // namespace voxot

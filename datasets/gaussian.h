@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-#include "datasets/dataset.h"
+#include "datasets/truth.h"
 
 namespace voxot {
 
@@ -35,12 +35,19 @@ GaussianField gaussian_field(const DatasetConfig& config);
 std::vector<double> optimal_matrix(const GaussianVectors& source, const GaussianVectors& target);
 
 /// T*(x) of `count` samples as they are drawn, and the total variance of the target. Throws UsageError unless
-/// both configs are Gaussians of one shape.
+/// both have one shape.
 std::vector<float> optimal_gaussian_map(const DatasetConfig& source, const DatasetConfig& target,
                                         const std::vector<float>& x, std::int64_t count, double* variance);
 
 /// Vectors 1×1×1×D, or with config.field volumes n×n×n×3. Every split is unlimited; splits and roles draw
 /// from streams of their own.
-std::unique_ptr<Dataset> open_gaussian(const DatasetConfig& config, Split split);
+std::unique_ptr<Dataset> open_gaussian(const DatasetConfig& config, Split split,
+                                       const std::filesystem::path& data_directory);
+
+/// known_truth() of two Gaussians: `count` samples of the source's test split. Throws as
+/// optimal_gaussian_map() does.
+std::optional<KnownTruth> gaussian_truth(const DatasetConfig& source, const DatasetConfig& target,
+                                         const std::filesystem::path& data_directory,
+                                         const RandomState& state, std::int64_t count);
 
 }  // namespace voxot

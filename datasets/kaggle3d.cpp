@@ -33,6 +33,7 @@ class DensitySource {
  public:
   virtual ~DensitySource() = default;
   [[nodiscard]] virtual std::int64_t size() const = 0;
+  [[nodiscard]] virtual std::int64_t items_per_image() const { return 1; }
   virtual ImageSource::Item pick(const SampleDraw& draw, std::int64_t i, Random& random) = 0;
   /// Writes the picked item's density, D×H×W values in [0, 1].
   virtual void write(const ImageSource::Item& item, const Rotation& rotation, Random& random,
@@ -156,6 +157,7 @@ class FileSource final : public DensitySource {
   }
 
   [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(items_.size()); }
+  [[nodiscard]] std::int64_t items_per_image() const override { return 2; }  // upright and turned
   ImageSource::Item pick(const SampleDraw& draw, std::int64_t i, Random& random) override {
     slot_ = draw.item(i, size(), random);
     return items_[slot_];
@@ -184,6 +186,7 @@ class Kaggle3d final : public Dataset {
     return {params_.extent[0], params_.extent[1], params_.extent[2], params_.channels()};
   }
   [[nodiscard]] std::int64_t size() const override { return source_->size(); }
+  [[nodiscard]] std::int64_t items_per_image() const override { return source_->items_per_image(); }
 
   void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override {
     VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);

@@ -135,15 +135,17 @@ std::unique_ptr<Dataset> open_w2bench(const DatasetConfig& config, Split split,
   return std::make_unique<W2Bench>(config, split, data_directory);
 }
 
-fs::path w2bench_file(const DatasetConfig& config, const fs::path& data_directory) {
-  return fs::canonical(found_file(config, data_directory));
-}
-
-W2BenchTruth w2bench_truth(const DatasetConfig& config, const fs::path& data_directory) {
-  const File file(config, data_directory);
-  Rows source = file.rows("test_source");
-  return {source.count, source.dimension, std::move(source.values), file.rows("test_target").values,
-          file.target_variance()};
+std::optional<KnownTruth> w2bench_truth(const DatasetConfig& source, const DatasetConfig& target,
+                                        const fs::path& data_directory, const RandomState&, std::int64_t) {
+  const fs::path path = found_file(source, data_directory);
+  if (source.role != "source" || target.role != "target" ||
+      !fs::equivalent(path, found_file(target, data_directory))) {
+    return std::nullopt;
+  }
+  const File file(path);
+  Rows rows = file.rows("test_source");
+  return KnownTruth{rows.count, std::move(rows.values), file.rows("test_target").values,
+                    file.target_variance()};
 }
 
 }  // namespace voxot

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "datasets/dataset.h"
+#include "datasets/truth.h"
 
 namespace voxot {
 
@@ -19,17 +19,9 @@ Split w2bench_split_of(std::int64_t row);
 std::unique_ptr<Dataset> open_w2bench(const DatasetConfig& config, Split split,
                                       const std::filesystem::path& data_directory);
 
-/// The file of `config`, which exists, without links and dots. Throws Error where there is none.
-std::filesystem::path w2bench_file(const DatasetConfig& config, const std::filesystem::path& data_directory);
-
-/// The test pairs of a file: row i of `image` is T* of row i of `source`.
-struct W2BenchTruth {
-  std::int64_t count = 0;
-  std::int64_t dimension = 0;
-  std::vector<float> source;
-  std::vector<float> image;
-  double target_variance = 0;
-};
-W2BenchTruth w2bench_truth(const DatasetConfig& config, const std::filesystem::path& data_directory);
+/// known_truth() of the two roles of one file: all of its test pairs, `count` or not.
+std::optional<KnownTruth> w2bench_truth(const DatasetConfig& source, const DatasetConfig& target,
+                                        const std::filesystem::path& data_directory, const RandomState& state,
+                                        std::int64_t count);
 
 }  // namespace voxot

@@ -510,9 +510,8 @@ std::vector<std::string> small_train(const std::string& device, bool resume = fa
   for (const char* setting :
        {"solver.steps=6", "solver.form=weak", "solver.noise_samples=2", "solver.gamma_steps=4",
         "transport.model=mlp", "potential.model=mlp", "transport.hidden=[8]", "potential.hidden=[8]",
-        "source.resolution=4", "target.resolution=4", "source.extrude=[1,3]", "target.extrude=[1,3]",
-        "target.dataset=npy", "target.path=target.npy", "target.classes=[]", "log.checkpoint_every=1",
-        "log.keep_checkpoints=6"}) {
+        "source.resolution=4", "source.extrude=[1,3]", "target.dataset=npy", "target.path=target.npy",
+        "target.classes=[]", "log.checkpoint_every=1", "log.keep_checkpoints=6"}) {
     all.insert(all.end(), {"--set", setting});
   }
   return all;

@@ -208,6 +208,6 @@ TEST_CASE("command: images from a file are trained on and mapped, bytes and keys
   check_fails(folder, map_of("run", "x.npy", {"--residual", "yes"}), 2, "--residual");
   check_fails(folder,
               {"train", "tiny.toml", "--out", "other", "--set", "source.dataset=\"digits\"", "--set",
-               "source.path=\"\""},
-              2, "source.key: expected with dataset \"npy\"");
+               "source.key=faces"},
+              2, "source.key: has no effect here; it goes with source.dataset = npy");
 }

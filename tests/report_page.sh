@@ -52,7 +52,7 @@ TOML
 train 'colour<'
 mv "$work/colour<" "$work/moved" && mkdir "$work/colour<" && mv "$work/moved" "$work/colour</script><b>\"é"
 train grey --set source.colour=none --set target.colour=none
-train vectors --set source.dataset=gaussian --set target.dataset=gaussian --set source.classes=[] --set target.classes=[] \
+train vectors --set source.dataset=gaussian --set target.dataset=gaussian \
   --set transport.model=mlp --set potential.model=mlp
 
 # check PAGE EXPECTED: opens the page and looks for what its test must have tried.
