@@ -1,6 +1,7 @@
 #pragma once
 // A batch of samples with what is known of them.
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "datasets/dataset.h"
@@ -13,6 +14,9 @@ struct LabelledBatch {
   std::vector<SampleLabel> labels;
 };
 
+/// A part of a batch as a tensor; `labels` as Dataset::draw takes them.
+Tensor draw_volumes(Dataset& dataset, const BatchPart& part, std::span<SampleLabel> labels = {});
+/// A whole batch with its labels.
 LabelledBatch draw_batch(Dataset& dataset, const RandomState& state, std::int64_t count);
 
 }  // namespace voxot

@@ -15,12 +15,12 @@ Sampler make_sampler(Dataset& data, RandomState state, Device device) {
   if (there) {
     return [samples = *there, state](const std::uint64_t* draw, std::int64_t count) mutable {
       state.offset = draw;
-      return samples.draw(state, count);
+      return samples.draw({state, count});
     };
   }
   return [&data, state](std::uint64_t draw, std::int64_t count) mutable {
     state.step = draw;
-    return draw_batch(data, state, count).volumes;
+    return draw_volumes(data, {state, count});
   };
 }
 

@@ -69,7 +69,7 @@ Tensor digit_volumes(int digit) {
   const auto source = open_dataset(config, Split::train, {});
   const auto [d, h, w, c] = source->sample_shape();
   Tensor pool = Tensor::empty({kPool, d * h * w * c});
-  source->draw({1, Purpose::test, static_cast<std::uint64_t>(digit)}, kPool, pool.as<float>(), nullptr);
+  source->draw({{1, Purpose::test, static_cast<std::uint64_t>(digit)}, kPool}, pool.as<float>());
   return pool;
 }
 

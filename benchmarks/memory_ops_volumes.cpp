@@ -174,7 +174,7 @@ MemoryOpRun copy_channels(const OpVolume& v, DType t, Device d) {
 Tensor drawn_samples(const VolumeParams& p, std::int64_t items, std::int64_t n, Device d) {
   const Tensor samples =
       Tensor::empty({n * static_cast<std::int64_t>(sizeof(VolumeSample) / sizeof(double))}, DType::f64, d);
-  kernels::draw_samples(kernels::stream_of(d), p, items, {{5, Purpose::test, 1}, n},
+  kernels::draw_samples(kernels::stream_of(d), p, items, {{{5, Purpose::test, 1}, n}},
                         samples.as<VolumeSample>());
   return samples;
 }

@@ -121,19 +121,15 @@ class ArrayDataset final : public Dataset {
   [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override { return shape_; }
   [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(labels_.size()); }
 
-  void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override {
-    VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);
-    if (labels != nullptr) {
-      labels->resize(n);
-    }
-    const SampleDraw samples{state, n, order_};
+  void draw_part(const BatchPart& part, float* out, SampleLabel* labels) override {
+    const SampleDraw samples{part, order_};
     const std::int64_t stride = shape_[0] * shape_[1] * shape_[2] * shape_[3];
-    for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t i = 0; i < part.count; ++i) {
       Random random = samples.random(i);
       const std::int64_t slot = samples.item(i, size(), random);
       std::copy_n(values_.data() + slot * stride, stride, out + i * stride);
       if (labels != nullptr) {
-        (*labels)[i] = labels_[slot];
+        labels[i] = labels_[slot];
       }
     }
   }
@@ -143,7 +139,10 @@ class ArrayDataset final : public Dataset {
       return std::nullopt;
     }
     const Shape shape{size(), shape_[0], shape_[1], shape_[2], shape_[3]};
-    return DeviceSamples(Tensor::from(shape, std::span<const float>(values_), DType::f32, device), order_);
+    std::vector<std::int32_t> digits;
+    for (const SampleLabel& label : labels_) digits.push_back(label.digit);
+    return DeviceSamples(Tensor::from(shape, std::span<const float>(values_), DType::f32, device), order_,
+                         digits);
   }
 
  private:

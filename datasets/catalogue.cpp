@@ -56,7 +56,8 @@ void make_dataset(const DatasetConfig& config, Split split, const std::filesyste
   for (std::int64_t done = 0; done < n; done += kBlock) {
     const std::int64_t count = std::min(kBlock, n - done);
     const RandomState state{seed, Purpose::evaluation, static_cast<std::uint64_t>(done / kBlock)};
-    dataset->draw(state, count, block.data(), &drawn);
+    drawn.resize(static_cast<std::size_t>(count));
+    dataset->draw({state, count}, block.data(), drawn);
     append_channels_first(block, count, voxels, channels, data);
     for (const SampleLabel& label : drawn) {
       labels.push_back(label.digit);

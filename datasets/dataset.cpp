@@ -1,6 +1,7 @@
 #include "datasets/dataset.h"
 
 #include <cstdlib>
+#include <utility>
 
 #include "datasets/kinds.h"
 #include "kernels/check.h"
@@ -18,6 +19,16 @@ Order order_of(const DatasetConfig& config, bool unlimited) {
     fail_usage("order: the items of \"{}\" have no number; expected random, got shuffled", config.dataset);
   }
   return Order::shuffled;
+}
+
+void Dataset::draw(const BatchPart& part, float* out, std::span<SampleLabel> labels) {
+  VOXOT_CHECK(part.first >= 0 && part.count >= 0 && part.first + part.count <= part.batch &&
+                  part.batch <= (std::int64_t{1} << 20),
+              "draw: expected a part of a batch of 0 to 2^20 samples, got [{}, {}) of {}", part.first,
+              part.first + part.count, part.batch);
+  VOXOT_CHECK(labels.empty() || std::cmp_equal(labels.size(), part.count), "draw: {} labels for {} samples",
+              labels.size(), part.count);
+  draw_part(part, out, labels.data());
 }
 
 std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,

@@ -5,11 +5,12 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "datasets/device_samples.h"
-#include "kernels/philox.h"
+#include "kernels/volume_sample.h"
 
 namespace voxot {
 
@@ -54,14 +55,18 @@ class Dataset {
   [[nodiscard]] virtual std::int64_t size() const = 0;
   /// Neighbouring items, from one whose index is a multiple of this, that show one image.
   [[nodiscard]] virtual std::int64_t items_per_image() const { return 1; }
-  /// Writes `n` samples (n×D×H×W×C floats, values in [-1, 1]); a pure function of `state` and n:
-  /// item, colour and rotation of sample i come from Random(state.seed, state.purpose, state.step·2^20 + i);
-  /// in shuffled order its item has place state.step·n + i (SampleDraw).
-  /// `labels` may be null; otherwise it is resized to n. Does not allocate in steady state.
-  virtual void draw(const RandomState& state, std::int64_t n, float* out,
-                    std::vector<SampleLabel>* labels) = 0;
+  /// Writes part.count samples (count×D×H×W×C floats, values in [-1, 1]), a pure function of `part`: item,
+  /// colour and rotation of sample i of the batch come from Random(state.seed, state.purpose, state.step·2^20
+  /// + i); in shuffled order its item has place state.step·batch + i (SampleDraw). So a batch that is drawn
+  /// in parts has the bits that it has whole. `labels`: empty where none are asked for, else one for each
+  /// sample. Does not allocate in steady state. Throws Error for a part that is not in its batch.
+  void draw(const BatchPart& part, float* out, std::span<SampleLabel> labels = {});
   /// The data set in a device's memory; nothing where its items have no number or are too many.
   [[nodiscard]] virtual std::optional<DeviceSamples> on_device(Device) const { return std::nullopt; }
+
+ private:
+  /// draw(), of a part that is one. `labels` is null where none are asked for.
+  virtual void draw_part(const BatchPart& part, float* out, SampleLabel* labels) = 0;
 };
 
 /// Opens one split of a data set. `data_directory` is the result of find_data_directory().

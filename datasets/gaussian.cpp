@@ -86,13 +86,20 @@ class GaussianSampler : public Dataset {
   [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override { return shape_; }
   [[nodiscard]] std::int64_t size() const override { return -1; }
 
-  void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override {
-    VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);
-    if (labels != nullptr) labels->assign(static_cast<std::size_t>(n), SampleLabel{});
+  void draw_part(const BatchPart& part, float* out, SampleLabel* labels) override {
+    if (labels != nullptr) std::fill_n(labels, part.count, SampleLabel{});
+    draw_values(part, out);
+  }
+
+ protected:
+  /// Independent standard normal values of the part's samples.
+  void draw_normal(const BatchPart& part, float* out) const {
+    const RandomState& state = part.state;
     const std::int64_t values = shape_[0] * shape_[1] * shape_[2] * shape_[3];
     const std::uint64_t seed = state.seed + 0x9E3779B97F4A7C15U * stream_;
-    for (std::int64_t i = 0; i < n; ++i) {
-      const RandomState sample{seed, state.purpose, (state.step << 20) + static_cast<std::uint64_t>(i)};
+    for (std::int64_t i = 0; i < part.count; ++i) {
+      const RandomState sample{seed, state.purpose,
+                               (state.step << 20) + static_cast<std::uint64_t>(part.first + i)};
       float* to = out + i * values;
       for (std::int64_t first = 0; first < values; first += 4) {
         const PhiloxCounter words = sample.block(static_cast<std::uint32_t>(first / 4));
@@ -102,12 +109,8 @@ class GaussianSampler : public Dataset {
         std::copy_n(four.begin(), std::min<std::int64_t>(4, values - first), to + first);
       }
     }
-    colour(n, out);
   }
-
- protected:
-  /// From independent standard normal values to the distribution's, in place.
-  virtual void colour(std::int64_t n, float* values) = 0;
+  virtual void draw_values(const BatchPart& part, float* out) = 0;
 
  private:
   std::array<std::int64_t, 4> shape_;
@@ -126,14 +129,17 @@ class VectorSampler final : public GaussianSampler {
  private:
   using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-  void colour(std::int64_t n, float* values) override {
-    Eigen::Map<Rows> rows(values, n, mean_.size());
-    scratch_.resize(n, mean_.size());
-    scratch_.noalias() = rows * root_;
-    rows = scratch_.rowwise() + mean_;
+  // The product's last bits depend on how many rows it has, so a part is cut from the whole batch.
+  void draw_values(const BatchPart& part, float* out) override {
+    normal_.resize(part.batch, mean_.size());
+    scratch_.resize(part.batch, mean_.size());
+    draw_normal({part.state, part.batch}, normal_.data());
+    scratch_.noalias() = normal_ * root_;
+    Eigen::Map<Rows>(out, part.count, mean_.size()) =
+        scratch_.middleRows(part.first, part.count).rowwise() + mean_;
   }
 
-  Rows root_, scratch_;
+  Rows root_, normal_, scratch_;
   Eigen::RowVectorXf mean_;
 };
 
@@ -145,10 +151,11 @@ class FieldSampler final : public GaussianSampler {
         basis_(cosine_basis(field_.extent)) {}
 
  private:
-  void colour(std::int64_t n, float* values) override {
+  void draw_values(const BatchPart& part, float* values) override {
+    draw_normal(part, values);
     const std::size_t each = field_.mean.size();
     volume_.resize(each);
-    for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t i = 0; i < part.count; ++i) {
       float* sample = values + i * static_cast<std::int64_t>(each);
       for (std::size_t k = 0; k < each; ++k) {
         volume_[k] = field_.mean[k] + field_.deviation[k] * static_cast<double>(sample[k]);
@@ -279,7 +286,7 @@ std::optional<KnownTruth> gaussian_truth(const DatasetConfig& source, const Data
   KnownTruth truth;
   truth.count = count;
   truth.source.resize(static_cast<std::size_t>(count * d * h * w * c));
-  data->draw(state, count, truth.source.data(), nullptr);
+  data->draw({state, count}, truth.source.data());
   truth.image = optimal_gaussian_map(source, target, truth.source, count, &truth.target_variance);
   return truth;
 }

@@ -188,12 +188,10 @@ class Kaggle3d final : public Dataset {
   [[nodiscard]] std::int64_t size() const override { return source_->size(); }
   [[nodiscard]] std::int64_t items_per_image() const override { return source_->items_per_image(); }
 
-  void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override {
-    VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);
-    if (labels != nullptr) labels->resize(n);
-    const SampleDraw samples{state, n, order_};
+  void draw_part(const BatchPart& part, float* out, SampleLabel* labels) override {
+    const SampleDraw samples{part, order_};
     const std::int64_t stride = params_.voxels() * params_.channels();
-    for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t i = 0; i < part.count; ++i) {
       Random random = samples.random(i);
       ImageSource::Item item{};
       const VolumeSample sample = draw_sample(random, params_, [&](Random& numbers) {
@@ -202,7 +200,7 @@ class Kaggle3d final : public Dataset {
       });
       source_->write(item, sample.rotation, random, density_.data());
       paint(sample, out + i * stride);
-      if (labels != nullptr) (*labels)[i] = label_of(item, sample, params_, palette_);
+      if (labels != nullptr) labels[i] = label_of(item, sample, params_, palette_);
     }
   }
 

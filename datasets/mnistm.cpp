@@ -43,17 +43,15 @@ class MnistM final : public Dataset {
   }
   [[nodiscard]] std::int64_t size() const override { return images_->size(); }
 
-  void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override {
-    VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);
-    if (labels != nullptr) labels->resize(n);
-    const SampleDraw samples{state, n, order_};
+  void draw_part(const BatchPart& part, float* out, SampleLabel* labels) override {
+    const SampleDraw samples{part, order_};
     const auto area = static_cast<std::int64_t>(small_.size());
-    for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t i = 0; i < part.count; ++i) {
       Random random = samples.random(i);
       const ImageSource::Item item = images_->pick(samples, i, random);
       images_->render(item.index, digit_.data());
       paint(random, out + i * area * kChannels);
-      if (labels != nullptr) (*labels)[i] = {item.digit, -1, -1.0F, item.index};
+      if (labels != nullptr) labels[i] = {item.digit, -1, -1.0F, item.index};
     }
   }
 

@@ -88,16 +88,11 @@ void VoxelDataset::prepare(std::int64_t index, float* out, ImageResizer& resizer
   resizer.resize(image.data(), out);
 }
 
-void VoxelDataset::draw(const RandomState& state, std::int64_t n, float* out,
-                        std::vector<SampleLabel>* labels) {
-  VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);
-  if (labels != nullptr) {
-    labels->resize(n);
-  }
-  const SampleDraw samples{state, n, order_};
+void VoxelDataset::draw_part(const BatchPart& part, float* out, SampleLabel* labels) {
+  const SampleDraw samples{part, order_};
   const std::int64_t stride = params_.voxels() * params_.channels();
-  for (std::int64_t first = 0; first < n; first += kPaintedAtOnce) {
-    const std::int64_t count = std::min(kPaintedAtOnce, n - first);
+  for (std::int64_t first = 0; first < part.count; first += kPaintedAtOnce) {
+    const std::int64_t count = std::min(kPaintedAtOnce, part.count - first);
     for (std::int64_t i = 0; i < count; ++i) {
       Random random = samples.random(first + i);
       ImageSource::Item item{};
@@ -106,7 +101,7 @@ void VoxelDataset::draw(const RandomState& state, std::int64_t n, float* out,
         return i;  // its slice below
       });
       prepare(item.index, &slices_[i * params_.image_area()], resizer_, image_);
-      if (labels != nullptr) (*labels)[first + i] = label_of(item, samples_[i], params_, palette_);
+      if (labels != nullptr) labels[first + i] = label_of(item, samples_[i], params_, palette_);
     }
     kernels::paint_volumes(kernels::stream_of(Device::cpu), params_, slices_.data(), count, samples_.data(),
                            out + first * stride);
@@ -126,7 +121,9 @@ std::optional<DeviceSamples> VoxelDataset::on_device(Device device) const {
   for (std::int64_t i = 0; i < count; ++i) {
     prepare(items[i].index, table.as<float>() + i * area, resizer, image);
   }
-  return DeviceSamples(params_, table.to(device), order_);
+  std::vector<std::int32_t> digits;
+  for (const ImageSource::Item& item : items) digits.push_back(item.digit);
+  return DeviceSamples(params_, table.to(device), order_, digits);
 }
 
 }  // namespace voxot

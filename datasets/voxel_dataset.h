@@ -30,11 +30,11 @@ class VoxelDataset final : public Dataset {
 
   [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override;
   [[nodiscard]] std::int64_t size() const override { return source_->size(); }
-  void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override;
   /// Its images as they are painted.
   [[nodiscard]] std::optional<DeviceSamples> on_device(Device device) const override;
 
  private:
+  void draw_part(const BatchPart& part, float* out, SampleLabel* labels) override;
   /// The image as it is painted: resized to the volume's rows and columns, or as it is.
   void prepare(std::int64_t index, float* out, ImageResizer& resizer, std::vector<float>& image) const;
 

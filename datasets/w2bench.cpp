@@ -102,16 +102,14 @@ class W2Bench final : public Dataset {
   [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override { return {1, 1, 1, dimension_}; }
   [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(rows_.size()); }
 
-  void draw(const RandomState& state, std::int64_t n, float* out, std::vector<SampleLabel>* labels) override {
-    VOXOT_CHECK(n >= 0 && n <= (std::int64_t{1} << 20), "draw: expected 0 to 2^20 samples, got {}", n);
-    if (labels != nullptr) labels->assign(static_cast<std::size_t>(n), SampleLabel{});
-    const SampleDraw samples{state, n, order_};
-    for (std::int64_t i = 0; i < n; ++i) {
+  void draw_part(const BatchPart& part, float* out, SampleLabel* labels) override {
+    if (labels != nullptr) std::fill_n(labels, part.count, SampleLabel{});
+    const SampleDraw samples{part, order_};
+    for (std::int64_t i = 0; i < part.count; ++i) {
       Random random = samples.random(i);
       const std::int64_t slot = samples.item(i, size(), random);
       std::copy_n(values_.data() + slot * dimension_, dimension_, out + i * dimension_);
-      if (labels != nullptr)
-        (*labels)[static_cast<std::size_t>(i)].item = rows_[static_cast<std::size_t>(slot)];
+      if (labels != nullptr) labels[i].item = rows_[static_cast<std::size_t>(slot)];
     }
   }
 

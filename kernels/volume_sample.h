@@ -110,23 +110,32 @@ VOXOT_HOST_DEVICE inline Random sample_random(const RandomState& state, std::int
 /// In what order items come: any of them each time, or each of them once before one comes again.
 enum class Order : std::uint8_t { random, shuffled };
 
-/// Draws number state.draw() of `count` samples each. Shuffled, sample i of draw k has place k·count + i in
-/// a row of permutations, each of all items; so draws of one seed and purpose keep to one count.
-struct SampleDraw {
+/// Samples [first, first + count) of the batch that draw number state.draw() makes: the same, bit for bit, as
+/// in the whole batch.
+struct BatchPart {
   RandomState state;
-  std::int64_t count;
+  std::int64_t batch;  // samples of the whole, at most 2^20
+  std::int64_t first = 0;
+  std::int64_t count = batch;
+};
+
+/// A part of a batch whose items come in some order. Shuffled, sample i of draw k has place k·batch + i in a
+/// row of permutations, each of all items; so draws of one seed and purpose keep to one size of batch.
+struct SampleDraw : BatchPart {
   Order order = Order::random;
 
-  [[nodiscard]] VOXOT_HOST_DEVICE Random random(std::int64_t i) const { return sample_random(state, i); }
-  /// The item of sample i, in [0, items). Two words of its random numbers are read in any order of items, so
-  /// the same hue and angles follow.
+  [[nodiscard]] VOXOT_HOST_DEVICE Random random(std::int64_t i) const {
+    return sample_random(state, first + i);
+  }
+  /// The item of sample first + i, in [0, items). Two words of its random numbers are read in any order of
+  /// items, so the same hue and angles follow.
   [[nodiscard]] VOXOT_HOST_DEVICE std::int64_t item(std::int64_t i, std::int64_t items,
                                                     Random& random) const {
     const auto all = static_cast<std::uint64_t>(items);
     const std::uint64_t any = random.below(all);
     if (order == Order::random) return static_cast<std::int64_t>(any);
     const std::uint64_t place =
-        state.draw() * static_cast<std::uint64_t>(count) + static_cast<std::uint64_t>(i);
+        state.draw() * static_cast<std::uint64_t>(batch) + static_cast<std::uint64_t>(first + i);
     return static_cast<std::int64_t>(permuted(place % all, all, state.seed, state.purpose, place / all));
   }
 };

@@ -21,4 +21,8 @@ inline constinit Kernel<void(const VolumeParams&, const float*, std::int64_t, co
 inline constinit Kernel<void(std::int64_t, const float*, std::int64_t, const VolumeSample*, float*)>
     gather_volumes{"gather_volumes"};
 
+/// out[i] = labels[samples[i].item] (labels, n, samples, out).
+inline constinit Kernel<void(const std::int32_t*, std::int64_t, const VolumeSample*, std::int32_t*)>
+    gather_labels{"gather_labels"};
+
 }  // namespace voxot::kernels

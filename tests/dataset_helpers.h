@@ -47,7 +47,8 @@ inline Drawn draw(Dataset& dataset, std::int64_t n, std::uint64_t step = 0, std:
                   Purpose purpose = Purpose::source_samples) {
   Drawn drawn;
   drawn.values.resize(n * values_in(dataset), 9.0F);
-  dataset.draw({seed, purpose, step}, n, drawn.values.data(), &drawn.labels);
+  drawn.labels.resize(n);
+  dataset.draw({{seed, purpose, step}, n}, drawn.values.data(), drawn.labels);
   return drawn;
 }
 

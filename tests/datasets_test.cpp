@@ -54,7 +54,7 @@ TEST_CASE("a draw is a pure function of the state and of the sample's place", "[
   CHECK((eight.values != draw(*dataset, 8, 5, 1, Purpose::target_samples).values));
   CHECK(!std::equal(eight.values.begin(), eight.values.begin() + stride, eight.values.begin() + stride));
   std::vector<float> unlabelled(8 * stride);
-  dataset->draw({1, Purpose::source_samples, 5}, 8, unlabelled.data(), nullptr);
+  dataset->draw({{1, Purpose::source_samples, 5}, 8}, unlabelled.data());
   CHECK((unlabelled == eight.values));
 }
 

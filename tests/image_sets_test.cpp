@@ -102,7 +102,7 @@ TEST_CASE("USPS: splits of their sizes share no image, greys come back as they a
   }
   const auto there = dataset->on_device(Device::cpu);
   REQUIRE(there);
-  CHECK((there->draw({1, Purpose::source_samples, 0}, 20).to_floats() == drawn.values));
+  CHECK((there->draw({{1, Purpose::source_samples, 0}, 20}).to_floats() == drawn.values));
   config.colour = "four";
   config.rotation = "one_axis";
   config.rotate = GENERATE(as<std::string>(), "after", "before");

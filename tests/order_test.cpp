@@ -146,7 +146,7 @@ TEST_CASE("order: a device chooses what the host does, where the draw's number l
       const Tensor memory = Tensor::empty({1}, DType::f64, device);
       kernels::copy_bytes(memory.stream(), memory.data(), number.data(), sizeof(std::uint64_t));
       const RandomState state{1, Purpose::source_samples, 0, memory.as<std::uint64_t>()};
-      CHECK((there->draw(state, 11).to_floats() == draw(*dataset, 11, step).values));
+      CHECK((there->draw({state, 11}).to_floats() == draw(*dataset, 11, step).values));
     }
   }
 }

@@ -259,9 +259,9 @@ TEST_CASE("static step: data in the device's memory, recorded and eager, as draw
     const DeviceSamples data(p, images.to(in_memory ? device : Device::cpu));
     const auto of = [&](Purpose purpose) -> Sampler {
       if (!in_memory) {
-        return [=](std::uint64_t draw, std::int64_t n) { return data.draw({3, purpose, draw}, n); };
+        return [=](std::uint64_t draw, std::int64_t n) { return data.draw({{3, purpose, draw}, n}); };
       }
-      return [=](const std::uint64_t* draw, std::int64_t n) { return data.draw({3, purpose, 0, draw}, n); };
+      return [=](const std::uint64_t* draw, std::int64_t n) { return data.draw({{3, purpose, 0, draw}, n}); };
     };
     return std::make_unique<Run>(c, device, graph, 5, of(Purpose::source_samples),
                                  of(Purpose::target_samples));

@@ -23,14 +23,6 @@ Tensor densities(const Shape& shape, std::uint64_t seed) {
   return t;
 }
 
-std::vector<VolumeSample> to_host(const Tensor& samples) {
-  const Tensor here = samples.to(Device::cpu);
-  std::vector<VolumeSample> all(static_cast<std::size_t>(here.count()) * sizeof(double) /
-                                sizeof(VolumeSample));
-  std::memcpy(all.data(), here.data(), all.size() * sizeof(VolumeSample));
-  return all;
-}
-
 VolumeParams params_of(std::array<int, 3> extent, std::array<int, 2> extrude, Turn turn, Hues hues) {
   VolumeParams p;
   p.extent = extent;
@@ -112,9 +104,9 @@ Made make(const VolumeParams& p, const Tensor& images, std::int64_t n, const Ran
   const Tensor there = images.to(device);
   const std::int64_t count = n * p.voxels() * p.channels();
   const Guarded out({count}, {}, DType::f32, kSentinel, device);
-  const Tensor chosen = DeviceSamples(p, there).choose(state, n);
-  kernels::paint_volumes(out.stream(), p, there.as<float>(), n, chosen.as<VolumeSample>(), out.as<float>());
-  return {to_host(chosen), out.to_floats()};
+  const auto chosen = DeviceSamples(p, there).choose({state, n});
+  kernels::paint_volumes(out.stream(), p, there.as<float>(), n, chosen.data(), out.as<float>());
+  return {chosen.to_host(), out.to_floats()};
 }
 
 /// Sine and cosine of two libraries may differ in the last bit of fp32, which moves a position by as much,
@@ -265,7 +257,8 @@ TEST_CASE("volumes: a sample reads item, hue and angles in this order", "[volume
       CAPTURE(name_of(device), step);
       const VolumeParams p = params_of({8, 8, 8}, {2, 5}, Turn::free, Hues::palette);
       const DeviceSamples data(p, densities({9, 8, 8}, 2).to(device));
-      const std::vector<VolumeSample> chosen = to_host(data.choose({5, Purpose::target_samples, step}, 300));
+      const std::vector<VolumeSample> chosen =
+          data.choose({{5, Purpose::target_samples, step}, 300}).to_host();
       for (const std::int64_t i : {0, 1, 255, 256, 299}) {
         Random random(5, Purpose::target_samples, (step << 20) + static_cast<std::uint64_t>(i));
         const VolumeSample& s = chosen[static_cast<std::size_t>(i)];
@@ -350,14 +343,14 @@ TEST_CASE("a data set in a device's memory draws what it draws on the host", "[v
     CAPTURE(name_of(device), config.colour, config.rotation, config.rotate, flat);
     const auto there = dataset.on_device(device);
     REQUIRE(there);
-    const std::vector<VolumeSample> chosen = to_host(there->choose(state, n));
+    const std::vector<VolumeSample> chosen = there->choose({state, n}).to_host();
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       const SampleLabel& label = host.labels[i];
       REQUIRE(items[static_cast<std::size_t>(chosen[i].item)].index == label.item);
       REQUIRE(chosen[i].hue == label.hue);
       if (config.colour != "uniform") REQUIRE(chosen[i].colour == label.colour);
     }
-    const Tensor volumes = there->draw(state, n);
+    const Tensor volumes = there->draw({state, n});
     const auto [d, h, w, c] = dataset.sample_shape();
     CHECK(volumes.shape() == Shape{n, d, h, w, c});
     const double worst = largest_difference(volumes.to_floats(), host.values);
@@ -380,7 +373,7 @@ TEST_CASE("digits without end stay on the host, arrays do not", "[volumes][datas
     CAPTURE(name_of(device));
     const auto there = arrays->on_device(device);
     REQUIRE(there);
-    const Tensor volumes = there->draw({1, Purpose::source_samples, 3}, 40);
+    const Tensor volumes = there->draw({{1, Purpose::source_samples, 3}, 40});
     CHECK(volumes.shape() == Shape{40, 5, 1, 2, 3});
     CHECK((volumes.to_floats() == host.values));
   }
@@ -395,7 +388,7 @@ TEST_CASE("MNIST does not stay on the host", "[volumes][datasets]") {
   const auto mnist = open_dataset(config, Split::validation, directory);
   const auto there = mnist->on_device(Device::cpu);
   REQUIRE(there);
-  CHECK((there->draw({1, Purpose::source_samples, 3}, 20).to_floats() == draw(*mnist, 20, 3).values));
+  CHECK((there->draw({{1, Purpose::source_samples, 3}, 20}).to_floats() == draw(*mnist, 20, 3).values));
 }
 
 TEST_CASE("volumes: gathered values of any width, at the end of the table too", "[volumes][device]") {
@@ -405,8 +398,8 @@ TEST_CASE("volumes: gathered values of any width, at the end of the table too", 
     const Tensor table = densities({3, 1, 1, width, 1}, 4);
     const DeviceSamples data(table.to(device));
     const RandomState state{6, Purpose::source_samples, 1};
-    const std::vector<VolumeSample> chosen = to_host(data.choose(state, 9));
-    const std::vector<float> values = data.draw(state, 9).to_floats();
+    const std::vector<VolumeSample> chosen = data.choose({state, 9}).to_host();
+    const std::vector<float> values = data.draw({state, 9}).to_floats();
     std::array<bool, 3> seen{};
     for (std::int64_t i = 0; i < 9; ++i) {
       const std::int64_t item = chosen[static_cast<std::size_t>(i)].item;

@@ -89,10 +89,16 @@ void gather(const Stream&, std::int64_t width, const float* volumes, std::int64_
   }
 }
 
+void gather_of_items(const Stream&, const std::int32_t* labels, std::int64_t n, const VolumeSample* samples,
+                     std::int32_t* out) {
+  std::transform(samples, samples + n, out, [labels](const VolumeSample& s) { return labels[s.item]; });
+}
+
 const Implement registered[] = {
     {draw_samples, Device::cpu, draw},
     {paint_volumes, Device::cpu, paint},
     {gather_volumes, Device::cpu, gather},
+    {gather_labels, Device::cpu, gather_of_items},
 };
 
 }  // namespace

@@ -77,14 +77,30 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
                   out + static_cast<std::int64_t>(stretch.sample) * stretches.length);
 }
 
+VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
+    label_kernel(const std::int32_t* labels, std::int64_t n, const VolumeSample* samples, std::int32_t* out) {
+  const std::int64_t i = simt::global_thread();
+  if (i < n) out[i] = labels[samples[i].item];
+}
+
+/// One thread a sample.
+template <class K, class... Args>
+void launch_samples(const char* name, const Stream& stream, std::int64_t n, const K& kernel,
+                    const Args&... args) {
+  if (n == 0) return;
+  VOXOT_CHECK(n <= 0x7FFFFFFF, "{}: {} samples, the device's kernels take 2³¹ − 1", name, n);
+  const unsigned threads = threads_for(n, kThreads);
+  simt::launch({name, {simt::blocks_for(n, threads)}, {threads}, 0, stream}, kernel, args...);
+}
+
 void draw(const Stream& stream, const VolumeParams& p, std::int64_t items, const SampleDraw& draw,
           VolumeSample* samples) {
-  const std::int64_t n = draw.count;
-  if (n == 0) return;
-  VOXOT_CHECK(n <= 0x7FFFFFFF, "draw_samples: {} samples, the device's kernels take 2³¹ − 1", n);
-  const unsigned threads = threads_for(n, kThreads);
-  simt::launch({"draw_samples", {simt::blocks_for(n, threads)}, {threads}, 0, stream}, draw_kernel, p, items,
-               draw, samples);
+  launch_samples("draw_samples", stream, draw.count, draw_kernel, p, items, draw, samples);
+}
+
+void gather_of_items(const Stream& stream, const std::int32_t* labels, std::int64_t n,
+                     const VolumeSample* samples, std::int32_t* out) {
+  launch_samples("gather_labels", stream, n, label_kernel, labels, n, samples, out);
 }
 
 template <int C>
@@ -117,6 +133,7 @@ const Implement registered[] = {
     {draw_samples, Device::cuda, draw},
     {paint_volumes, Device::cuda, paint},
     {gather_volumes, Device::cuda, gather},
+    {gather_labels, Device::cuda, gather_of_items},
 };
 
 }  // namespace
