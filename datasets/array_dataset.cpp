@@ -21,10 +21,38 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kParts[] = {"train_", "val_", "test_"};       // by Split
+constexpr const char* kContents[] = {"volumes", "images", "data"};  // X of an array named train_X
+
+/// What one split reads of a file.
 struct OwnArray {
+  std::string title;
   NetworkSamples samples;
-  std::vector<int> labels;  // empty where the file has none
+  std::vector<int> labels;   // empty where the file has none
+  std::vector<bool> chosen;  // the items of the split
 };
+
+const char* part_of(Split split) { return kParts[static_cast<std::size_t>(split)]; }
+
+/// X of a file whose arrays are named train_X, val_X, test_X; empty for any other file. Throws Error where
+/// more than one X could be meant, and where there is no train_X.
+std::string split_content(const ArrayFile& file, const std::string& key) {
+  if (key.empty() ? file.has("data") || file.has("x") : file.has(key)) return "";
+  std::vector<std::string> found;
+  for (const std::string content : kContents) {
+    if (!key.empty() && key != content) continue;
+    const bool any = std::any_of(std::begin(kParts), std::end(kParts),
+                                 [&](const char* part) { return file.has(part + content); });
+    if (any) found.push_back(content);
+  }
+  if (found.empty()) return "";
+  VOXOT_CHECK(found.size() == 1, "{}: holds splits of {}; key says which", file.title(),
+              fmt::join(found, " and of "));
+  VOXOT_CHECK(file.has(part_of(Split::train) + found.front()),
+              "{}: expected train_{} beside the other splits; it holds {}", file.title(), found.front(),
+              file.contents());
+  return found.front();
+}
 
 template <class Integer>
 std::vector<int> integers(const HostArray& array, const std::string& name) {
@@ -65,31 +93,49 @@ std::vector<int> read_labels(const HostArray& array, const std::string& name) {
 }
 
 /// Labels that are no whole numbers from 0 on matter only where classes are chosen by them.
+std::vector<int> labels_in(const ArrayFile& file, const std::string& name, const DatasetConfig& config,
+                           Split split) {
+  try {
+    const HostArray array = file.read(name);
+    const bool column = array.shape.size() == 2 && array.shape[1] == 1;
+    VOXOT_CHECK(array.shape.size() == 1 || column, "{}: expected labels of shape [N] or [N, 1], got {}",
+                file.title(name), array.describe());
+    return read_labels(array, file.title(name));
+  } catch (const Error& error) {
+    if (!config.classes.empty()) throw;
+    if (split == Split::train) note(fmt::format("left out: {}", error.what()));  // once of three splits
+    return {};
+  }
+}
+
 OwnArray read_own_array(const fs::path& path, const DatasetConfig& config, Split split) {
   const ArrayFile file(path, "path");
-  const std::string name = file.samples(config.key, "key");
-  OwnArray own{network_samples(file.read(name), file.title(name)), {}};
-  for (const char* labels : {"labels", "y"}) {
-    if (name == labels || !file.has(labels)) continue;
-    try {
-      const HostArray array = file.read(labels);
-      VOXOT_CHECK(array.shape.size() == 1, "{}: expected labels of shape [N], got {}", file.title(labels),
-                  array.describe());
-      own.labels = read_labels(array, file.title(labels));
-    } catch (const Error& error) {
-      if (!config.classes.empty()) throw;
-      if (split == Split::train) note(fmt::format("left out: {}", error.what()));  // once of three splits
-    }
+  const std::string content = split_content(file, config.key);
+  const auto own_part = [&](Split s) { return !content.empty() && file.has(part_of(s) + content); };
+  // A split without an array of its own is held out of the training items, or of all where there are no
+  // parts.
+  const std::string part = content.empty() ? "" : part_of(own_part(split) ? split : Split::train);
+  const std::string name = content.empty() ? file.samples(config.key, "key") : part + content;
+  OwnArray own{file.title(name), network_samples(file.read(name), file.title(name)), {}, {}};
+  for (const std::string labels : {"labels", "y"}) {
+    if (name == part + labels || !file.has(part + labels)) continue;
+    own.labels = labels_in(file, part + labels, config, split);
     break;
+  }
+  for (std::int64_t item = 0; item < own.samples.shape[0]; ++item) {
+    const Split hashed = array_split_of(item);
+    const bool whole = own_part(split) && split != Split::train;
+    const bool stays = split == Split::train && own_part(hashed);  // that split has items of its own
+    own.chosen.push_back(whole || stays || hashed == split);
   }
   return own;
 }
 
 class ArrayDataset final : public Dataset {
  public:
-  ArrayDataset(const OwnArray& own, const std::vector<int>& classes, Order order, Split split,
-               const std::string& name)
+  ArrayDataset(const OwnArray& own, const std::vector<int>& classes, Order order, Split split)
       : order_(order) {
+    const std::string& name = own.title;
     const auto [items, depth, height, width, channels] = own.samples.shape;
     shape_ = {depth, height, width, channels};
     const bool labelled = !own.labels.empty();
@@ -101,9 +147,7 @@ class ArrayDataset final : public Dataset {
       const int label = labelled ? own.labels[static_cast<std::size_t>(item)] : -1;
       const bool wanted =
           classes.empty() || std::find(classes.begin(), classes.end(), label) != classes.end();
-      if (!wanted || array_split_of(item) != split) {
-        continue;
-      }
+      if (!wanted || !own.chosen[static_cast<std::size_t>(item)]) continue;
       labels_.push_back({label, -1, -1.0F, item});
       const auto from = own.samples.values.begin() + item * each;
       values_.insert(values_.end(), from, from + each);
@@ -113,7 +157,7 @@ class ArrayDataset final : public Dataset {
                                                           : "validation";
     VOXOT_CHECK(!labels_.empty(),
                 "{}: the {} split is empty: none of its {} items{} falls into it (train takes 8 of 10, "
-                "validation and test 1 each); more items are needed",
+                "validation and test 1 each, where the file does not split them); more items are needed",
                 name, split_name, items,
                 classes.empty() ? "" : fmt::format(" of classes [{}]", fmt::join(classes, ", ")));
   }
@@ -193,7 +237,7 @@ std::unique_ptr<Dataset> open_array_dataset(const DatasetConfig& config, Split s
     path = below;
   }
   const OwnArray own = read_own_array(path, config, split);
-  return std::make_unique<ArrayDataset>(own, config.classes, order_of(config, false), split, path.string());
+  return std::make_unique<ArrayDataset>(own, config.classes, order_of(config, false), split);
 }
 
 }  // namespace voxot

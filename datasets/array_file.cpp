@@ -53,6 +53,37 @@ void check_volumes(const HostArray& array, const std::string& name) {
       name, array.describe(), s[1], s[4], s[4], s[1], s[4], s[3], s[2]);
 }
 
+/// [n, rows, columns] → [n, columns, rows] of elements of any size.
+std::vector<std::byte> transposed(const std::vector<std::byte>& from, std::size_t n, std::size_t rows,
+                                  std::size_t columns, std::size_t size) {
+  std::vector<std::byte> to(from.size());
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t r = 0; r < rows; ++r) {
+      for (std::size_t c = 0; c < columns; ++c) {
+        std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(((i * rows + r) * columns + c) * size), size,
+                    to.begin() + static_cast<std::ptrdiff_t>(((i * columns + c) * rows + r) * size));
+      }
+    }
+  }
+  return to;
+}
+
+/// The array with the channels that its name leaves out or has last.
+HostArray with_channels(HostArray array, const std::string& name) {
+  const auto named = [&name](const char* content) {
+    return name == fmt::format("train_{}", content) || name == fmt::format("val_{}", content) ||
+           name == fmt::format("test_{}", content);
+  };
+  std::vector<std::int64_t>& s = array.shape;
+  if ((named("volumes") && s.size() == 4) || (named("images") && s.size() == 3)) s.insert(s.begin() + 1, 1);
+  if (!named("images") || s.size() != 4 || s[1] <= kMostColours) return array;
+  if (s[3] != 1 && s[3] != 3 && s[3] != 4) return array;
+  array.bytes = transposed(array.bytes, static_cast<std::size_t>(s[0]), static_cast<std::size_t>(s[1] * s[2]),
+                           static_cast<std::size_t>(s[3]), size_of(array.type));
+  std::rotate(s.begin() + 1, s.begin() + 3, s.end());
+  return array;
+}
+
 }  // namespace
 
 ArrayFile::ArrayFile(const std::filesystem::path& path, const std::string& what)
@@ -77,7 +108,7 @@ bool ArrayFile::has(const std::string& name) const {
 
 HostArray ArrayFile::read(const std::string& name) const {
   VOXOT_CHECK(has(name), "{}: has no array {}; it holds {}", path_, printable(name, 80), contents());
-  return archive_ ? archive_->read(name) : read_npy(file_);
+  return archive_ ? with_channels(archive_->read(name), name) : read_npy(file_);
 }
 
 std::string ArrayFile::title(const std::string& name) const {

@@ -21,7 +21,9 @@ class ArrayFile {
   ArrayFile(const std::filesystem::path& path, const std::string& what);
 
   [[nodiscard]] bool has(const std::string& name) const;
-  /// Throws Error where there is no such array, listing what is there, or none that can be read.
+  /// What the names train_X, val_X and test_X say of axes holds: `volumes` N×D×H×W have one channel, as
+  /// `images` N×H×W have, and `images` N×H×W×C of 1, 3 or 4 channels come as N×C×H×W. Throws Error where
+  /// there is no such array, listing what is there, or none that can be read.
   [[nodiscard]] HostArray read(const std::string& name) const;
   [[nodiscard]] std::vector<std::string> names() const;
   /// The name of the samples: `key` where it is not empty; else "data", else "x", else the only array besides
@@ -32,6 +34,8 @@ class ArrayFile {
   [[nodiscard]] std::string contents() const;
   /// The file's name and the array's, as messages begin; a .npy file's alone.
   [[nodiscard]] std::string title(const std::string& name) const;
+  /// The file's name alone.
+  [[nodiscard]] const std::string& title() const { return path_; }
 
  private:
   std::filesystem::path file_;

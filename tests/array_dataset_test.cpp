@@ -126,3 +126,129 @@ TEST_CASE("arrays: bytes are scaled, and what cannot be a data set is refused", 
   config.path = "a.csv";
   CHECK_THROWS_AS(open_dataset(config, Split::train, folder.path()), Error);
 }
+
+namespace {
+
+/// `items` vectors [begin + i, label] of two values.
+HostArray numbered(std::int64_t items, float begin) {
+  std::vector<float> values(static_cast<std::size_t>(2 * items));
+  for (std::int64_t i = 0; i < items; ++i) values[2 * i] = begin + static_cast<float>(i);
+  return HostArray::from_floats({items, 2}, values);
+}
+
+/// The first values of all items of a split, and their labels.
+std::map<float, int> items_of(const DatasetConfig& config, Split split) {
+  const auto dataset = open_dataset(config, split, {});
+  std::map<float, int> items;
+  DatasetConfig shuffled = config;
+  shuffled.order = "shuffled";
+  const auto once = open_dataset(shuffled, split, {});
+  const Drawn drawn = draw(*once, once->size());
+  for (std::size_t i = 0; i < drawn.labels.size(); ++i) items[drawn.values[2 * i]] = drawn.labels[i].digit;
+  CHECK(static_cast<std::int64_t>(items.size()) == dataset->size());
+  return items;
+}
+
+}  // namespace
+
+TEST_CASE("arrays: a file that is split is used as split", "[datasets]") {
+  const TempDirectory folder;
+  DatasetConfig config;
+  config.dataset = "npy";
+  config.path = (folder / "split.npz").string();
+  std::map<std::string, HostArray> arrays;
+  arrays["train_data"] = numbered(40, 0);
+  arrays["val_data"] = numbered(5, 100);
+  arrays["test_data"] = numbered(7, 200);
+  arrays["train_labels"] = HostArray::from_int64({40, 1}, std::vector<std::int64_t>(40, 4));
+  arrays["test_labels"] = HostArray::from_int64({7}, {0, 1, 2, 3, 4, 5, 6});
+  const auto write = [&] { write_npz(config.path, arrays); };
+  write();
+  const auto keys = [&](Split split) {
+    std::set<float> values;
+    for (const auto& [value, label] : items_of(config, split)) values.insert(value);
+    return values;
+  };
+  const auto train = items_of(config, Split::train);
+  CHECK(train.size() == 40);
+  CHECK(train.begin()->first == 0);
+  CHECK(train.at(3) == 4);
+  CHECK(keys(Split::validation) == std::set<float>{100, 101, 102, 103, 104});
+  CHECK(items_of(config, Split::validation).at(101) == -1);
+  CHECK(items_of(config, Split::test).at(203) == 3);
+  config.classes = {4};
+  CHECK(keys(Split::test) == std::set<float>{204});
+  CHECK_THROWS_WITH(open_dataset(config, Split::validation, {}), Catch::Contains("holds no labels"));
+  config.classes.clear();
+
+  SECTION("without val, it is held out of train, and test stays") {
+    arrays.erase("val_data");
+    write();
+    const auto kept = keys(Split::train);
+    const auto held_out = keys(Split::validation);
+    CHECK(kept.size() + held_out.size() == 40);
+    for (const float item : held_out)
+      CHECK(array_split_of(static_cast<std::int64_t>(item)) == Split::validation);
+    for (const float item : kept) CHECK(!held_out.contains(item));
+    CHECK(keys(Split::test).size() == 7);
+    CHECK(items_of(config, Split::validation).begin()->second == 4);
+  }
+  SECTION("with train alone, it is split as any other array") {
+    arrays.erase("val_data");
+    arrays.erase("test_data");
+    write();
+    for (const Split split : {Split::train, Split::validation, Split::test}) {
+      for (const float item : keys(split)) CHECK(array_split_of(static_cast<std::int64_t>(item)) == split);
+    }
+  }
+  SECTION("without train it is refused") {
+    arrays.erase("train_data");
+    write();
+    CHECK_THROWS_WITH(open_dataset(config, Split::test, {}),
+                      Catch::Contains("expected train_data beside the other splits"));
+  }
+  SECTION("of two contents the key says which") {
+    arrays["train_images"] = HostArray::from_floats({40, 3, 3}, std::vector<float>(360));
+    write();
+    CHECK_THROWS_WITH(open_dataset(config, Split::train, {}),
+                      Catch::Contains("splits of images and of data; key says which"));
+    config.key = "data";
+    CHECK(keys(Split::train).size() == 40);
+    config.key = "images";
+    CHECK(open_dataset(config, Split::train, {})->sample_shape() == std::array<std::int64_t, 4>{1, 3, 3, 1});
+    config.key = "test_data";  // one array: split as any other
+    config.order = "shuffled";
+    CHECK(open_dataset(config, Split::train, {})->size() < 7);
+  }
+  SECTION("an array named data or x is taken as before") {
+    arrays["x"] = numbered(60, 500);
+    write();
+    CHECK(*keys(Split::train).begin() >= 500);
+  }
+}
+
+TEST_CASE("arrays: the names of a split file's arrays say where the channels are", "[datasets]") {
+  const TempDirectory folder;
+  DatasetConfig config;
+  config.dataset = "npy";
+  config.path = (folder / "split.npz").string();
+  const auto shape_of = [&](const char* name, const std::vector<std::int64_t>& shape) {
+    std::vector<float> values(static_cast<std::size_t>(count_of(FileType::f32, shape)));
+    std::iota(values.begin(), values.end(), 0.0F);
+    write_npz(config.path, {{name, HostArray::from_floats(shape, values)}});
+    return open_dataset(config, Split::train, {})->sample_shape();
+  };
+  using Extents = std::array<std::int64_t, 4>;  // D, H, W, C
+  CHECK(shape_of("train_volumes", {30, 8, 9, 10}) == Extents{8, 9, 10, 1});
+  CHECK(shape_of("train_volumes", {30, 2, 8, 9, 10}) == Extents{8, 9, 10, 2});
+  CHECK(shape_of("train_images", {30, 8, 9}) == Extents{1, 8, 9, 1});
+  CHECK(shape_of("train_images", {30, 3, 8, 9}) == Extents{1, 8, 9, 3});
+  CHECK(shape_of("train_images", {30, 8, 9, 3}) == Extents{1, 8, 9, 3});
+  const Drawn drawn = draw(*open_dataset(config, Split::train, {}), 3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto first = static_cast<float>(drawn.labels[i].item * 216);
+    for (std::size_t v = 0; v < 216; ++v) REQUIRE(drawn.values[i * 216 + v] == first + static_cast<float>(v));
+  }
+  CHECK_THROWS_WITH(shape_of("train_images", {30, 8, 9, 10}), Catch::Contains("can be read as"));
+  CHECK_THROWS_WITH(shape_of("train_data", {30, 8, 9, 10}), Catch::Contains("can be read as"));
+}
