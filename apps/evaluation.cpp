@@ -17,8 +17,6 @@ namespace {
 constexpr std::int64_t kMapBatch = 32;
 constexpr std::int64_t kMapValues = 65536;
 constexpr std::int64_t kDiversitySamples = 256;
-constexpr std::int64_t kDiversityDraws = 8;
-constexpr std::uint64_t kDiversityDraw = 32;      // the number of the first of them
 constexpr std::int64_t kAssignmentSamples = 512;  // the assignment's time grows with the cube
 
 /// The first `count` samples of a batch whose underlying item falls into the given half: disjoint sets of
@@ -64,14 +62,14 @@ struct TestBatches {
 /// Where the optimal map is known: how far the learned one is from it.
 void score_against_truth(Transport& transport, const RunConfig& config, const TestData& data,
                          std::uint64_t seed, std::int64_t samples, Scores& scores) {
-  const auto truth =
-      known_truth(config.source, config.target, data.directory, {seed, Purpose::evaluation, 4}, samples);
+  const auto truth = known_truth(config.source, config.target, data.directory,
+                                 evaluation_state(seed, EvaluationDraw::truth_source), samples);
   if (!truth) return;
   const auto s = data.source->sample_shape();
   const Shape shape{truth->count, s[0], s[1], s[2], s[3]};
   const Tensor x = Tensor::from(shape, std::span<const float>(truth->source));
   const Tensor image = Tensor::from(shape, std::span<const float>(truth->image));
-  const Tensor mapped = map_all(transport, x, seed, 5);
+  const Tensor mapped = map_all(transport, x, seed, EvaluationDraw::truth_noise);
   scores.set("l2_uvp", l2_uvp(mapped, image, truth->target_variance));
   scores.set("cosine", transport_cosine(x, mapped, image));
 }
@@ -81,9 +79,9 @@ void score_diversity(Transport& transport, const RunConfig& config, const TestBa
   LabelledBatch some{first_rows(batches.from.volumes, kDiversitySamples), batches.from.labels};
   some.labels.resize(static_cast<std::size_t>(some.volumes.extent(0)));
   const auto map = [&](const Tensor& x, std::uint64_t draw) {
-    return map_all(transport, x, seed, kDiversityDraw + draw);
+    return map_all(transport, x, seed, EvaluationDraw::diversity_noise, draw);
   };
-  const Diversity d = measure_diversity(map, some, config.source, kDiversityDraws);
+  const Diversity d = measure_diversity(map, some, config.source, count_of(EvaluationDraw::diversity_noise));
   scores.set("diversity/draws", static_cast<double>(d.draws));
   scores.set("diversity/variance", d.variance,
              fmt::format("variance over {} draws of the noise, per value", d.draws));
@@ -121,7 +119,7 @@ void score_by_judge(Judge& judge, const RunConfig& config, const TestBatches& ba
 void score_transport(Transport& transport, Judge* judge, const RunConfig& config, const TestData& data,
                      const TestBatches& batches, std::int64_t samples, Scores& scores) {
   const auto seed = static_cast<std::uint64_t>(config.solver.seed);
-  const Tensor mapped = map_all(transport, batches.from.volumes, seed, 3);
+  const Tensor mapped = map_all(transport, batches.from.volumes, seed, EvaluationDraw::test_noise);
   const Tensor assigned = first_rows(batches.from.volumes, kAssignmentSamples);
   scores.set("transport_cost", paired_cost(assigned, first_rows(mapped, kAssignmentSamples)));
   scores.set("discrete_cost", discrete_cost(assigned, first_rows(batches.real.volumes, assigned.extent(0))));
@@ -141,7 +139,8 @@ double share_of(Judge& judge, const Tensor& volumes, const std::vector<int>& cla
 
 void score_pairs(PairSampler& sampler, Judge* judge, const RunConfig& config, std::int64_t samples,
                  Scores& scores) {
-  const TensorPair pairs = sample_all(sampler, samples, static_cast<std::uint64_t>(config.solver.seed), 6);
+  const TensorPair pairs = sample_all(sampler, samples, static_cast<std::uint64_t>(config.solver.seed),
+                                      EvaluationDraw::test_pairs);
   scores.set("pair_cost", paired_cost(pairs.x, pairs.y));
   if (judge == nullptr || !judge->trusted()) return;
   scores.set("pair_source_accuracy", share_of(*judge, pairs.x, config.source.classes));
@@ -159,27 +158,27 @@ void score_labels(Labeller& labeller, const LabelledBatch& real, Scores& scores)
 
 }  // namespace
 
-Tensor map_all(Transport& transport, const Tensor& x, std::uint64_t seed, std::uint64_t draw) {
+Tensor map_all(Transport& transport, const Tensor& x, std::uint64_t seed, EvaluationDraw draw,
+               std::uint64_t index) {
   Tensor mapped = Tensor::empty(x.shape());
   const std::int64_t each = x.count() / x.extent(0);
   const std::int64_t batch = std::max(kMapBatch, std::min<std::int64_t>(1024, kMapValues / each));
   for (std::int64_t first = 0; first < x.extent(0); first += batch) {
     const std::int64_t n = std::min(batch, x.extent(0) - first);
     const Shape shape{n, x.extent(1), x.extent(2), x.extent(3), x.extent(4)};
-    const std::uint64_t step = (draw << 32) | static_cast<std::uint64_t>(first);
-    mapped.window(first * each, shape)
-        .copy_from(transport.apply(x.window(first * each, shape), {seed, Purpose::evaluation, step}));
+    const RandomState state = evaluation_noise(seed, draw, first, index);
+    mapped.window(first * each, shape).copy_from(transport.apply(x.window(first * each, shape), state));
   }
   check_finite("the mapped volumes", mapped);
   return mapped;
 }
 
-TensorPair sample_all(PairSampler& sampler, std::int64_t count, std::uint64_t seed, std::uint64_t draw) {
+TensorPair sample_all(PairSampler& sampler, std::int64_t count, std::uint64_t seed, EvaluationDraw draw) {
   TensorPair all;
   for (std::int64_t first = 0; first < count; first += kMapBatch) {
     const std::int64_t n = std::min(kMapBatch, count - first);
-    const std::uint64_t step = (draw << 32) | static_cast<std::uint64_t>(first);
-    const TensorPair some = sampler.sample(n, {seed, Purpose::evaluation, step});
+    const RandomState state = evaluation_noise(seed, draw, first);
+    const TensorPair some = sampler.sample(n, state);
     for (const auto& [to, from] : {std::pair(&all.x, &some.x), std::pair(&all.y, &some.y)}) {
       const Shape& s = from->shape();
       if (!to->defined()) *to = Tensor::empty({count, s[1], s[2], s[3], s[4]});
@@ -194,9 +193,10 @@ TensorPair sample_all(PairSampler& sampler, std::int64_t count, std::uint64_t se
 Scores evaluate(const Capabilities& trained, const RunConfig& config, const TestData& data, Device device,
                 std::int64_t samples, bool quiet) {
   const auto seed = static_cast<std::uint64_t>(config.solver.seed);
-  const TestBatches batches{draw_batch(*data.source, {seed, Purpose::evaluation, 1}, samples),
-                            draw_batch(*data.target, {seed, Purpose::evaluation, 2}, 2 * samples),
-                            data.target->items_per_image()};
+  const TestBatches batches{
+      draw_batch(*data.source, evaluation_state(seed, EvaluationDraw::test_source), samples),
+      draw_batch(*data.target, evaluation_state(seed, EvaluationDraw::test_target), 2 * samples),
+      data.target->items_per_image()};
   Scores scores;
   scores.set("samples", static_cast<double>(samples));
   std::unique_ptr<Judge> judge;

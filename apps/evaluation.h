@@ -5,6 +5,7 @@
 
 #include "apps/judge.h"
 #include "apps/scores.h"
+#include "engine/streams.h"
 #include "solvers/solver.h"
 
 namespace voxot {
@@ -22,10 +23,11 @@ struct TestData {
 Scores evaluate(const Capabilities& trained, const RunConfig& config, const TestData& data, Device device,
                 std::int64_t samples, bool quiet);
 
-/// T(x) of many volumes, in batches, on the host; noise of draw `draw` of Purpose::evaluation. Throws Error
-/// for values that are not finite.
-Tensor map_all(Transport& transport, const Tensor& x, std::uint64_t seed, std::uint64_t draw);
+/// T(x) of many volumes, in batches, on the host, with the noise of draw `index` of `draw`. Throws Error for
+/// values that are not finite.
+Tensor map_all(Transport& transport, const Tensor& x, std::uint64_t seed, EvaluationDraw draw,
+               std::uint64_t index = 0);
 /// `count` pairs likewise.
-TensorPair sample_all(PairSampler& sampler, std::int64_t count, std::uint64_t seed, std::uint64_t draw);
+TensorPair sample_all(PairSampler& sampler, std::int64_t count, std::uint64_t seed, EvaluationDraw draw);
 
 }  // namespace voxot

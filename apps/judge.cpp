@@ -11,6 +11,7 @@
 #include "engine/interrupt.h"
 #include "engine/ops/reduction.h"
 #include "engine/progress.h"
+#include "engine/streams.h"
 #include "solvers/metrics.h"
 
 namespace voxot {
@@ -19,7 +20,6 @@ namespace {
 constexpr std::int64_t kBatch = 64;
 constexpr std::int64_t kTestSamples = 4096;
 constexpr const char* kOptimizer = "optimizer.";  // of an unfinished judge
-constexpr std::uint64_t kSeed = 0x6A75646765;     // the judge does not depend on a run's seed
 
 /// The target's kind of data with the classes that the judge knows: what it is trained and tested on.
 DatasetConfig kind_of(DatasetConfig target, const JudgeConfig& judge) {
@@ -68,7 +68,7 @@ Judge::Judge(const JudgeConfig& config, const DatasetConfig& target,
   options.volume = shape;
   options.width = config.width;
   classifier_ = std::make_unique<VoxelClassifier>(options);
-  Initialiser initialiser(Initialisation::pytorch_default, kSeed, 2);
+  Initialiser initialiser(Initialisation::pytorch_default, kJudgeSeed, number_of(NetworkStream::judge));
   classifier_->initialise(initialiser);
   parameters_ = std::make_unique<Parameters>(*classifier_, DType::f32, device);
   load(kind);
@@ -136,7 +136,7 @@ void Judge::train(const DatasetConfig& kind, const std::filesystem::path& data_d
   for (std::int64_t step = optimizer.steps(); step < config_.steps; ++step) {
     stop_where_signalled(kind, optimizer);
     const LabelledBatch batch =
-        draw_batch(*data, {kSeed, Purpose::classifier, static_cast<std::uint64_t>(step)}, kBatch);
+        draw_batch(*data, {kJudgeSeed, Purpose::classifier, static_cast<std::uint64_t>(step)}, kBatch);
     std::transform(batch.labels.begin(), batch.labels.end(), labels.begin(),
                    [](const auto& l) { return l.digit; });
     const Tensor loss =
@@ -151,7 +151,8 @@ void Judge::train(const DatasetConfig& kind, const std::filesystem::path& data_d
   progress.reset();
   classifier_->set_training(false);
   const auto test = open_dataset(kind, Split::test, data_directory);
-  const LabelledBatch held_out = draw_batch(*test, {kSeed, Purpose::evaluation, 0}, kTestSamples);
+  const LabelledBatch held_out =
+      draw_batch(*test, evaluation_state(kJudgeSeed, EvaluationDraw::judge_test), kTestSamples);
   const std::int64_t each = held_out.volumes.count() / kTestSamples;
   std::vector<std::int64_t> shape(held_out.volumes.shape().extents().begin(),
                                   held_out.volumes.shape().extents().end());

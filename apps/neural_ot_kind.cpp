@@ -8,6 +8,7 @@
 #include "apps/networks.h"
 #include "apps/neural_ot_config.h"
 #include "apps/role_state.h"
+#include "engine/streams.h"
 #include "solvers/neural_ot.h"
 
 namespace voxot {
@@ -15,10 +16,6 @@ namespace {
 
 using neural_ot::kPotential;
 using neural_ot::kTransport;
-
-// Numbers of the networks' initial values.
-constexpr std::uint32_t kTransportNetwork = 0;
-constexpr std::uint32_t kPotentialNetwork = 1;
 
 const neural_ot::Config& own(const RunConfig& config) {
   return config.settings.as<neural_ot::Settings>().config;
@@ -33,7 +30,7 @@ std::int64_t noise_channels_of(const neural_ot::Config& c) { return c.weak() ? c
 std::shared_ptr<TransportMap> make_transport(const RunConfig& config, const SampleShape& shape) {
   const neural_ot::Config& c = own(config);
   return make_map(c.transport, shape, noise_channels_of(c), compute_dtype(config.solver.precision),
-                  {seed_of(config), kTransportNetwork});
+                  {seed_of(config), number_of(NetworkStream::transport)});
 }
 
 NeuralOtOptions options_of(const RunConfig& config) {
@@ -58,7 +55,7 @@ std::unique_ptr<Solver> make(const RunConfig& config, SolverInputs inputs) {
   const neural_ot::Config& c = own(config);
   const std::int64_t steps = schedule_steps(config.solver);
   auto potential = make_potential(c.potential, inputs.shape, compute_dtype(config.solver.precision),
-                                  {seed_of(config), kPotentialNetwork});
+                                  {seed_of(config), number_of(NetworkStream::potential)});
   std::shared_ptr<const Cost> cost = std::make_shared<QuadraticCost>();
   if (c.weak()) cost = std::make_shared<WeakQuadraticCost>();
   return std::make_unique<NeuralOt>(

@@ -188,16 +188,16 @@ void Training::draw_validation() {
   const auto seed = static_cast<std::uint64_t>(c.solver.seed);
   const auto source = open_dataset(c.source, Split::validation, data_);
   const auto target = open_dataset(c.target, Split::validation, data_);
-  validation_ =
-      draw_batch(*source, {seed, Purpose::evaluation, 11}, std::max<std::int64_t>(1, c.log.validate_samples));
+  validation_ = draw_batch(*source, evaluation_state(seed, EvaluationDraw::validation_source),
+                           std::max<std::int64_t>(1, c.log.validate_samples));
   if (!can_be_judged(c)) {
-    validation_target_ = draw_batch(*target, {seed, Purpose::evaluation, 16},
+    validation_target_ = draw_batch(*target, evaluation_state(seed, EvaluationDraw::validation_target),
                                     std::max<std::int64_t>(2, c.log.validate_samples));
   } else if (c.log.validate_every > 0) {
     check_judge_data(c.judge, c.target, data_);
   }
-  shown_ = draw_batch(*source, {seed, Purpose::evaluation, 12}, kPictureColumns);
-  shown_target_ = draw_batch(*target, {seed, Purpose::evaluation, 13}, kPictureColumns);
+  shown_ = draw_batch(*source, evaluation_state(seed, EvaluationDraw::shown_source), kPictureColumns);
+  shown_target_ = draw_batch(*target, evaluation_state(seed, EvaluationDraw::shown_target), kPictureColumns);
 }
 
 void Training::train_judge() {
@@ -226,11 +226,13 @@ void Training::validate(std::int64_t step, EventWriter& events, Progress& progre
   const auto seed = static_cast<std::uint64_t>(session_.config().solver.seed);
   Validation v;
   if (solver.transport != nullptr) {
-    const Tensor mapped = map_all(*solver.transport, validation_.volumes, seed, 14);
+    const Tensor mapped =
+        map_all(*solver.transport, validation_.volumes, seed, EvaluationDraw::validation_noise);
     v = judge_ != nullptr ? judged(mapped) : compared(mapped);
   }
   if (solver.pairs != nullptr) {
-    const TensorPair pairs = sample_all(*solver.pairs, validation_.volumes.extent(0), seed, 17);
+    const TensorPair pairs =
+        sample_all(*solver.pairs, validation_.volumes.extent(0), seed, EvaluationDraw::validation_pairs);
     v.metrics.push_back({"pair_cost", paired_cost(pairs.x, pairs.y)});
     v.text += fmt::format(" pair cost {:.4f}", v.metrics.back().value);
   }
@@ -278,10 +280,11 @@ void Training::write_samples(std::int64_t step, EventWriter& events) {
   const Capabilities solver = session_.solver().capabilities();
   std::vector<std::pair<const char*, Tensor>> rows;
   if (solver.transport != nullptr) {
-    rows = {{"source", shown_.volumes}, {"mapped", map_all(*solver.transport, shown_.volumes, seed, 15)}};
+    rows = {{"source", shown_.volumes},
+            {"mapped", map_all(*solver.transport, shown_.volumes, seed, EvaluationDraw::shown_noise)}};
   }
   if (solver.pairs != nullptr) {
-    const TensorPair pairs = sample_all(*solver.pairs, kPictureColumns, seed, 18);
+    const TensorPair pairs = sample_all(*solver.pairs, kPictureColumns, seed, EvaluationDraw::shown_pairs);
     rows.insert(rows.end(), {{"sampled_x", pairs.x}, {"sampled_y", pairs.y}});
   }
   if (rows.empty()) return;

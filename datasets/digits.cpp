@@ -11,13 +11,13 @@
 #include <utility>
 
 #include "datasets/digit_glyphs.h"
+#include "engine/streams.h"
 #include "kernels/check.h"
 
 namespace voxot {
 namespace {
 
-constexpr std::uint64_t kPopulationSeed = 0x766F786F74;  // fixed for ever: an item's index names its image
-constexpr int kSubdivisions = 6;                         // segments per span between two knots
+constexpr int kSubdivisions = 6;  // segments per span between two knots
 constexpr int kMaxPoints = kMaxKnots * kSubdivisions + 1;
 constexpr float kBox = 20.0F;
 constexpr float kTwoPi = 6.2831853F;
@@ -213,7 +213,7 @@ void draw_digit(Split split, std::int64_t index, float* image) {
   VOXOT_CHECK(index >= 0 && index < kDigitItems, "digits: index must be in [0, {}), got {}", kDigitItems,
               index);
   const std::uint64_t counter = (static_cast<std::uint64_t>(split) << 32) | static_cast<std::uint64_t>(index);
-  Random random(kPopulationSeed, Purpose::synthesis, counter);
+  Random random(kDigitSeed, Purpose::synthesis, counter);
   const Glyph& glyph = choose_glyph(digit_of_item(index), random);
   Path path;
   flatten(glyph, place_knots(glyph, random), path);
