@@ -13,7 +13,7 @@
 namespace voxot {
 namespace {
 
-// Volumes mapped at once; of small samples as many as make a batch of that size worth its while.
+// Volumes mapped at once; small samples come in larger batches, of up to kMapValues values.
 constexpr std::int64_t kMapBatch = 32;
 constexpr std::int64_t kMapValues = 65536;
 constexpr std::int64_t kDiversitySamples = 256;

@@ -188,7 +188,7 @@ Judge::Verdict Judge::operator()(const Tensor& volumes) {
     const std::vector<float> logits = result.logits.to_floats();
     for (std::int64_t i = 0; i < count; ++i) {
       const auto row = logits.begin() + i * classes;
-      // Of logits that are not finite no class is the largest.
+      // Logits that are not finite have no largest class.
       const bool finite = std::all_of(row, row + classes, [](float v) { return std::isfinite(v); });
       verdict.classes.push_back(finite ? static_cast<int>(std::max_element(row, row + classes) - row) : -1);
     }

@@ -240,8 +240,8 @@ void Training::validate(std::int64_t step, EventWriter& events, Progress& progre
   log_->record(step, "validate", v.metrics);
   for (const Metric& m : v.metrics) events.scalar("validate/" + m.name, m.value, step);
   if (!quiet_) progress.message(fmt::format("step {:>6}  validation:{}", step, v.text));
-  // A judge that is not trusted chooses nothing, and neither does one that finds nothing right. Of equals the
-  // later one is better: it has cooled further.
+  // A judge that is not trusted, or that finds nothing right, chooses nothing. Of equal scores the later one
+  // is kept: its learning rate is lower.
   if (!(v.score > 0) || !(v.score >= best_)) return;
   best_ = v.score;
   session_.save(folder_.best_checkpoint(), metadata());

@@ -61,11 +61,11 @@ class Dataset {
   /// in parts has the bits that it has whole. `labels`: empty where none are asked for, else one for each
   /// sample. Does not allocate in steady state. Throws Error for a part that is not in its batch.
   void draw(const BatchPart& part, float* out, std::span<SampleLabel> labels = {});
-  /// The data set in a device's memory; nothing where its items have no number or are too many.
+  /// The data set in a device's memory; nothing where its items have no end or are too many.
   [[nodiscard]] virtual std::optional<DeviceSamples> on_device(Device) const { return std::nullopt; }
 
  private:
-  /// draw(), of a part that is one. `labels` is null where none are asked for.
+  /// draw() of a part that lies in its batch. `labels` is null where none are asked for.
   virtual void draw_part(const BatchPart& part, float* out, SampleLabel* labels) = 0;
 };
 
@@ -74,7 +74,7 @@ class Dataset {
 std::unique_ptr<Dataset> open_dataset(const DatasetConfig& config, Split split,
                                       const std::filesystem::path& data_directory);
 
-/// The order by its name. Throws UsageError for an unknown one, and for "shuffled" of items without number.
+/// The order by its name. Throws UsageError for an unknown one, and for "shuffled" of items without end.
 Order order_of(const DatasetConfig& config, bool unlimited);
 
 /// --data, else $VOXOT_DATA, else ./data, else ../shared/data; empty when none exists.

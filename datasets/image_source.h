@@ -24,9 +24,9 @@ class ImageSource {
   [[nodiscard]] virtual int side() const { return kImageSize; }
   /// Number of images in the split and the classes; -1 when unlimited.
   [[nodiscard]] virtual std::int64_t size() const = 0;
-  /// Where their number is finite: all. Else none.
+  /// All images where their number is finite, else none.
   [[nodiscard]] virtual std::span<const Item> items() const { return {}; }
-  /// The image of sample i of a draw; sources without number draw it from `random` alone.
+  /// The image of sample i of a draw. A source without end draws it from `random` alone.
   virtual Item pick(const SampleDraw& draw, std::int64_t i, Random& random) const {
     return items()[static_cast<std::size_t>(draw.item(i, size(), random))];
   }
