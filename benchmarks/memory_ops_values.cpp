@@ -114,20 +114,6 @@ MemoryOpRun silu_forward(const OpVolume& v, DType t, Device d) {
       y, sizes(x, y)};
 }
 
-/// Into a dense gradient from halves of rows twice as wide, as a skip connection is taken apart.
-MemoryOpRun relu_backward_slice(const OpVolume& v, DType t, Device d) {
-  const Setting s(v, t, d);
-  const std::int64_t pitch = 2 * v.channels;
-  const Tensor y = values({s.rows(), pitch}, 0, t, d);
-  const Tensor g = values({s.rows(), pitch}, 1, t, d);
-  const Tensor gx = s.output();
-  return {[=] {
-            kernels::activation_backward_slice(s.stream, t, kRelu, s.rows(), v.channels, y.data(), pitch,
-                                               g.data(), pitch, gx.data());
-          },
-          gx, 3 * size(gx)};
-}
-
 MemoryOpRun prelu_forward(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor x = s.input(0);
@@ -160,7 +146,7 @@ MemoryOpRun add_bias(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor y = s.input(0);
   const Tensor bias = s.parameter(1, v.channels);
-  return {[=] { kernels::add_bias(s.stream, t, s.rows(), v.channels, v.channels, bias.data(), y.data()); }, y,
+  return {[=] { kernels::add_bias(s.stream, t, s.rows(), v.channels, bias.data(), y.data()); }, y,
           2 * size(y)};
 }
 
@@ -329,7 +315,6 @@ const MemoryOp kOps[] = {
     {"fill_uniform", fill_uniform},
     {"relu_forward", relu_forward},
     {"relu_backward", relu_backward},
-    {"relu_backward_slice", relu_backward_slice},
     {"silu_forward", silu_forward},
     {"prelu_forward", prelu_forward},
     {"prelu_backward", prelu_backward},

@@ -193,17 +193,14 @@ void Norm::reset(Initialiser&) {
   batches_ = 0;
 }
 
-Tensor Norm::operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation,
-                        const Tensor& into) {
+Tensor Norm::operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation) {
   ops::Conv3dFused fused;
   if (kind_ == NormKind::none) {
     fused.activation = activation;
-    fused.into = into;
     return conv(tape, x, fused);
   }
   ops::BatchNormOptions options;
   options.activation = activation;
-  options.into = into;
   options.training = training();
   options.moments.each_sample = kind_ != NormKind::batch;
   options.moments.groups = groups_;

@@ -164,8 +164,8 @@ class ConvTranspose3d : public Module {
                   const ops::Conv3dGeometry& geometry);
   ConvTranspose3d(std::int64_t in, std::int64_t out, std::int64_t kernel, const ops::Conv3dGeometry& geometry)
       : ConvTranspose3d(in, out, {kernel, kernel, kernel}, geometry) {}
-  Tensor operator()(Tape& tape, const Tensor& x, const Tensor& into = {}) const {
-    return ops::conv_transpose3d(tape, x, weight, bias, geometry_, {0, 0, 0}, into);
+  Tensor operator()(Tape& tape, const Tensor& x) const {
+    return ops::conv_transpose3d(tape, x, weight, bias, geometry_);
   }
   Tensor weight, bias;
 
@@ -196,10 +196,8 @@ class Norm : public Module {
  public:
   Norm(NormKind kind, std::int64_t channels);
   /// act(norm(conv(x))): the convolution takes the statistics that are needed as it writes, and has the
-  /// activation where there is no normalisation. The result goes `into` that tensor, perhaps a slice, where
-  /// it is defined.
-  Tensor operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation,
-                    const Tensor& into = {});
+  /// activation where there is no normalisation.
+  Tensor operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation);
 
  protected:
   void reset(Initialiser&) override;

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "kernels/elementwise.h"
-#include "kernels/resample.h"
 
 namespace voxot {
 
@@ -79,47 +78,7 @@ Tensor Tensor::normal(const Shape& shape, const RandomState& state, double mean,
   return t;
 }
 
-void Tensor::refuse_slice() const {
-  fail("tensor: {} is a slice of {} channels, which only ops that take a pitch accept", shape_.text(),
-       pitch_);
-}
-
-Tensor Tensor::channels(std::int64_t first, std::int64_t width) const {
-  VOXOT_CHECK(!is_slice() && shape_.rank() >= 1, "channels: {} is a slice itself", shape_.text());
-  VOXOT_CHECK(first >= 0 && width >= 1 && first + width <= shape_.back(), "channels: {} from {} on of {}",
-              width, first, shape_.text());
-  if (width == shape_.back()) return detached();
-  std::array<std::int64_t, Shape::kMaxRank> extents{};
-  std::copy(shape_.extents().begin(), shape_.extents().end(), extents.begin());
-  extents[shape_.rank() - 1] = width;
-  Tensor t = detached();
-  t.shape_ = Shape(std::span<const std::int64_t>(extents.data(), shape_.rank()));
-  t.offset_ += static_cast<std::size_t>(first) * size_of(dtype_);
-  t.pitch_ = shape_.back();
-  t.first_ = first;
-  return t;
-}
-
-Tensor Tensor::whole() const {
-  Tensor t = detached();
-  if (!is_slice()) return t;
-  std::array<std::int64_t, Shape::kMaxRank> extents{};
-  std::copy(shape_.extents().begin(), shape_.extents().end(), extents.begin());
-  extents[shape_.rank() - 1] = pitch_;
-  t.shape_ = Shape(std::span<const std::int64_t>(extents.data(), shape_.rank()));
-  t.offset_ -= static_cast<std::size_t>(first_) * size_of(dtype_);
-  t.pitch_ = 0;
-  t.first_ = 0;
-  return t;
-}
-
-bool Tensor::joins(const Tensor& other) const {
-  return is_slice() && other.is_slice() && storage_ == other.storage_ && pitch_ == other.pitch_ &&
-         whole().offset_ == other.whole().offset_ && first_ + shape_.back() == other.first_;
-}
-
 Tensor Tensor::reshaped(const Shape& shape) const {
-  if (is_slice()) refuse_slice();
   VOXOT_CHECK(shape.count() == count(), "reshape: {} to {} changes the number of elements", shape_.text(),
               shape.text());
   Tensor t = detached();
@@ -128,7 +87,6 @@ Tensor Tensor::reshaped(const Shape& shape) const {
 }
 
 Tensor Tensor::window(std::int64_t first, const Shape& shape) const {
-  if (is_slice()) refuse_slice();
   VOXOT_CHECK(first >= 0 && first + shape.count() <= count(), "window: {} elements from {} of {}",
               shape.count(), first, count());
   Tensor t = detached();
@@ -139,12 +97,6 @@ Tensor Tensor::window(std::int64_t first, const Shape& shape) const {
 
 Tensor Tensor::clone() const {
   Tensor t = empty(shape_, dtype_, device());
-  if (is_slice()) {
-    const std::int64_t width = shape_.back();
-    kernels::copy_channels(stream(), dtype_, count() / width, width, rows(), pitch_, 0, t.data(), width, 0,
-                           Write::overwrite);
-    return t;
-  }
   t.copy_from(*this);
   return t;
 }
@@ -196,22 +148,12 @@ void Tensor::require_gradient() {
   gradient_->shape = shape_;
   gradient_->dtype = dtype_;
   gradient_->device = device();
-  gradient_->slice = is_slice();
 }
 
 Tensor Tensor::detached() const {
   Tensor t = *this;
   t.gradient_ = nullptr;
   return t;
-}
-
-Tensor room_for(const char* op, const Tensor& into, const Shape& shape, const Tensor& like) {
-  if (!into.defined()) return Tensor::empty(shape, like.dtype(), like.device());
-  VOXOT_CHECK(into.shape() == shape && into.dtype() == like.dtype() && into.device() == like.device(),
-              "{}: room for {} {} on {}, the result is {} {} on {}", op, into.shape().text(),
-              name_of(into.dtype()), name_of(into.device()), shape.text(), name_of(like.dtype()),
-              name_of(like.device()));
-  return into.detached();
 }
 
 GradientSlot::Destination GradientSlot::destination() {
@@ -221,28 +163,19 @@ GradientSlot::Destination GradientSlot::destination() {
     return {value.data(), Write::overwrite};
   }
   if (!persistent && !value.exclusive()) value = value.clone();
-  return {value.rows(), Write::accumulate, value.is_slice() ? value.pitch() : 0};
+  return {value.data(), Write::accumulate};
 }
 
 void GradientSlot::give(Tensor contribution) {
   if (!ready && !persistent && contribution.dtype() == dtype) {
     value = std::move(contribution);
-    if (value.shape() != shape) value = value.reshaped(shape);
+    value = value.reshaped(shape);
     ready = true;
     return;
   }
-  const Destination to = destination();
-  if (contribution.is_slice() || to.pitch != 0) {
-    VOXOT_CHECK(contribution.dtype() == dtype && contribution.shape() == shape,
-                "gradient: a slice {} {} for {} {}", contribution.shape().text(),
-                name_of(contribution.dtype()), shape.text(), name_of(dtype));
-    const std::int64_t width = shape.back();
-    return kernels::copy_channels(contribution.stream(), dtype, shape.count() / width, width,
-                                  contribution.rows(), contribution.pitch(), 0, to.data,
-                                  to.pitch == 0 ? width : to.pitch, 0, to.write);
-  }
+  const auto [data, write] = destination();
   kernels::cast(contribution.stream(), contribution.dtype(), dtype, contribution.count(), contribution.data(),
-                to.data, to.write);
+                data, write);
 }
 
 Tensor GradientSlot::take() {

@@ -1,7 +1,6 @@
 #pragma once
 // Tensor: shared storage, an inline shape of rank ≤ 5, contiguous, channels last (N, D, H, W, C; vectors are
-// N, C). A slice of a tensor's channels is a tensor too, but a few ops alone take one: those that ask for
-// rows() and pitch(). data() throws for it.
+// N, C).
 #include <array>
 #include <initializer_list>
 #include <memory>
@@ -64,33 +63,18 @@ class Tensor {
   [[nodiscard]] DType dtype() const { return dtype_; }
   [[nodiscard]] Device device() const { return storage_ ? storage_->device() : Device::cpu; }
   [[nodiscard]] Stream stream() const { return kernels::stream_of(device()); }
-  /// The first element. Throws Error for a slice of channels.
-  [[nodiscard]] void* data() const {
-    if (is_slice()) refuse_slice();
-    return rows();
-  }
+  /// The first element.
+  [[nodiscard]] void* data() const { return static_cast<std::byte*>(storage_->data()) + offset_; }
   template <class T>
   [[nodiscard]] T* as() const {
     return static_cast<T*>(data());
   }
 
-  /// Channels [first, first + width) of every row, on the same memory: a slice, unless they are all.
-  [[nodiscard]] Tensor channels(std::int64_t first, std::int64_t width) const;
-  /// The tensor of whose channels this is a slice; itself when it is none.
-  [[nodiscard]] Tensor whole() const;
-  /// Both are slices of one tensor, and other's channels begin where this one's end.
-  [[nodiscard]] bool joins(const Tensor& other) const;
-  [[nodiscard]] bool is_slice() const { return pitch_ != 0; }
-  [[nodiscard]] std::int64_t first_channel() const { return first_; }
-  /// The first element; the next row's is pitch() elements on.
-  [[nodiscard]] void* rows() const { return static_cast<std::byte*>(storage_->data()) + offset_; }
-  [[nodiscard]] std::int64_t pitch() const { return is_slice() ? pitch_ : shape_.back(); }
-
   /// The same memory under another shape. Throws Error when the counts differ.
   [[nodiscard]] Tensor reshaped(const Shape& shape) const;
   /// `count` elements from element `first`, seen as `shape`.
   [[nodiscard]] Tensor window(std::int64_t first, const Shape& shape) const;
-  /// A contiguous copy, also of a slice.
+  /// A copy in memory of its own.
   [[nodiscard]] Tensor clone() const;
   [[nodiscard]] Tensor to(DType dtype) const;
   /// Itself when it is there already, else a copy.
@@ -112,20 +96,12 @@ class Tensor {
   [[nodiscard]] Tensor detached() const;
 
  private:
-  [[noreturn]] void refuse_slice() const;
-
   Shape shape_;
   DType dtype_ = DType::f32;
   std::size_t offset_ = 0;  // bytes
-  std::int64_t pitch_ = 0;  // elements between the rows of a slice, else 0
-  std::int64_t first_ = 0;  // a slice's first channel
   std::shared_ptr<Storage> storage_;
   std::shared_ptr<GradientSlot> gradient_;
 };
-
-/// Where an op writes its result: `into` where that is defined (it may be a slice), else new memory. Throws
-/// Error naming `op` when `into` has another shape, type or device.
-Tensor room_for(const char* op, const Tensor& into, const Shape& shape, const Tensor& like);
 
 /// Where the gradient of one tensor gathers.
 struct GradientSlot {
@@ -135,13 +111,11 @@ struct GradientSlot {
   bool required = true;     // false while frozen
   bool ready = false;       // `value` holds a gradient
   bool persistent = false;  // `value` is memory of the owner's (a parameter's slice of the flat gradient)
-  bool slice = false;       // of a slice of channels: its gradient may be one
   Tensor value;
 
   struct Destination {
     void* data;
     Write write;
-    std::int64_t pitch = 0;  // between rows; 0: contiguous
   };
   /// Where a kernel shall write its contribution, and how; marks the slot ready.
   Destination destination();

@@ -61,12 +61,6 @@ inline constinit Kernel<void(DType, Activation, std::int64_t, const void*, void*
 inline constinit Kernel<void(DType, Activation, std::int64_t, const void*, const void*, void*, Write)>
     activation_backward{"activation_backward"};
 
-/// grad_x ← grad_y·act'(saved) over rows × channels, where saved and grad_y may be slices of wider rows
-/// (dtype, activation, rows, channels, saved, saved_pitch, grad_y, grad_y_pitch, grad_x).
-inline constinit Kernel<void(DType, Activation, std::int64_t, std::int64_t, const void*, std::int64_t,
-                             const void*, std::int64_t, void*)>
-    activation_backward_slice{"activation_backward_slice"};
-
 /// y ← x > 0 ? x : slope[c]·x (dtype, rows, channels, slopes, x, y); `slopes` is 1 (one for all) or
 /// `channels` values of the parameter type.
 inline constinit Kernel<void(DType, std::int64_t, std::int64_t, std::int64_t, const void*, const void*,

@@ -1,6 +1,5 @@
 #pragma once
-// 3-D convolution. Volumes are N×D×H×W×C, weights [C_out, kD, kH, kW, C_in]; both are contiguous, but that a
-// volume may be a slice of the channels of a wider one.
+// 3-D convolution. Volumes are N×D×H×W×C, weights [C_out, kD, kH, kW, C_in], both contiguous.
 //
 //   y[n, o, q] = act(residual[n, o, q] + scale·(bias[q] + Σ_{k, c} w[q, k, c]·x[n, o·stride − padding +
 //   k·dilation, c]))
@@ -27,14 +26,8 @@ struct Conv3dParams {
   std::array<std::int64_t, 3> stride{1, 1, 1};
   std::array<std::int64_t, 3> padding{0, 0, 0};
   std::array<std::int64_t, 3> dilation{1, 1, 1};
-  // Elements from a voxel's channels to the next voxel's. 0: as many as there are channels.
-  std::int64_t in_pitch = 0;   // of x and grad_x
-  std::int64_t out_pitch = 0;  // of y, grad_y and the residual
 
   bool operator==(const Conv3dParams&) const = default;
-
-  [[nodiscard]] std::int64_t in_row() const { return in_pitch == 0 ? in_channels : in_pitch; }
-  [[nodiscard]] std::int64_t out_row() const { return out_pitch == 0 ? out_channels : out_pitch; }
 
   [[nodiscard]] std::array<std::int64_t, 3> out_extent() const {
     std::array<std::int64_t, 3> out{};
@@ -51,13 +44,12 @@ struct Conv3dParams {
   [[nodiscard]] std::int64_t kernel_volume() const { return kernel[0] * kernel[1] * kernel[2]; }
   [[nodiscard]] std::int64_t weight_count() const { return out_channels * kernel_volume() * in_channels; }
 
-  /// Throws Error unless every extent is positive, the kernel fits, no pitch is below its channels and no
-  /// count overflows.
+  /// Throws Error unless every extent is positive, the kernel fits and no count overflows.
   void validate() const;
 };
 
 /// Mean and biased variance [outer, groups] of y as it is stored, for the normalisation that follows
-/// (kernels/normalisation.h), in fp32, for f64 in f64. y must be contiguous then.
+/// (kernels/normalisation.h), in fp32, for f64 in f64.
 struct Conv3dStatistics {
   std::int64_t outer = 1;  // 1: over the batch; the batch: of each sample
   std::int64_t groups = 1;
@@ -78,7 +70,7 @@ struct Conv3dStatistics {
 /// What follows the sum: y = act(residual + scale·(sum + bias)). Pointers may be null.
 struct Conv3dEpilogue {
   const void* bias = nullptr;
-  const void* residual = nullptr;  // laid out as y
+  const void* residual = nullptr;  // shaped as y
   float scale = 1;
   Activation activation{};  // none, relu or leaky_relu
   Conv3dStatistics statistics{};

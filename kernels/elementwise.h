@@ -24,10 +24,8 @@ inline constinit Kernel<void(DType, std::int64_t, const double*, const void*, co
 inline constinit Kernel<void(DType, std::int64_t, const void*, const void*, void*, Write)> multiply{
     "multiply"};
 
-/// y[r, c] += bias[c] (dtype, rows, channels, pitch, bias, y); rows of y lie `pitch` elements apart, bias has
-/// the parameter type (fp32, for f64 f64).
-inline constinit Kernel<void(DType, std::int64_t, std::int64_t, std::int64_t, const void*, void*)> add_bias{
-    "add_bias"};
+/// y[r, c] += bias[c] (dtype, rows, channels, bias, y); bias has the parameter type (fp32, for f64 f64).
+inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, void*)> add_bias{"add_bias"};
 
 /// y ← or += x in another type (from, to, count, x, y, write).
 inline constinit Kernel<void(DType, DType, std::int64_t, const void*, void*, Write)> cast{"cast"};

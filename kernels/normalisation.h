@@ -18,11 +18,6 @@ struct NormalisationParams {
   std::int64_t groups = 1;
   double epsilon = 1e-5;
   Activation activation{};  // none, relu or leaky_relu
-  // Elements from a row of y and grad_y to the next: they may be slices of the channels of wider volumes. 0:
-  // channels.
-  std::int64_t y_pitch = 0;
-
-  [[nodiscard]] std::int64_t y_row() const { return y_pitch == 0 ? channels : y_pitch; }
 };
 
 namespace kernels {
@@ -44,7 +39,7 @@ struct NormalisationGradients {
   const void* gamma;
   const void* beta;               // with γ tells on which side of the activation's kink a value lies
   bool statistics_fixed = false;  // evaluation mode: mean and variance are constants
-  void* grad_x = nullptr;         // may be null; may be grad_y when overwritten and y is contiguous
+  void* grad_x = nullptr;         // may be null; may be grad_y when overwritten
   Write grad_x_write = Write::overwrite;
   void* grad_gamma = nullptr;  // may be null
   void* grad_beta = nullptr;   // may be null

@@ -15,16 +15,12 @@ struct PoolParams {
   std::array<std::int64_t, 3> stride{2, 2, 2};
   std::array<std::int64_t, 3> padding{0, 0, 0};
   bool count_padding = true;  // average: divide by the whole window, padding included
-  // Elements from a voxel of x and grad_x to the next: they may be slices of the channels of wider volumes.
-  // 0: channels.
-  std::int64_t in_pitch = 0;
 
   [[nodiscard]] std::array<std::int64_t, 3> out_extent() const {
     std::array<std::int64_t, 3> out{};
     for (std::size_t a = 0; a < 3; ++a) out[a] = (in_extent[a] + 2 * padding[a] - kernel[a]) / stride[a] + 1;
     return out;
   }
-  [[nodiscard]] std::int64_t in_row() const { return in_pitch == 0 ? channels : in_pitch; }
   /// Throws Error unless the window fits and padding is at most half of it.
   void validate() const;
 };

@@ -12,11 +12,6 @@ struct ReductionParams {
   std::int64_t outer = 1;
   std::int64_t axis = 1;
   std::int64_t inner = 1;
-  // Elements of x from one step of the axis to the next: rows of `inner` may be slices of wider ones. 0:
-  // inner. reduce_forward alone reads it.
-  std::int64_t pitch = 0;
-
-  [[nodiscard]] std::int64_t row() const { return pitch == 0 ? inner : pitch; }
 };
 
 namespace kernels {

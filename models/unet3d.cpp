@@ -32,14 +32,6 @@ class DoubleConv : public Module {
   Tensor operator()(Tape& tape, const Tensor& x) {
     return norm_1_(tape, conv_1_, norm_0_(tape, conv_0_, x, kRelu), kRelu);
   }
-  /// The result as the first channels of a tensor with room for as many more: a skip connection, beside which
-  /// what comes up from below is written. Joining them copies nothing.
-  Tensor skip(Tape& tape, const Tensor& x) {
-    const std::int64_t channels = conv_1_.weight.extent(0);
-    const Shape both{x.extent(0), x.extent(1), x.extent(2), x.extent(3), 2 * channels};
-    const Tensor into = Tensor::empty(both, x.dtype(), x.device()).channels(0, channels);
-    return norm_1_(tape, conv_1_, norm_0_(tape, conv_0_, x, kRelu), kRelu, into);
-  }
 
  private:
   static ops::Conv3dGeometry same(const UNet3DOptions& o) {
@@ -58,7 +50,6 @@ class Down : public Module {
     add(conv_, "maxpool_conv.1");
   }
   Tensor operator()(Tape& tape, const Tensor& x) { return conv_(tape, ops::max_pool3d(tape, x, window_)); }
-  Tensor skip(Tape& tape, const Tensor& x) { return conv_.skip(tape, ops::max_pool3d(tape, x, window_)); }
 
  private:
   ops::PoolWindow window_;
@@ -79,8 +70,7 @@ class Up : public Module {
   }
   Tensor operator()(Tape& tape, const Tensor& below, const Tensor& skip) {
     if (up_ == nullptr) return conv_(tape, ops::concat_upsampled(tape, skip, below));
-    const Tensor beside = skip.whole().channels(skip.extent(4), below.extent(4));
-    return conv_(tape, ops::concat_channels(tape, skip, (*up_)(tape, below, beside)));
+    return conv_(tape, ops::concat_channels(tape, skip, (*up_)(tape, below)));
   }
 
  private:
@@ -141,9 +131,9 @@ Tensor UNet3D::forward(Tape& tape, const Tensor& x, const Tensor& noise) {
     input = ops::concat_channels(tape, x, noise);
   }
   Layers& l = *layers_;
-  const Tensor x1 = l.inc.skip(tape, ops::cast(tape, input, compute_type(x, options_.compute)));
-  const Tensor x2 = l.down1.skip(tape, x1);
-  const Tensor x3 = l.down2.skip(tape, x2);
+  const Tensor x1 = l.inc(tape, ops::cast(tape, input, compute_type(x, options_.compute)));
+  const Tensor x2 = l.down1(tape, x1);
+  const Tensor x3 = l.down2(tape, x2);
   const Tensor x4 = l.down3(tape, x3);
   const Tensor up = l.up4(tape, l.up3(tape, l.up2(tape, x4, x3), x2), x1);
   const Tensor u = ops::cast(tape, l.outc(tape, up), x.dtype());

@@ -154,31 +154,3 @@ TEST_CASE("activation: prelu's slope and input at NaN, as PyTorch", "[activation
   for (const double v : doubles(gradient_of(slope))) CHECK(std::isnan(v));
   CHECK(doubles(gradient_of(x)) == std::vector<double>{0.25, 1, 0.25, 1, 1, 0.5});
 }
-
-TEST_CASE("activation: the gradient through slices of wider rows", "[activation][device]") {
-  const Device device = GENERATE(from_range(devices()));
-  struct Case {
-    std::int64_t rows, channels, saved_pitch, grad_pitch;
-  };
-  for (const Case& c : {Case{37, 8, 16, 8}, Case{5, 3, 7, 4}, Case{700, 16, 16, 24}}) {
-    for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
-      INFO(c.rows << " rows of " << c.channels << ", " << name_of(dtype) << " on " << name_of(device));
-      const auto values = [&](std::int64_t pitch, std::uint64_t seed) {
-        return Tensor::from({c.rows, pitch},
-                            std::span<const double>(test_values(c.rows * pitch, Values::normal, seed)), dtype,
-                            device);
-      };
-      const Tensor saved = values(c.saved_pitch, 1);
-      const Tensor grad_y = values(c.grad_pitch, 2);
-      const Guarded grad_x({c.rows, c.channels}, {}, dtype, kSentinel, device);
-      const Activation leaky{ActivationKind::leaky_relu, 0.25F};
-      kernels::activation_backward_slice(saved.stream(), dtype, leaky, c.rows, c.channels, saved.data(),
-                                         c.saved_pitch, grad_y.data(), c.grad_pitch, grad_x.data());
-      const Tensor expected = Tensor::empty({c.rows, c.channels}, dtype, device);
-      kernels::activation_backward(
-          saved.stream(), dtype, leaky, expected.count(), saved.channels(0, c.channels).clone().data(),
-          grad_y.channels(0, c.channels).clone().data(), expected.data(), Write::overwrite);
-      CHECK(doubles(grad_x) == doubles(expected));
-    }
-  }
-}

@@ -198,24 +198,19 @@ TEST_CASE("elementwise: a bias for each channel", "[elementwise][device]") {
   INFO(name_of(device));
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
     for (const std::int64_t channels : {1, 3, 8, 20}) {
-      for (const auto& [offset, between] :
-           {std::pair{0, 0}, std::pair{1, 0}, std::pair{0, 8}, std::pair{0, 3}}) {
+      for (const std::int64_t offset : {0, 1}) {
         const std::int64_t rows = 53;
-        const std::int64_t pitch = channels + between;
         std::vector<double> b(static_cast<std::size_t>(channels));
         for (std::size_t c = 0; c < b.size(); ++c) b[c] = static_cast<double>(c) - 1.5;
         const Placed bias(b, dtype == DType::f64 ? DType::f64 : DType::f32, 0, device);
-        const Placed y(std::vector<double>(static_cast<std::size_t>(rows * pitch), 0.5), dtype, offset,
+        const Placed y(std::vector<double>(static_cast<std::size_t>(rows * channels), 0.5), dtype, offset,
                        device);
-        kernels::add_bias(kernels::stream_of(device), dtype, rows, channels, pitch, bias.inside.data(),
+        kernels::add_bias(kernels::stream_of(device), dtype, rows, channels, bias.inside.data(),
                           y.inside.data());
         const std::vector<double> got = y.read();
         std::int64_t wrong = 0;
-        for (std::size_t i = 0; i < got.size(); ++i) {
-          const std::size_t c = i % static_cast<std::size_t>(pitch);
-          wrong += got[i] == 0.5 + (c < b.size() ? b[c] : 0) ? 0 : 1;
-        }
-        INFO(name_of(dtype) << ", " << channels << " channels of " << pitch << ", " << offset << " off");
+        for (std::size_t i = 0; i < got.size(); ++i) wrong += got[i] == 0.5 + b[i % b.size()] ? 0 : 1;
+        INFO(name_of(dtype) << ", " << channels << " channels, " << offset << " off");
         CHECK(wrong == 0);
       }
     }

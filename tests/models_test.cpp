@@ -1,4 +1,6 @@
 // Networks: extents, batch 1, sizes, refusals, determinism.
+#include <map>
+
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduction.h"
 #include "engine/optimizer.h"
@@ -9,6 +11,7 @@
 #include "models/unet3d.h"
 #include "tests/cuda_device.h"
 #include "tests/golden.h"
+#include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
 using namespace voxot;
@@ -387,4 +390,31 @@ TEST_CASE("models: noise is drawn for each voxel, or for each cell of a grid", "
   options.noise_channels = 0;
   CHECK_FALSE(draw_noise(tape, UNet3D(options), x, {}, state).defined());
   CHECK(tape.size() == 0);
+}
+
+TEST_CASE("models: UNet3D takes statistics in training alone", "[models][device]") {
+  static std::map<std::string, int> calls;  // of each kernel
+  const Device device = GENERATE(from_range(devices()));
+  const NormKind norm = GENERATE(NormKind::none, NormKind::batch);
+  INFO("norm " << static_cast<int>(norm) << " on " << name_of(device));
+  UNet3DOptions options;
+  options.base = 8;
+  options.norm = norm;
+  options.flat = true;  // a small network, quickly emulated
+  UNet3D net(options);
+  initialise(net, 1);
+  const Parameters parameters(net, DType::f32, device);
+  const Tensor x = volumes({2, 1, 8, 8, 3}).to(device);
+  const EvaluationMode evaluation(net);
+  Tape tape;
+  const NoRecord quiet(tape);
+  calls.clear();
+  kernels::profile_hook = [](const char* name, const Stream&, kernels::Moment moment) {
+    if (moment == kernels::Moment::begin) ++calls[name];
+  };
+  net.forward(tape, x, {});
+  kernels::profile_hook = nullptr;
+  CHECK(calls["conv3d_forward"] == 15);
+  CHECK(calls["normalisation_statistics"] == 0);
+  CHECK(calls["normalisation_forward"] == (norm == NormKind::batch ? 14 : 0));
 }

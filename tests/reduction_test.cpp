@@ -57,10 +57,9 @@ TEST_CASE("reduction: at any alignment", "[reduction][device]") {
   const Device device = GENERATE(from_range(devices()));
   const ReductionParams views[] = {{Reduction::variance, 1, 5003, 1}, {Reduction::variance, 3, 1500, 1},
                                    {Reduction::variance, 2, 300, 8},  {Reduction::variance, 2, 5, 16},
-                                   {Reduction::sum, 1, 1500, 8, 24},  {Reduction::sum, 2, 700, 3, 5},
-                                   {Reduction::mean, 1, 5003, 1, 4},  {Reduction::sum, 3, 7, 4, 12}};
+                                   {Reduction::sum, 2, 700, 3},       {Reduction::mean, 1, 5003, 1}};
   for (const ReductionParams& p : views) {
-    const std::int64_t count = p.outer * p.axis * p.row();
+    const std::int64_t count = p.outer * p.axis * p.inner;
     const std::vector<double> values = test_values(count, Values::normal, 9);
     const auto variances = [&](DType dtype, std::int64_t offset, Device where) {
       const Guarded x({count}, values, dtype, NAN, where, offset);
@@ -71,7 +70,7 @@ TEST_CASE("reduction: at any alignment", "[reduction][device]") {
     const std::vector<double> expected = variances(DType::f64, 0, Device::cpu);
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
       for (std::int64_t offset = 0; offset < 4; ++offset) {
-        INFO(fmt::format("{}×{}×{} of {} {} on {}, {} off", p.outer, p.axis, p.inner, p.row(), name_of(dtype),
+        INFO(fmt::format("{}×{}×{} {} on {}, {} off", p.outer, p.axis, p.inner, name_of(dtype),
                          name_of(device), offset));
         const double error = distance(variances(dtype, offset, device), expected);
         // The inputs are exact in every type and the sums in double: only the result is rounded.

@@ -19,20 +19,9 @@ void check_parameter(const char* op, const char* name, const Tensor& p, const Te
 
 const void* data_or_null(const Tensor& t) { return t.defined() ? t.data() : nullptr; }
 
-/// A slice's pitch, 0 for what is contiguous.
-std::int64_t pitch_of(const Tensor& t) { return t.is_slice() ? t.pitch() : 0; }
-
-/// The gradient of act(·) in place of `grad`, or in new memory when it is shared or a slice.
+/// The gradient of act(·) in place of `grad`, or in new memory when it is shared.
 Tensor through_activation(const Activation& activation, const Tensor& saved, Tensor grad) {
   if (activation.kind == ActivationKind::none) return grad;
-  if (saved.is_slice() || grad.is_slice()) {
-    Tensor result = Tensor::empty(grad.shape(), grad.dtype(), grad.device());
-    const std::int64_t channels = grad.shape().back();
-    kernels::activation_backward_slice(grad.stream(), grad.dtype(), activation, grad.count() / channels,
-                                       channels, saved.rows(), saved.pitch(), grad.rows(), grad.pitch(),
-                                       result.data());
-    return result;
-  }
   Tensor result = grad.exclusive() ? grad : Tensor::empty(grad.shape(), grad.dtype(), grad.device());
   kernels::activation_backward(grad.stream(), grad.dtype(), activation, grad.count(), saved.data(),
                                grad.data(), result.data(), Write::overwrite);
@@ -42,9 +31,9 @@ Tensor through_activation(const Activation& activation, const Tensor& saved, Ten
 /// The bias's gradient by itself: scale·(sum over all voxels).
 void bias_gradient(const Tensor& grad, float scale, const SlotRef& bias_slot) {
   const std::int64_t channels = grad.shape().back();
-  const ReductionParams sum{Reduction::sum, 1, grad.count() / channels, channels, pitch_of(grad)};
+  const ReductionParams sum{Reduction::sum, 1, grad.count() / channels, channels};
   Tensor total = Tensor::empty({channels}, grad.dtype(), grad.device());
-  kernels::reduce_forward(grad.stream(), grad.dtype(), sum, grad.rows(), total.data());
+  kernels::reduce_forward(grad.stream(), grad.dtype(), sum, grad.data(), total.data());
   if (scale != 1) {
     kernels::axpby(total.stream(), total.dtype(), channels, static_cast<double>(scale), total.data(), 0,
                    total.data());
@@ -62,7 +51,7 @@ void weight_gradient(const Conv3dParams& params, const Tensor& x, const Tensor& 
   const bool together = bias_slot != nullptr && bias_slot->ready == weight_slot->ready;
   const auto w = weight_slot->destination();
   void* const b = together ? bias_slot->destination().data : nullptr;
-  kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.rows(), scale, w.data, b,
+  kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.data(), scale, w.data, b,
                               w.write);
   if (bias_slot != nullptr && !together) bias_gradient(grad, scale, bias_slot);
 }
@@ -79,11 +68,10 @@ struct Conv3dNode : Node {
   void backward(Tensor grad) override {
     Tensor g = through_activation(activation, y, std::move(grad));
     y = {};
-    params.out_pitch = pitch_of(g);
     weight_gradient(params, x, g, scale, weight_slot, bias_slot);
     if (x_slot != nullptr) {
       const auto to = x_slot->destination();
-      kernels::conv3d_grad_input(g.stream(), g.dtype(), params, g.rows(), weight.data(), scale, to.data,
+      kernels::conv3d_grad_input(g.stream(), g.dtype(), params, g.data(), weight.data(), scale, to.data,
                                  to.write);
     }
     if (residual_slot != nullptr) residual_slot->give(std::move(g));
@@ -120,7 +108,7 @@ Shape output_shape(const Conv3dParams& p) {
 
 Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
               const Conv3dGeometry& geometry, const Conv3dFused& fused) {
-  Conv3dParams params = infer(x, weight, geometry);
+  const Conv3dParams params = infer(x, weight, geometry);
   const Activation act = fused.activation;
   VOXOT_CHECK(act.kind == ActivationKind::none || act.kind == ActivationKind::relu ||
                   act.kind == ActivationKind::leaky_relu,
@@ -130,10 +118,7 @@ Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
     VOXOT_CHECK(bias.shape() == Shape{params.out_channels}, "conv3d: bias {} for {} output channels",
                 bias.shape().text(), params.out_channels);
   }
-  Tensor y = room_for("conv3d", fused.into, output_shape(params), x);
-  params.out_pitch = pitch_of(y);
-  VOXOT_CHECK(!y.is_slice() || (!fused.residual.defined() && fused.moments == nullptr),
-              "conv3d: a result {} in a slice can have neither residual nor moments", y.shape().text());
+  Tensor y = Tensor::empty(output_shape(params), x.dtype(), x.device());
   if (fused.residual.defined()) {
     VOXOT_CHECK(fused.residual.shape() == y.shape() && fused.residual.dtype() == y.dtype(),
                 "conv3d: residual {} {} for output {} {}", fused.residual.shape().text(),
@@ -147,7 +132,7 @@ Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
     m.make_room(y);
     epilogue.statistics = {m.each_sample ? params.batch : 1, m.groups, m.mean.data(), m.variance.data()};
   }
-  kernels::conv3d_forward(x.stream(), x.dtype(), params, x.data(), weight.data(), epilogue, y.rows());
+  kernels::conv3d_forward(x.stream(), x.dtype(), params, x.data(), weight.data(), epilogue, y.data());
   if (tape.records(x, weight, bias, fused.residual)) {
     Conv3dNode node;
     node.params = params;
@@ -175,16 +160,15 @@ struct ConvTranspose3dNode : Node {
 
   void backward(Tensor g) override {
     // The convolution's input gradient is this op's output, so input and output gradient change places.
-    params.in_pitch = pitch_of(g);
     if (weight_slot != nullptr) {
       const auto w = weight_slot->destination();
-      kernels::conv3d_grad_weight(g.stream(), g.dtype(), params, g.rows(), x.data(), 1, w.data, nullptr,
+      kernels::conv3d_grad_weight(g.stream(), g.dtype(), params, g.data(), x.data(), 1, w.data, nullptr,
                                   w.write);
     }
     if (bias_slot != nullptr) bias_gradient(g, 1, bias_slot);
     if (x_slot != nullptr) {
       Tensor grad_x = Tensor::empty(x_slot->shape, g.dtype(), g.device());
-      kernels::conv3d_forward(g.stream(), g.dtype(), params, g.rows(), weight.data(), {}, grad_x.data());
+      kernels::conv3d_forward(g.stream(), g.dtype(), params, g.data(), weight.data(), {}, grad_x.data());
       x_slot->give(std::move(grad_x));
     }
   }
@@ -193,8 +177,7 @@ struct ConvTranspose3dNode : Node {
 }  // namespace
 
 Tensor conv_transpose3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        const Conv3dGeometry& geometry, const std::array<std::int64_t, 3>& output_padding,
-                        const Tensor& into) {
+                        const Conv3dGeometry& geometry, const std::array<std::int64_t, 3>& output_padding) {
   VOXOT_CHECK(x.shape().rank() == 5, "conv_transpose3d: input {} is not N×D×H×W×C", x.shape().text());
   VOXOT_CHECK(weight.shape().rank() == 5 && weight.extent(0) == x.extent(4),
               "conv_transpose3d: weight {} has {} input channels, input has {} (input {})",
@@ -216,18 +199,16 @@ Tensor conv_transpose3d(Tape& tape, const Tensor& x, const Tensor& weight, const
     p.in_extent[a] = (x.extent(a + 1) - 1) * p.stride[a] - 2 * p.padding[a] +
                      p.dilation[a] * (p.kernel[a] - 1) + 1 + output_padding[a];
   }
-  Tensor y = room_for("conv_transpose3d", into,
-                      {p.batch, p.in_extent[0], p.in_extent[1], p.in_extent[2], p.in_channels}, x);
-  p.in_pitch = pitch_of(y);
   p.validate();
-  kernels::conv3d_grad_input(x.stream(), x.dtype(), p, x.data(), weight.data(), 1, y.rows(),
+  Tensor y = Tensor::empty({p.batch, p.in_extent[0], p.in_extent[1], p.in_extent[2], p.in_channels},
+                           x.dtype(), x.device());
+  kernels::conv3d_grad_input(x.stream(), x.dtype(), p, x.data(), weight.data(), 1, y.data(),
                              Write::overwrite);
   if (bias.defined()) {
     check_parameter("conv_transpose3d", "bias", bias, x);
     VOXOT_CHECK(bias.shape() == Shape{p.in_channels}, "conv_transpose3d: bias {} for {} output channels",
                 bias.shape().text(), p.in_channels);
-    kernels::add_bias(y.stream(), y.dtype(), y.count() / p.in_channels, p.in_channels, p.in_row(),
-                      bias.data(), y.rows());
+    kernels::add_bias(y.stream(), y.dtype(), y.count() / p.in_channels, p.in_channels, bias.data(), y.data());
   }
   if (tape.records(x, weight, bias)) {
     ConvTranspose3dNode node;

@@ -22,18 +22,15 @@ struct Conv3dFused {
   float scale = 1;
   Activation activation{};
   Moments* moments = nullptr;  // where y's are wanted: says of what, and receives them
-  Tensor into;                 // where y goes, perhaps a slice; neither with a residual nor with moments
 };
 Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
               const Conv3dGeometry& geometry, const Conv3dFused& fused = {});
 
 /// The transpose of conv3d: x N×D×H×W×C_in, weight C_in×kD×kH×kW×C_out (PyTorch's [C_in, C_out, k...] with
-/// channels last), output extent (in − 1)·stride − 2·padding + dilation·(k − 1) + 1 + output_padding. The
-/// result goes `into` that tensor, perhaps a slice, where it is defined.
+/// channels last), output extent (in − 1)·stride − 2·padding + dilation·(k − 1) + 1 + output_padding.
 Tensor conv_transpose3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
                         const Conv3dGeometry& geometry,
-                        const std::array<std::int64_t, 3>& output_padding = {0, 0, 0},
-                        const Tensor& into = {});
+                        const std::array<std::int64_t, 3>& output_padding = {0, 0, 0});
 
 /// y = act(x·weightᵀ + bias): x N×C_in, weight C_out×C_in; runs as a 1³ convolution over N voxels.
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,

@@ -14,8 +14,7 @@ struct NormalisationNode : Node {
   void backward(Tensor grad) override {
     kernels::NormalisationGradients g{};
     g.x = x.data();
-    g.grad_y = grad.rows();
-    params.y_pitch = grad.is_slice() ? grad.pitch() : 0;
+    g.grad_y = grad.data();
     g.mean = mean.data();
     g.variance = variance.data();
     g.gamma = gamma.defined() ? gamma.data() : nullptr;
@@ -33,8 +32,7 @@ struct NormalisationNode : Node {
                   "normalisation: γ and β must gather gradients alike");
       g.parameter_write = to.write;
     }
-    const bool in_place =
-        x_slot != nullptr && !x_slot->ready && !x_slot->persistent && grad.exclusive() && !grad.is_slice();
+    const bool in_place = x_slot != nullptr && !x_slot->ready && !x_slot->persistent && grad.exclusive();
     if (in_place) {
       g.grad_x = grad.data();
     } else if (x_slot != nullptr) {
@@ -47,14 +45,12 @@ struct NormalisationNode : Node {
   }
 };
 
-Tensor normalise(Tape& tape, const Tensor& x, NormalisationParams p, const Tensor& mean,
-                 const Tensor& variance, const Tensor& gamma, const Tensor& beta, bool statistics_fixed,
-                 const Tensor& into) {
-  Tensor y = room_for("normalisation", into, x.shape(), x);
-  p.y_pitch = y.is_slice() ? y.pitch() : 0;
+Tensor normalise(Tape& tape, const Tensor& x, const NormalisationParams& p, const Tensor& mean,
+                 const Tensor& variance, const Tensor& gamma, const Tensor& beta, bool statistics_fixed) {
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   kernels::normalisation_forward(x.stream(), x.dtype(), p, x.data(), mean.data(), variance.data(),
                                  gamma.defined() ? gamma.data() : nullptr,
-                                 beta.defined() ? beta.data() : nullptr, y.rows());
+                                 beta.defined() ? beta.data() : nullptr, y.data());
   if (tape.records(x, gamma, beta)) {
     NormalisationNode node;
     node.params = p;
@@ -120,8 +116,7 @@ Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor
   p.epsilon = options.epsilon;
   p.activation = options.activation;
   if (!options.training) {
-    return normalise(tape, x, p, running_mean.clone(), running_variance.clone(), gamma, beta, true,
-                     options.into);
+    return normalise(tape, x, p, running_mean.clone(), running_variance.clone(), gamma, beta, true);
   }
   VOXOT_CHECK(p.rows > 1, "batch_norm: training needs more than one value per channel (input {})",
               x.shape().text());
@@ -134,7 +129,7 @@ Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor
     kernels::axpby(x.stream(), type, p.channels, m * unbiased, batch.variance.data(), 1 - m,
                    running_variance.data());
   }
-  return normalise(tape, x, p, batch.mean, batch.variance, gamma, beta, false, options.into);
+  return normalise(tape, x, p, batch.mean, batch.variance, gamma, beta, false);
 }
 
 Tensor group_norm(Tape& tape, const Tensor& x, std::int64_t groups, const Tensor& gamma, const Tensor& beta,
@@ -152,7 +147,7 @@ Tensor group_norm(Tape& tape, const Tensor& x, std::int64_t groups, const Tensor
   p.epsilon = options.epsilon;
   p.activation = options.activation;
   const Moments own = moments_of("group_norm", x, p, true, options.moments);
-  return normalise(tape, x, p, own.mean, own.variance, gamma, beta, false, options.into);
+  return normalise(tape, x, p, own.mean, own.variance, gamma, beta, false);
 }
 
 }  // namespace voxot::ops

@@ -19,7 +19,6 @@ struct NormOptions {
   double epsilon = 1e-5;
   Activation activation{};  // none, relu or leaky_relu, fused
   Moments moments{};        // of x, where they are known
-  Tensor into{};            // where y goes, perhaps a slice
 };
 
 /// Batch normalisation over all axes but the last; γ, β, running_mean and running_variance have C elements.

@@ -10,7 +10,6 @@ struct MaxPoolNode : Node {
 
   void backward(Tensor grad) override {
     const auto to = x_slot->destination();
-    params.in_pitch = to.pitch;
     kernels::max_pool_backward(grad.stream(), grad.dtype(), params,
                                static_cast<const std::uint8_t*>(winner->data()), grad.data(), to.data,
                                to.write);
@@ -23,7 +22,6 @@ struct AveragePoolNode : Node {
 
   void backward(Tensor grad) override {
     const auto to = x_slot->destination();
-    params.in_pitch = to.pitch;
     kernels::average_pool_backward(grad.stream(), grad.dtype(), params, grad.data(), to.data, to.write);
   }
 };
@@ -33,7 +31,6 @@ PoolParams infer(const char* op, const Tensor& x, const PoolWindow& window) {
   PoolParams p;
   p.batch = x.extent(0);
   p.channels = x.extent(4);
-  p.in_pitch = x.is_slice() ? x.pitch() : 0;
   p.in_extent = {x.extent(1), x.extent(2), x.extent(3)};
   p.kernel = window.kernel;
   p.stride = window.stride;
@@ -53,14 +50,14 @@ Tensor max_pool3d(Tape& tape, const Tensor& x, const PoolWindow& window) {
   const PoolParams p = infer("max_pool3d", x, window);
   Tensor y = output(p, x);
   if (!tape.records(x)) {
-    kernels::max_pool_forward(x.stream(), x.dtype(), p, x.rows(), y.data(), nullptr);
+    kernels::max_pool_forward(x.stream(), x.dtype(), p, x.data(), y.data(), nullptr);
     return y;
   }
   MaxPoolNode node;
   node.params = p;
   node.winner = std::make_shared<Storage>(static_cast<std::size_t>(y.count()), x.device());
   node.x_slot = Tape::slot(x);
-  kernels::max_pool_forward(x.stream(), x.dtype(), p, x.rows(), y.data(),
+  kernels::max_pool_forward(x.stream(), x.dtype(), p, x.data(), y.data(),
                             static_cast<std::uint8_t*>(node.winner->data()));
   tape.record(y, std::move(node));
   return y;
@@ -70,7 +67,7 @@ Tensor average_pool3d(Tape& tape, const Tensor& x, const PoolWindow& window, boo
   PoolParams p = infer("average_pool3d", x, window);
   p.count_padding = count_padding;
   Tensor y = output(p, x);
-  kernels::average_pool_forward(x.stream(), x.dtype(), p, x.rows(), y.data());
+  kernels::average_pool_forward(x.stream(), x.dtype(), p, x.data(), y.data());
   if (tape.records(x)) {
     AveragePoolNode node;
     node.params = p;

@@ -13,7 +13,7 @@ struct PoolWindow {
   std::array<std::int64_t, 3> padding{0, 0, 0};
 };
 
-/// x N×D×H×W×C, also a slice of channels. Throws Error when the window does not fit.
+/// x N×D×H×W×C. Throws Error when the window does not fit.
 Tensor max_pool3d(Tape& tape, const Tensor& x, const PoolWindow& window);
 /// `count_padding`: divide by the whole window, else by its part inside the volume.
 Tensor average_pool3d(Tape& tape, const Tensor& x, const PoolWindow& window, bool count_padding = true);

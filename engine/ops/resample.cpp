@@ -13,12 +13,9 @@ struct UpsampleNode : Node {
   }
 };
 
-/// A slice's gradient may be one; whoever else gathers there then writes into `grad`, which nobody else
-/// reads.
 void slice_gradient(const Tensor& grad, std::int64_t offset, const SlotRef& slot) {
   const std::int64_t pitch = grad.shape().back();
   const std::int64_t width = slot->shape.back();
-  if (slot->slice) return slot->give(grad.channels(offset, width));
   const auto to = slot->destination();
   kernels::copy_channels(grad.stream(), grad.dtype(), grad.count() / pitch, width, grad.data(), pitch, offset,
                          to.data, width, 0, to.write);
@@ -59,8 +56,8 @@ UpsampleParams infer(const Tensor& x, const std::array<std::int64_t, 3>& factor)
 
 void copy_part(const Tensor& from, const Tensor& to, std::int64_t offset) {
   const std::int64_t width = from.shape().back();
-  kernels::copy_channels(from.stream(), from.dtype(), from.count() / width, width, from.rows(), from.pitch(),
-                         0, to.data(), to.shape().back(), offset, Write::overwrite);
+  kernels::copy_channels(from.stream(), from.dtype(), from.count() / width, width, from.data(), width, 0,
+                         to.data(), to.shape().back(), offset, Write::overwrite);
 }
 
 }  // namespace
@@ -94,14 +91,9 @@ Tensor concat_channels(Tape& tape, const Tensor& a, const Tensor& b) {
     extents[i] = a.extent(i);
   }
   extents[rank - 1] = a.shape().back() + b.shape().back();
-  const bool joined = a.joins(b) && a.first_channel() == 0 && extents[rank - 1] == a.pitch();
-  Tensor y = joined ? a.whole()
-                    : Tensor::empty(Shape(std::span<const std::int64_t>(extents.data(), rank)), a.dtype(),
-                                    a.device());
-  if (!joined) {
-    copy_part(a, y, 0);
-    copy_part(b, y, a.shape().back());
-  }
+  Tensor y = Tensor::empty(Shape(std::span<const std::int64_t>(extents.data(), rank)), a.dtype(), a.device());
+  copy_part(a, y, 0);
+  copy_part(b, y, a.shape().back());
   if (tape.records(a, b)) {
     ConcatNode node;
     node.a_slot = Tape::slot(a);
@@ -127,11 +119,9 @@ Tensor concat_upsampled(Tape& tape, const Tensor& skip, const Tensor& x) {
   UpsampleParams p = infer(x, factor);
   p.offset = skip.extent(4);
   p.pitch = p.offset + p.channels;
-  const bool joined = skip.is_slice() && skip.first_channel() == 0 && skip.pitch() == p.pitch;
-  Tensor y = joined ? skip.whole()
-                    : Tensor::empty({p.batch, skip.extent(1), skip.extent(2), skip.extent(3), p.pitch},
-                                    x.dtype(), x.device());
-  if (!joined) copy_part(skip, y, 0);
+  Tensor y = Tensor::empty({p.batch, skip.extent(1), skip.extent(2), skip.extent(3), p.pitch}, x.dtype(),
+                           x.device());
+  copy_part(skip, y, 0);
   kernels::upsample_forward(x.stream(), x.dtype(), p, x.data(), y.data());
   if (tape.records(skip, x)) {
     ConcatUpsampledNode node;

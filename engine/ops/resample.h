@@ -12,13 +12,10 @@ enum class Upsampling : std::uint8_t { nearest, trilinear };
 /// False).
 Tensor upsample(Tape& tape, const Tensor& x, const std::array<std::int64_t, 3>& factor, Upsampling mode);
 
-/// Joins channels: [a, b]. All extents but the last must agree. Two slices that lie so already, and fill
-/// their tensor, are not copied: the result is that tensor.
+/// Joins channels: [a, b]. All extents but the last must agree.
 Tensor concat_channels(Tape& tape, const Tensor& a, const Tensor& b);
 
-/// concat_channels(skip, upsample(x, nearest)) without the intermediate volume. A skip that is the first
-/// slice of a tensor with just the room for x behind it is not copied: x goes there, and the result is that
-/// tensor. Such a skip can be joined once.
+/// concat_channels(skip, upsample(x, nearest)) without the intermediate volume.
 Tensor concat_upsampled(Tape& tape, const Tensor& skip, const Tensor& x);
 
 }  // namespace voxot::ops

@@ -57,24 +57,6 @@ void backward(const Stream&, DType dtype, Activation activation, std::int64_t co
   });
 }
 
-void backward_slice(const Stream&, DType dtype, Activation activation, std::int64_t rows,
-                    std::int64_t channels, const void* saved, std::int64_t saved_pitch, const void* grad_y,
-                    std::int64_t grad_pitch, void* grad_x) {
-  with_type(dtype, [&]<class T>() {
-    with_activation<Compute<T>>(activation, [&](auto functor) {
-      const auto act = lanes_of(functor);
-#pragma omp parallel for schedule(static) if (rows * channels > kParallelGrain)
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const T* const s = static_cast<const T*>(saved) + r * saved_pitch;
-        const T* const gy = static_cast<const T*>(grad_y) + r * grad_pitch;
-        T* const gx = static_cast<T*>(grad_x) + r * channels;
-#pragma omp simd
-        for (std::int64_t c = 0; c < channels; ++c) store(gx[c], act.gradient(load(s[c]), load(gy[c])));
-      }
-    });
-  });
-}
-
 /// Calls row(r, slopes of r's channels) for every row, in parallel: one slope for all is spread to a row
 /// first.
 template <class F, class Row>
@@ -153,7 +135,6 @@ void prelu_backward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int6
 const Implement registered[] = {
     {activation_forward, Device::cpu, forward},
     {activation_backward, Device::cpu, backward},
-    {activation_backward_slice, Device::cpu, backward_slice},
     {kernels::prelu_forward, Device::cpu, prelu_forward_cpu},
     {kernels::prelu_backward, Device::cpu, prelu_backward_cpu},
 };

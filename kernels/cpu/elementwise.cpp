@@ -57,14 +57,14 @@ void multiply_cpu(const Stream&, DType dtype, std::int64_t count, const void* x,
   });
 }
 
-void add_bias_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels, std::int64_t pitch,
-                  const void* bias, void* y) {
+void add_bias_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels, const void* bias,
+                  void* y) {
   with_type(dtype, [&]<class T>() {
     const auto* b = static_cast<const Compute<T>*>(bias);
     T* out = static_cast<T*>(y);
 #pragma omp parallel for schedule(static) if (rows * channels > kParallelGrain)
     for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t c = 0; c < channels; ++c) put<Write::accumulate>(out[r * pitch + c], b[c]);
+      for (std::int64_t c = 0; c < channels; ++c) put<Write::accumulate>(out[r * channels + c], b[c]);
     }
   });
 }

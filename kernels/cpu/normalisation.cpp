@@ -25,30 +25,10 @@ std::int64_t slice_rows(std::int64_t channels) {
   return std::max<std::int64_t>(lane, kSliceElements / channels / lane * lane);
 }
 
-/// body(i, j, k) for every element of `rows` rows from r on: i is its place in a contiguous array, k where
-/// rows lie `pitch` apart, j among the elements of these rows.
-template <class Body>
-[[gnu::always_inline]] inline void elements(std::int64_t r, std::int64_t rows, std::int64_t channels,
-                                            std::int64_t pitch, Body body) {
-  if (pitch == channels) {
-    const std::int64_t first = r * channels;
-#pragma omp simd
-    for (std::int64_t j = 0; j < rows * channels; ++j) body(first + j, j, first + j);
-    return;
-  }
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const std::int64_t i = (r + row) * channels;
-    const std::int64_t k = (r + row) * pitch;
-#pragma omp simd
-    for (std::int64_t c = 0; c < channels; ++c) body(i + c, row * channels + c, k + c);
-  }
-}
-
-/// result[2][channels] ← sums of two per-element terms; term(i, j, k, a, b) adds to a and b (elements() says
-/// what i, j and k are).
+/// result[2][channels] ← sums of two per-element terms; term(i, j, a, b) adds element i's to a and b, j its
+/// place in a lane.
 template <class F, class Term>
-void sum_terms(std::int64_t rows, std::int64_t channels, std::int64_t pitch, std::vector<double>& result,
-               Term term) {
+void sum_terms(std::int64_t rows, std::int64_t channels, std::vector<double>& result, Term term) {
   const std::int64_t per_slice = slice_rows(channels);
   const std::int64_t slices = (rows + per_slice - 1) / per_slice;
   static thread_local std::vector<double> partial;
@@ -68,8 +48,10 @@ void sum_terms(std::int64_t rows, std::int64_t channels, std::int64_t pitch, std
       std::fill(sums.begin(), sums.end(), F{0});
       const std::int64_t end = std::min(block + kBlockRows * lane, last);
       for (std::int64_t r = block; r < end; r += lane) {
-        elements(r, std::min(lane, end - r), channels, pitch,
-                 [=](std::int64_t i, std::int64_t j, std::int64_t k) { term(i, j, k, a[j], b[j]); });
+        const std::int64_t first = r * channels;
+        const std::int64_t count = std::min(lane, end - r) * channels;
+#pragma omp simd
+        for (std::int64_t j = 0; j < count; ++j) term(first + j, j, a[j], b[j]);
       }
       for (std::int64_t j = 0; j < width; ++j) {
         to[j % channels] += static_cast<double>(a[j]);
@@ -92,13 +74,16 @@ void spread(std::int64_t channels, std::vector<F>& lanes, Value value) {
     lanes[static_cast<std::size_t>(j)] = static_cast<F>(value(j % channels));
 }
 
-/// elements() of rows [first, last), lane by lane.
+/// body(i, j) for every element i of rows [first, last), lane by lane; j is its place in the lane.
 template <class Body>
-void apply(std::int64_t first, std::int64_t last, std::int64_t channels, std::int64_t pitch, Body body) {
+void apply(std::int64_t first, std::int64_t last, std::int64_t channels, Body body) {
   const std::int64_t lane = rows_per_lane(channels);
 #pragma omp parallel for schedule(static) if ((last - first) * channels > kParallelGrain)
   for (std::int64_t r = first; r < last; r += lane) {
-    elements(r, std::min(lane, last - r), channels, pitch, body);
+    const std::int64_t begin = r * channels;
+    const std::int64_t count = std::min(lane, last - r) * channels;
+#pragma omp simd
+    for (std::int64_t j = 0; j < count; ++j) body(begin + j, j);
   }
 }
 
@@ -123,12 +108,11 @@ void statistics(const Stream&, DType dtype, const NormalisationParams& p, const 
       static thread_local std::vector<F> lanes;
       spread(p.channels, lanes, [&](std::int64_t c) { return shift[static_cast<std::size_t>(c)]; });
       const F* s = lanes.data();
-      sum_terms<F>(p.rows, p.channels, p.channels, sums,
-                   [=](std::int64_t i, std::int64_t j, std::int64_t, F& a, F& b) {
-                     const F d = load(base[i]) - s[j];
-                     a += d;
-                     b += d * d;
-                   });
+      sum_terms<F>(p.rows, p.channels, sums, [=](std::int64_t i, std::int64_t j, F& a, F& b) {
+        const F d = load(base[i]) - s[j];
+        a += d;
+        b += d * d;
+      });
       for (std::int64_t g = 0; g < p.groups; ++g) {
         double first = 0;
         double second = 0;
@@ -172,10 +156,9 @@ void forward(const Stream&, DType dtype, const NormalisationParams& p, const voi
       const F* a = scales.data();
       const F* b = betas.data();
       with_activation<F>(p.activation, [&](auto act) {
-        apply(o * p.rows, (o + 1) * p.rows, p.channels, p.y_row(),
-              [=](std::int64_t i, std::int64_t j, std::int64_t k) {
-                store(out[k], act.value((load(in[i]) - mu[j]) * a[j] + b[j]));
-              });
+        apply(o * p.rows, (o + 1) * p.rows, p.channels, [=](std::int64_t i, std::int64_t j) {
+          store(out[i], act.value((load(in[i]) - mu[j]) * a[j] + b[j]));
+        });
       });
     }
   });
@@ -213,17 +196,16 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
     const F* s = scales.data();
     const F* t = betas.data();
     const T* const xo = x + o * p.rows * p.channels;
-    const T* const go = gy + o * p.rows * p.y_row();
+    const T* const go = gy + o * p.rows * p.channels;
     with_activation<F>(p.activation, [&](auto act) {
-      sum_terms<F>(p.rows, p.channels, p.y_row(), sums,
-                   [=](std::int64_t i, std::int64_t j, std::int64_t k, F& a, F& b) {
-                     F g = load(go[k]);
-                     const F v = load(xo[i]);
-                     if constexpr (decltype(act)::kKind != ActivationKind::none)
-                       g = act.gradient(act.value((v - mu[j]) * s[j] + t[j]), g);
-                     a += g;
-                     b += g * ((v - mu[j]) * inv[j]);
-                   });
+      sum_terms<F>(p.rows, p.channels, sums, [=](std::int64_t i, std::int64_t j, F& a, F& b) {
+        F g = load(go[i]);
+        const F v = load(xo[i]);
+        if constexpr (decltype(act)::kKind != ActivationKind::none)
+          g = act.gradient(act.value((v - mu[j]) * s[j] + t[j]), g);
+        a += g;
+        b += g * ((v - mu[j]) * inv[j]);
+      });
     });
     for (std::size_t c = 0; c < parameter_sums.size(); ++c) parameter_sums[c] += sums[c];
     if (q.grad_x == nullptr) continue;
@@ -247,14 +229,13 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
     T* gx = static_cast<T*>(q.grad_x);
     with_activation<F>(p.activation, [&](auto act) {
       with_write(q.grad_x_write, [&]<Write W>() {
-        apply(o * p.rows, (o + 1) * p.rows, p.channels, p.y_row(),
-              [=](std::int64_t i, std::int64_t j, std::int64_t k) {
-                F g = load(gy[k]);
-                const F v = load(x[i]);
-                if constexpr (decltype(act)::kKind != ActivationKind::none)
-                  g = act.gradient(act.value((v - mu[j]) * s[j] + t[j]), g);
-                put<W>(gx[i], s[j] * g - po[j] - (v - mu[j]) * ps[j]);
-              });
+        apply(o * p.rows, (o + 1) * p.rows, p.channels, [=](std::int64_t i, std::int64_t j) {
+          F g = load(gy[i]);
+          const F v = load(x[i]);
+          if constexpr (decltype(act)::kKind != ActivationKind::none)
+            g = act.gradient(act.value((v - mu[j]) * s[j] + t[j]), g);
+          put<W>(gx[i], s[j] * g - po[j] - (v - mu[j]) * ps[j]);
+        });
       });
     });
   }

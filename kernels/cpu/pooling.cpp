@@ -76,10 +76,8 @@ void samples(const PoolParams& p, Body body) {
 
 template <class T>
 void clear(const PoolParams& p, std::int64_t n, T* grad_x) {
-  const std::int64_t voxels = p.in_extent[0] * p.in_extent[1] * p.in_extent[2];
-  for (std::int64_t i = n * voxels; i < (n + 1) * voxels; ++i) {
-    std::fill_n(grad_x + i * p.in_row(), p.channels, T{});
-  }
+  const std::int64_t size = p.in_extent[0] * p.in_extent[1] * p.in_extent[2] * p.channels;
+  std::fill(grad_x + n * size, grad_x + (n + 1) * size, T{});
 }
 
 void max_forward(const Stream&, DType dtype, const PoolParams& p, const void* x, void* y,
@@ -89,7 +87,6 @@ void max_forward(const Stream&, DType dtype, const PoolParams& p, const void* x,
     const T* in = static_cast<const T*>(x);
     T* out = static_cast<T*>(y);
     const std::int64_t channels = p.channels;
-    const std::int64_t in_row = p.in_row();
     planes(p, [&](std::int64_t n, std::int64_t od) {
       for (std::int64_t c0 = 0; c0 < channels; c0 += kMaxStackChannels) {
         const std::int64_t width = std::min(kMaxStackChannels, channels - c0);
@@ -102,7 +99,7 @@ void max_forward(const Stream&, DType dtype, const PoolParams& p, const void* x,
               std::fill(index, index + width, std::uint8_t{0});
             },
             [&](std::int64_t, std::int64_t from, std::int64_t position) {
-              const T* row = in + from * in_row + c0;
+              const T* row = in + from * channels + c0;
               const auto here = static_cast<std::uint8_t>(position);
               for (std::int64_t c = 0; c < width; ++c) {
                 const F v = load(row[c]);
@@ -126,7 +123,6 @@ void max_backward(const Stream&, DType dtype, const PoolParams& p, const std::ui
     const T* gy = static_cast<const T*>(grad_y);
     T* gx = static_cast<T*>(grad_x);
     const std::int64_t channels = p.channels;
-    const std::int64_t in_row = p.in_row();
     samples(p, [&](std::int64_t n) {
       if (write == Write::overwrite) clear(p, n, gx);
       for (std::int64_t od = 0; od < p.out_extent()[0]; ++od) {
@@ -135,7 +131,7 @@ void max_backward(const Stream&, DType dtype, const PoolParams& p, const std::ui
             [&](std::int64_t to, std::int64_t from, std::int64_t position) {
               const auto here = static_cast<std::uint8_t>(position);
               for (std::int64_t c = 0; c < channels; ++c) {
-                T& g = gx[from * in_row + c];
+                T& g = gx[from * channels + c];
                 const auto v = load(gy[to * channels + c]);
                 store(g, load(g) + (winner[to * channels + c] == here ? v : 0));
               }
@@ -152,7 +148,6 @@ void average_forward(const Stream&, DType dtype, const PoolParams& p, const void
     const T* in = static_cast<const T*>(x);
     T* out = static_cast<T*>(y);
     const std::int64_t channels = p.channels;
-    const std::int64_t in_row = p.in_row();
     const std::int64_t window = p.kernel[0] * p.kernel[1] * p.kernel[2];
     planes(p, [&](std::int64_t n, std::int64_t od) {
       for (std::int64_t c0 = 0; c0 < channels; c0 += kMaxStackChannels) {
@@ -166,7 +161,7 @@ void average_forward(const Stream&, DType dtype, const PoolParams& p, const void
               scale = F{1} / static_cast<F>(p.count_padding ? window : valid);
             },
             [&](std::int64_t, std::int64_t from, std::int64_t) {
-              const T* row = in + from * in_row + c0;
+              const T* row = in + from * channels + c0;
               for (std::int64_t c = 0; c < width; ++c) sum[c] += load(row[c]);
             },
             [&](std::int64_t to) {
@@ -212,7 +207,7 @@ void average_backward_row(const PoolParams& p, std::int64_t n, std::int64_t d, s
         }
       }
     }
-    for (std::int64_t c = 0; c < width; ++c) put<W>(gx[to * p.in_row() + c0 + c], sum[c]);
+    for (std::int64_t c = 0; c < width; ++c) put<W>(gx[to * channels + c0 + c], sum[c]);
   }
 }
 

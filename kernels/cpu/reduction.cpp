@@ -52,13 +52,13 @@ void forward(const Stream&, DType dtype, const ReductionParams& p, const void* x
     const T* in = static_cast<const T*>(x);
     T* out = static_cast<T*>(y);
     const auto one = [&](std::int64_t i) {
-      const T* base = in + i / p.inner * p.axis * p.row() + i % p.inner;
-      double value = strided_sum(base, p.axis, p.row());
+      const T* base = in + i / p.inner * p.axis * p.inner + i % p.inner;
+      double value = strided_sum(base, p.axis, p.inner);
       if (p.kind != Reduction::sum) value /= static_cast<double>(p.axis);
       if (p.kind == Reduction::variance) {
         double squares = 0;
         for (std::int64_t k = 0; k < p.axis; ++k) {
-          const double d = static_cast<double>(load(base[k * p.row()])) - value;
+          const double d = static_cast<double>(load(base[k * p.inner])) - value;
           squares += d * d;
         }
         value = squares / static_cast<double>(p.axis - 1);

@@ -28,19 +28,6 @@ struct Gradient {
   }
 };
 
-template <class Act, class T>
-struct SliceGradient {
-  Act act;
-  const T* saved;
-  std::int64_t saved_pitch;
-  const T* grad_y;
-  std::int64_t grad_pitch;
-  VOXOT_DEVICE Compute<T> operator()(const Matrix::At& at) const {
-    return act.gradient(load(saved[at.row * saved_pitch + at.column]),
-                        load(grad_y[at.row * grad_pitch + at.column]));
-  }
-};
-
 /// `stride` is 0 for one slope of all channels.
 template <class F>
 struct Slopes {
@@ -92,19 +79,6 @@ void backward(const Stream& stream, DType dtype, Activation activation, std::int
   });
 }
 
-void backward_slice(const Stream& stream, DType dtype, Activation activation, std::int64_t rows,
-                    std::int64_t channels, const void* saved, std::int64_t saved_pitch, const void* grad_y,
-                    std::int64_t grad_pitch, void* grad_x) {
-  with_type(dtype, [&]<class T>() {
-    with_activation<Compute<T>>(activation, [&]<class Act>(Act act) {
-      const SliceGradient<Act, T> gradient{act, static_cast<const T*>(saved), saved_pitch,
-                                           static_cast<const T*>(grad_y), grad_pitch};
-      map<Write::overwrite>(stream, "activation_backward_slice", rows * channels, Matrix{channels}, gradient,
-                            static_cast<T*>(grad_x));
-    });
-  });
-}
-
 void prelu_forward_cuda(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
                         std::int64_t slope_count, const void* x, const void* slope, void* y) {
   with_type(dtype, [&]<class T>() {
@@ -140,7 +114,6 @@ void prelu_backward_cuda(const Stream& stream, DType dtype, std::int64_t rows, s
 const Implement registered[] = {
     {activation_forward, Device::cuda, forward},
     {activation_backward, Device::cuda, backward},
-    {activation_backward_slice, Device::cuda, backward_slice},
     {kernels::prelu_forward, Device::cuda, prelu_forward_cuda},
     {kernels::prelu_backward, Device::cuda, prelu_backward_cuda},
 };

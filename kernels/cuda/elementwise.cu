@@ -1,9 +1,7 @@
-// kernels/elementwise.h by elementwise_map.cuh; a bias by launch_rows (channels.cuh); the random fills: a
-// thread for each Philox block, four consecutive elements, up to 256 threads. A ring's row is stored a thread
-// an element.
+// kernels/elementwise.h by elementwise_map.cuh, and the random fills: a thread for each Philox block, four
+// consecutive elements, up to 256 threads. A ring's row is stored a thread an element.
 #include "kernels/elementwise.h"
 
-#include "kernels/cuda/channels.cuh"
 #include "kernels/cuda/elementwise_map.cuh"
 
 namespace voxot::kernels {
@@ -54,18 +52,11 @@ struct Same {
   }
 };
 
-template <class T, int V>
-VOXOT_KERNEL void add_bias_kernel(int rows, int channels, std::int64_t pitch, const Compute<T>* bias, T* y) {
-  const std::int64_t row = row_of_thread();
-  if (row >= rows) return;
-  const int step = static_cast<int>(simt::block_extent().x) * V;
-  for (int c = static_cast<int>(simt::thread_index().x) * V; c < channels; c += step) {
-    Compute<T> v[V];
-    VOXOT_UNROLL
-    for (int k = 0; k < V; ++k) v[k] = bias[c + k];
-    put_channels<Write::accumulate, V>(y + row * pitch + c, v);
-  }
-}
+template <class F>
+struct Bias {
+  const F* bias;
+  VOXOT_DEVICE F operator()(const Matrix::At& at) const { return bias[at.column]; }
+};
 
 /// Words to four values.
 struct Normal {
@@ -197,12 +188,11 @@ void multiply_cuda(const Stream& stream, DType dtype, std::int64_t count, const 
 }
 
 void add_bias_cuda(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
-                   std::int64_t pitch, const void* bias, void* y) {
+                   const void* bias, void* y) {
   with_type(dtype, [&]<class T>() {
-    with_width<T>({channels, pitch}, {y}, [&]<int V>() {
-      launch_rows("add_bias", stream, rows, channels / V, add_bias_kernel<T, V>, static_cast<int>(channels),
-                  pitch, static_cast<const Compute<T>*>(bias), static_cast<T*>(y));
-    });
+    using F = Compute<T>;
+    map<Write::accumulate>(stream, "add_bias", rows * channels, Matrix{channels},
+                           Bias<F>{static_cast<const F*>(bias)}, static_cast<T*>(y));
   });
 }
 

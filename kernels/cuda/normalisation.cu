@@ -1,8 +1,8 @@
 // Batch, group and instance normalisation: y = act((x − mean)·a + β) with a = γ/√(variance + ε).
-// Layout: x is outer × rows × channels, rows of y lie y_row() apart. Launch: row_chunks.cuh, also for what
-// only maps elements, so that a thread keeps its channels' parameters in registers. The variance: a thread
-// sums about its own first value, threads are joined by their means and centred second moments. Source:
-// kernels/normalisation.h; Chan, Golub, LeVeque 1983.
+// Layout: x is outer × rows × channels. Launch: row_chunks.cuh, also for what only maps elements, so that a
+// thread keeps its channels' parameters in registers. The variance: a thread sums about its own first value,
+// threads are joined by their means and centred second moments. Source: kernels/normalisation.h; Chan, Golub,
+// LeVeque 1983.
 #include "kernels/normalisation.h"
 
 #include <cmath>
@@ -129,10 +129,10 @@ struct Gradient {
 
   /// Values of x, and grad_y times the activation's derivative.
   template <class Act>
-  VOXOT_DEVICE void load(Act act, const Layout& l, const Channels<Compute<T>, V>& c, const Place& p,
-                         std::int64_t row, Compute<T> (&v)[V], Compute<T> (&g)[V]) const {
-    load_channels<V>(x + row * l.channels + p.channel, v);
-    load_channels<V>(grad_y + row * l.y_row + p.channel, g);
+  VOXOT_DEVICE void load(Act act, const Channels<Compute<T>, V>& c, std::int64_t at, Compute<T> (&v)[V],
+                         Compute<T> (&g)[V]) const {
+    load_channels<V>(x + at, v);
+    load_channels<V>(grad_y + at, g);
     if constexpr (Act::kKind != ActivationKind::none) {
       VOXOT_UNROLL
       for (int k = 0; k < V; ++k) g[k] = act.gradient(act.value(c.argument(v[k], k)), g[k]);
@@ -153,7 +153,7 @@ VOXOT_KERNEL void chunk_gradients(Layout l, Act act, Compute<T> epsilon, Gradien
     for (std::int64_t r = p.first; r < p.last; r += l.down) {
       F v[V];
       F g[V];
-      gradient.load(act, l, channels, p, p.outer * l.rows + r, v, g);
+      gradient.load(act, channels, (p.outer * l.rows + r) * l.channels + p.channel, v, g);
       VOXOT_UNROLL
       for (int k = 0; k < V; ++k) {
         pairs[k].first += g[k];
@@ -220,12 +220,12 @@ VOXOT_KERNEL void forward_kernel(Layout l, Act act, Compute<T> epsilon, const T*
   if (!p.active) return;
   const Channels<F, V> channels(l, p, epsilon, mean, variance, gamma, beta);
   for (std::int64_t r = p.first; r < p.last; r += l.down) {
-    const std::int64_t row = p.outer * l.rows + r;
+    const std::int64_t at = (p.outer * l.rows + r) * l.channels + p.channel;
     F v[V];
-    load_channels<V>(x + row * l.channels + p.channel, v);
+    load_channels<V>(x + at, v);
     VOXOT_UNROLL
     for (int k = 0; k < V; ++k) v[k] = act.value(channels.argument(v[k], k));
-    put_channels<Write::overwrite, V>(y + row * l.y_row + p.channel, v);
+    put_channels<Write::overwrite, V>(y + at, v);
   }
 }
 
@@ -245,15 +245,15 @@ VOXOT_KERNEL void grad_x_kernel(Layout l, Act act, Compute<T> epsilon, Gradient<
     for (int k = 0; k < V; ++k) group[k] = means[p.outer * l.groups + (p.channel + k) / l.members];
   }
   for (std::int64_t r = p.first; r < p.last; r += l.down) {
-    const std::int64_t row = p.outer * l.rows + r;
+    const std::int64_t at = (p.outer * l.rows + r) * l.channels + p.channel;
     F v[V];
     F g[V];
-    gradient.load(act, l, channels, p, row, v, g);
+    gradient.load(act, channels, at, v, g);
     VOXOT_UNROLL
     for (int k = 0; k < V; ++k) {
       g[k] = channels.scale[k] * g[k] - group[k].first - (v[k] - channels.mean[k]) * group[k].second;
     }
-    put_channels<W, V>(grad_x + row * l.channels + p.channel, g);
+    put_channels<W, V>(grad_x + at, g);
   }
 }
 
@@ -292,7 +292,7 @@ void forward(const Stream& stream, DType dtype, const NormalisationParams& p, co
   if (empty(p)) return;
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    with_width<T>({p.channels, p.y_row()}, {x, y}, [&]<int V>() {
+    with_width<T>({p.channels}, {x, y}, [&]<int V>() {
       with_kink<F>(p.activation, [&](auto act) {
         const Layout l(p, V);
         simt::launch(l.launch("normalisation_forward", p.outer, stream), forward_kernel<T, V, decltype(act)>,
@@ -355,7 +355,7 @@ void backward(const Stream& stream, DType dtype, const NormalisationParams& p,
               const NormalisationGradients& q) {
   if (empty(p)) return;
   with_type(dtype, [&]<class T>() {
-    with_width<T>({p.channels, p.y_row()}, {q.x, q.grad_y, q.grad_x},
+    with_width<T>({p.channels}, {q.x, q.grad_y, q.grad_x},
                   [&]<int V>() { backward_typed<T, V>(stream, p, q); });
   });
 }

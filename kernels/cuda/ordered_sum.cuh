@@ -6,7 +6,7 @@
 //
 // Launches, each with accesses of 16 bytes where alignment allows them:
 //   short    a thread for each result, or for V neighbours; an axis up to 32
-//   rows     a block for each chunk of a row; inner and pitch 1
+//   rows     a block for each chunk of a row; inner 1
 //   columns  a block for each chunk of the axis and tile of columns; its threads stand in rows and columns
 //
 // Chunks share out a long axis when there are few results; their partial sums go through scratch memory and
@@ -23,7 +23,6 @@ struct SumView {
   std::int64_t outer = 1;
   std::int64_t axis = 1;
   std::int64_t inner = 1;
-  std::int64_t pitch = inner;  // elements from one step of the axis to the next
   [[nodiscard]] VOXOT_HOST_DEVICE std::int64_t results() const { return outer * inner; }
 };
 
@@ -70,10 +69,10 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kSumThreads, 4)
     sum_short(SumView view, Term term, Finish finish, const X*... x) {
   const std::int64_t r = simt::global_thread() * V;
   if (r >= view.results()) return;
-  const std::int64_t first = r / view.inner * view.axis * view.pitch + r % view.inner;
+  const std::int64_t first = r / view.inner * view.axis * view.inner + r % view.inner;
   double sums[V] = {};
   for (std::int64_t k = 0; k < view.axis; ++k) {
-    add_terms<V, 1>(term, r, sums, load_vector<V>(x + (first + k * view.pitch))...);
+    add_terms<V, 1>(term, r, sums, load_vector<V>(x + (first + k * view.inner))...);
   }
   VOXOT_UNROLL
   for (int k = 0; k < V; ++k) finish(0, r + k, sums[k]);
@@ -136,7 +135,7 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kSumThreads, 4)
   if (active) {
     const std::int64_t last = view.axis < (chunk + 1) * grid.length ? view.axis : (chunk + 1) * grid.length;
     for (std::int64_t k = chunk * grid.length + row; k < last; k += grid.rows) {
-      add_terms<V, 1>(term, r, sums, load_vector<V>(x + ((outer * view.axis + k) * view.pitch + column))...);
+      add_terms<V, 1>(term, r, sums, load_vector<V>(x + ((outer * view.axis + k) * view.inner + column))...);
     }
   }
   VOXOT_UNROLL
@@ -174,14 +173,13 @@ inline SumPlan plan_sum(const SumView& view, int vector, bool aligned, std::int6
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   SumPlan p;
   p.view = view;
-  const bool row = view.inner == 1 && view.pitch == 1;
-  p.vectors = aligned && ((view.inner % vector == 0 && view.pitch % vector == 0) ||
-                          (row && view.axis > kShortAxis && (view.outer == 1 || view.axis % vector == 0)));
+  p.vectors = aligned && (view.inner % vector == 0 || (view.inner == 1 && view.axis > kShortAxis &&
+                                                       (view.outer == 1 || view.axis % vector == 0)));
   const int v = p.vectors ? vector : 1;
   if (view.axis <= kShortAxis || view.results() == 0) return p;
   ColumnTiles& g = p.grid;
   std::int64_t step = 0;  // the axis elements that a block takes at once
-  if (row && most_chunks > 1) {
+  if (view.inner == 1 && most_chunks > 1) {
     p.layout = SumLayout::rows;
     if (view.axis <= 1024) p.threads = simt::kWarp;
     step = std::int64_t{p.threads} * v;

@@ -17,7 +17,6 @@ using namespace cuda;
 /// PoolParams as a kernel reads them.
 struct Pool {
   int channels;
-  int in_row;
   Extent in;
   Extent out;
   Extent stride;
@@ -27,7 +26,6 @@ struct Pool {
 
   explicit Pool(const PoolParams& p)
       : channels(static_cast<int>(p.channels)),
-        in_row(static_cast<int>(p.in_row())),
         in(p.in_extent),
         out(p.out_extent()),
         stride(p.stride),
@@ -90,11 +88,11 @@ VOXOT_KERNEL void max_forward_kernel(int rows, Pool p, const T* x, T* y, std::ui
     }
     for (int d = rd.first; d < rd.last; ++d) {
       for (int h = rh.first; h < rh.last; ++h) {
-        const T* line = x + p.in.row(at.n, d, h, 0) * p.in_row + c;
+        const T* line = x + p.in.row(at.n, d, h, 0) * p.channels + c;
         const int position = ((d - rd.low) * p.kernel[1] + h - rh.low) * p.kernel[2] - rw.low;
         for (int w = rw.first; w < rw.last; ++w) {
           F v[V];
-          load_channels<V>(line + static_cast<std::int64_t>(w) * p.in_row, v);
+          load_channels<V>(line + static_cast<std::int64_t>(w) * p.channels, v);
           VOXOT_UNROLL
           for (int k = 0; k < V; ++k) {
             const bool wins = v[k] > best[k] || v[k] != v[k];  // NaN wins
@@ -125,10 +123,10 @@ VOXOT_KERNEL void average_forward_kernel(int rows, Pool p, const T* x, T* y) {
     F sum[V] = {};
     for (int d = rd.first; d < rd.last; ++d) {
       for (int h = rh.first; h < rh.last; ++h) {
-        const T* line = x + p.in.row(at.n, d, h, 0) * p.in_row + c;
+        const T* line = x + p.in.row(at.n, d, h, 0) * p.channels + c;
         for (int w = rw.first; w < rw.last; ++w) {
           F v[V];
-          load_channels<V>(line + static_cast<std::int64_t>(w) * p.in_row, v);
+          load_channels<V>(line + static_cast<std::int64_t>(w) * p.channels, v);
           VOXOT_UNROLL
           for (int k = 0; k < V; ++k) sum[k] += v[k];
         }
@@ -195,7 +193,7 @@ VOXOT_KERNEL void backward_kernel(int rows, Pool p, Share share, const T* grad_y
         }
       }
     }
-    put_channels<W, V>(grad_x + row * p.in_row + c, sum);
+    put_channels<W, V>(grad_x + row * p.channels + c, sum);
   }
 }
 
@@ -204,7 +202,7 @@ std::int64_t volume(const std::array<std::int64_t, 3>& extent) { return extent[0
 void max_forward(const Stream& stream, DType dtype, const PoolParams& p, const void* x, void* y,
                  std::uint8_t* winner) {
   with_type(dtype, [&]<class T>() {
-    with_width<T>({p.channels, p.in_row()}, {x, y, winner}, [&]<int V>() {
+    with_width<T>({p.channels}, {x, y, winner}, [&]<int V>() {
       launch_rows("max_pool_forward", stream, p.batch * volume(p.out_extent()), p.channels / V,
                   max_forward_kernel<T, V>, Pool(p), static_cast<const T*>(x), static_cast<T*>(y), winner);
     });
@@ -213,7 +211,7 @@ void max_forward(const Stream& stream, DType dtype, const PoolParams& p, const v
 
 void average_forward(const Stream& stream, DType dtype, const PoolParams& p, const void* x, void* y) {
   with_type(dtype, [&]<class T>() {
-    with_width<T>({p.channels, p.in_row()}, {x, y}, [&]<int V>() {
+    with_width<T>({p.channels}, {x, y}, [&]<int V>() {
       launch_rows("average_pool_forward", stream, p.batch * volume(p.out_extent()), p.channels / V,
                   average_forward_kernel<T, V>, Pool(p), static_cast<const T*>(x), static_cast<T*>(y));
     });
@@ -232,7 +230,7 @@ void launch_backward(const char* name, const Stream& stream, const PoolParams& p
 void max_backward(const Stream& stream, DType dtype, const PoolParams& p, const std::uint8_t* winner,
                   const void* grad_y, void* grad_x, Write write) {
   with_type(dtype, [&]<class T>() {
-    with_width<T>({p.channels, p.in_row()}, {winner, grad_y, grad_x}, [&]<int V>() {
+    with_width<T>({p.channels}, {winner, grad_y, grad_x}, [&]<int V>() {
       launch_backward<T, V>("max_pool_backward", stream, p, MaxShare<T, V>{winner}, grad_y, grad_x, write);
     });
   });
@@ -241,7 +239,7 @@ void max_backward(const Stream& stream, DType dtype, const PoolParams& p, const 
 void average_backward(const Stream& stream, DType dtype, const PoolParams& p, const void* grad_y,
                       void* grad_x, Write write) {
   with_type(dtype, [&]<class T>() {
-    with_width<T>({p.channels, p.in_row()}, {grad_y, grad_x}, [&]<int V>() {
+    with_width<T>({p.channels}, {grad_y, grad_x}, [&]<int V>() {
       launch_backward<T, V>("average_pool_backward", stream, p, AverageShare<T, V>{}, grad_y, grad_x, write);
     });
   });

@@ -103,7 +103,7 @@ void means(const Stream& stream, const SumPlan& plan, double* partial, const T* 
               StoreSum<Write::overwrite, double>{mean, 1.0 / static_cast<double>(plan.view.axis)}, x);
 }
 
-SumView view_of(const ReductionParams& p) { return {p.outer, p.axis, p.inner, p.row()}; }
+SumView view_of(const ReductionParams& p) { return {p.outer, p.axis, p.inner}; }
 
 void forward(const Stream& stream, DType dtype, const ReductionParams& p, const void* x, void* y) {
   with_type(dtype, [&]<class T>() {

@@ -23,7 +23,6 @@ inline constexpr std::int64_t kBlocks = 2048;  // fill a large device; more work
 /// How outer × rows × channels is cut.
 struct Layout {
   std::int64_t rows;
-  std::int64_t y_row;
   int channels;
   int members;  // channels of a group
   int groups;
@@ -35,7 +34,6 @@ struct Layout {
 
   Layout(const NormalisationParams& p, int width)
       : rows(p.rows),
-        y_row(p.y_row()),
         channels(static_cast<int>(p.channels)),
         members(static_cast<int>(p.channels / p.groups)),
         groups(static_cast<int>(p.groups)) {

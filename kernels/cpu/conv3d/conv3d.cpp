@@ -27,11 +27,8 @@ void Conv3dParams::validate() const {
                 "conv3d: kernel {} with dilation {} does not fit extent {} with padding {}", kernel[a],
                 dilation[a], in_extent[a], padding[a]);
   }
-  VOXOT_CHECK(in_row() >= in_channels && out_row() >= out_channels,
-              "conv3d: pitches {} and {} are below the {} and {} channels", in_row(), out_row(), in_channels,
-              out_channels);
   constexpr std::int64_t kLimit = std::int64_t{1} << 40;
-  VOXOT_CHECK(in_voxels() < kLimit / batch / in_row() && out_voxels() < kLimit / batch / out_row(),
+  VOXOT_CHECK(in_voxels() < kLimit / batch / in_channels && out_voxels() < kLimit / batch / out_channels,
               "conv3d: more than 2^40 elements in one volume");
 }
 
@@ -94,7 +91,6 @@ constexpr std::int64_t kVectorChannels = 8;
 /// `m` with its few output channels filled up to a vector, which is what Winograd writes, by themselves.
 Conv3dParams filled_up(Conv3dParams m) {
   m.out_channels = kVectorChannels;
-  m.out_pitch = 0;
   return m;
 }
 
@@ -116,10 +112,9 @@ void grad_input_filled_up(const Conv3dParams& m, const float* gy, const float* w
   result.resize(std::max(result.size(), static_cast<std::size_t>(voxels * kVectorChannels)));
   winograd_forward(wide, gy, u, nullptr, nullptr, {}, false, result.data());
   const float* const from = result.data();
-  const std::int64_t row = m.out_row();
   each(voxels, [=](std::int64_t i) {
     for (std::int64_t c = 0; c < channels; ++c) {
-      float& to = gx[i * row + c];
+      float& to = gx[i * channels + c];
       to = (accumulate ? to : 0.0F) + from[i * kVectorChannels + c];
     }
   });

@@ -41,29 +41,23 @@ void conv3d_forward_naive(const Conv3dParams& p, const F* x, const F* w, const C
   const F* residual = static_cast<const F*>(e.residual);
   const std::int64_t ci = p.in_channels;
   const std::int64_t co = p.out_channels;
-  const std::int64_t row_x = p.in_row();
-  const std::int64_t row_y = p.out_row();
 #pragma omp parallel for schedule(static)
   for (std::int64_t n = 0; n < p.batch; ++n) {
-    F* const yn = y + n * p.out_voxels() * row_y;
-    const F* const xn = x + n * p.in_voxels() * row_x;
-    for (std::int64_t o = 0; o < p.out_voxels(); ++o) {
-      for (std::int64_t q = 0; q < co; ++q) yn[o * row_y + q] = bias == nullptr ? F{0} : bias[q];
-    }
+    F* const yn = y + n * p.out_voxels() * co;
+    const F* const xn = x + n * p.in_voxels() * ci;
+    for (std::int64_t i = 0; i < p.out_voxels() * co; ++i) yn[i] = bias == nullptr ? F{0} : bias[i % co];
     pairs(p, [&](std::int64_t o, std::int64_t tap, std::int64_t in) {
       for (std::int64_t q = 0; q < co; ++q) {
         const F* row = w + (q * p.kernel_volume() + tap) * ci;
         F sum = 0;
-        for (std::int64_t c = 0; c < ci; ++c) sum += row[c] * xn[in * row_x + c];
-        yn[o * row_y + q] += sum;
+        for (std::int64_t c = 0; c < ci; ++c) sum += row[c] * xn[in * ci + c];
+        yn[o * co + q] += sum;
       }
     });
-    const F* const rn = residual == nullptr ? nullptr : residual + n * p.out_voxels() * row_y;
+    const F* const rn = residual == nullptr ? nullptr : residual + n * p.out_voxels() * co;
     with_activation<F>(e.activation, [&](auto act) {
-      for (std::int64_t o = 0; o < p.out_voxels(); ++o) {
-        for (std::int64_t i = o * row_y; i < o * row_y + co; ++i) {
-          yn[i] = act.value((rn == nullptr ? F{0} : rn[i]) + static_cast<F>(e.scale) * yn[i]);
-        }
+      for (std::int64_t i = 0; i < p.out_voxels() * co; ++i) {
+        yn[i] = act.value((rn == nullptr ? F{0} : rn[i]) + static_cast<F>(e.scale) * yn[i]);
       }
     });
   }
@@ -75,15 +69,13 @@ void conv3d_grad_input_naive(const Conv3dParams& p, const F* gy, const F* w, F s
   const std::int64_t co = p.out_channels;
 #pragma omp parallel for schedule(static)
   for (std::int64_t n = 0; n < p.batch; ++n) {
-    F* const xn = gx + n * p.in_voxels() * p.in_row();
-    for (std::int64_t in = 0; write == Write::overwrite && in < p.in_voxels(); ++in) {
-      std::fill_n(xn + in * p.in_row(), ci, F{0});
-    }
+    F* const xn = gx + n * p.in_voxels() * ci;
+    if (write == Write::overwrite) std::fill(xn, xn + p.in_voxels() * ci, F{0});
     pairs(p, [&](std::int64_t o, std::int64_t tap, std::int64_t in) {
       for (std::int64_t q = 0; q < co; ++q) {
-        const F g = scale * gy[(n * p.out_voxels() + o) * p.out_row() + q];
+        const F g = scale * gy[(n * p.out_voxels() + o) * co + q];
         const F* row = w + (q * p.kernel_volume() + tap) * ci;
-        for (std::int64_t c = 0; c < ci; ++c) xn[in * p.in_row() + c] += g * row[c];
+        for (std::int64_t c = 0; c < ci; ++c) xn[in * ci + c] += g * row[c];
       }
     });
   }
@@ -93,18 +85,18 @@ template <class F>
 void conv3d_grad_weight_naive(const Conv3dParams& p, const F* x, const F* gy, F scale, F* gw, F* gb,
                               Write write) {
   const std::int64_t ci = p.in_channels;
+  const std::int64_t co = p.out_channels;
 #pragma omp parallel for schedule(static)
-  for (std::int64_t q = 0; q < p.out_channels; ++q) {
+  for (std::int64_t q = 0; q < co; ++q) {
     F* const wq = gw + q * p.kernel_volume() * ci;
     if (write == Write::overwrite) std::fill(wq, wq + p.kernel_volume() * ci, F{0});
     F bias = 0;
     for (std::int64_t n = 0; n < p.batch; ++n) {
-      const F* const gn = gy + n * p.out_voxels() * p.out_row() + q;
-      for (std::int64_t o = 0; o < p.out_voxels(); ++o) bias += gn[o * p.out_row()];
+      const F* const gn = gy + n * p.out_voxels() * co;
+      for (std::int64_t o = 0; o < p.out_voxels(); ++o) bias += gn[o * co + q];
       pairs(p, [&](std::int64_t o, std::int64_t tap, std::int64_t in) {
-        const F g = scale * gn[o * p.out_row()];
-        const F* const row = x + (n * p.in_voxels() + in) * p.in_row();
-        for (std::int64_t c = 0; c < ci; ++c) wq[tap * ci + c] += g * row[c];
+        const F g = scale * gn[o * co + q];
+        for (std::int64_t c = 0; c < ci; ++c) wq[tap * ci + c] += g * x[(n * p.in_voxels() + in) * ci + c];
       });
     }
     if (gb != nullptr) gb[q] = (write == Write::accumulate ? gb[q] : F{0}) + scale * bias;

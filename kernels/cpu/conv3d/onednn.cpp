@@ -188,56 +188,11 @@ void mirror(const Conv3dParams& p, const float* w, float scale, float* mirrored)
   }
 }
 
-/// A volume that may be a slice of the channels of a wider one, and a contiguous copy of it, which is kept
-/// for the next call.
-class Slice {
- public:
-  Slice(DType dtype, std::int64_t rows, std::int64_t channels, std::int64_t pitch,
-        std::vector<std::byte>& copy)
-      : dtype_(dtype), rows_(rows), channels_(channels), pitch_(pitch), copy_(copy) {
-    const auto bytes = static_cast<std::size_t>(rows * channels) * size_of(dtype);
-    if (!whole() && copy.size() < bytes) copy.resize(bytes);
-  }
-  /// Its values, contiguous.
-  const void* copied_out(const void* data) const {
-    if (whole() || data == nullptr) return data;
-    kernels::copy_channels({}, dtype_, rows_, channels_, data, pitch_, 0, copy_.data(), channels_, 0,
-                           Write::overwrite);
-    return copy_.data();
-  }
-  /// Where a contiguous result goes that copy_in() brings home.
-  void* room_for(void* data) const { return whole() ? data : copy_.data(); }
-  void copy_in(void* data, Write write) const {
-    if (whole()) return;
-    kernels::copy_channels({}, dtype_, rows_, channels_, copy_.data(), channels_, 0, data, pitch_, 0, write);
-  }
-  [[nodiscard]] bool whole() const { return pitch_ == channels_; }
-
- private:
-  DType dtype_;
-  std::int64_t rows_, channels_, pitch_;
-  std::vector<std::byte>& copy_;
-};
-
-Slice slice_of_x(DType dtype, const Conv3dParams& p) {
-  static thread_local std::vector<std::byte> copy;
-  return {dtype, p.batch * p.in_voxels(), p.in_channels, p.in_row(), copy};
-}
-Slice slice_of_y(DType dtype, const Conv3dParams& p) {
-  static thread_local std::vector<std::byte> copy;
-  return {dtype, p.batch * p.out_voxels(), p.out_channels, p.out_row(), copy};
-}
-Slice slice_of_residual(DType dtype, const Conv3dParams& p) {
-  static thread_local std::vector<std::byte> copy;
-  return {dtype, p.batch * p.out_voxels(), p.out_channels, p.out_row(), copy};
-}
-
 }  // namespace
 
 Conv3dParams mirrored_params(const Conv3dParams& p) {
   Conv3dParams m = p;
   std::swap(m.in_channels, m.out_channels);
-  std::swap(m.in_pitch, m.out_pitch);
   m.in_extent = p.out_extent();
   for (std::size_t a = 0; a < 3; ++a) m.padding[a] = p.dilation[a] * (p.kernel[a] - 1) - p.padding[a];
   return m;
@@ -252,7 +207,6 @@ bool mirrors(const Conv3dParams& p) {
 
 void onednn_forward(DType dtype, const Conv3dParams& p, const void* x, const void* w, const Conv3dEpilogue& e,
                     void* y) {
-  const Slice of_y = slice_of_y(dtype, p);
   // oneDNN's ReLU makes 0 of NaN; its leaky one, a choice in place of a maximum, passes it on.
   const bool relu = e.activation.kind == ActivationKind::relu ||
                     (e.activation.kind == ActivationKind::leaky_relu && e.activation.slope == 0);
@@ -260,32 +214,27 @@ void onednn_forward(DType dtype, const Conv3dParams& p, const void* x, const voi
   const Key key{Direction::forward, dtype, p, e.bias != nullptr, e.residual != nullptr, false, fused};
   Plan& plan = plan_for(key);
   pack_weights(plan, scaled(w, e.scale, plan.staged));
-  plan.run.point(0, slice_of_x(dtype, p).copied_out(x));
-  plan.run.point(2, of_y.room_for(y));
+  plan.run.point(0, x);
+  plan.run.point(2, y);
   if (key.bias) plan.run.point(3, scaled(e.bias, e.scale, plan.bias));
-  if (key.residual) plan.run.point(key.bias ? 4 : 3, slice_of_residual(dtype, p).copied_out(e.residual));
+  if (key.residual) plan.run.point(key.bias ? 4 : 3, e.residual);
   plan.run.run();
   if (relu) {
-    void* const sums = of_y.room_for(y);
-    kernels::activation_forward({}, dtype, e.activation, p.batch * p.out_voxels() * p.out_channels, sums,
-                                sums);
+    kernels::activation_forward({}, dtype, e.activation, p.batch * p.out_voxels() * p.out_channels, y, y);
   }
-  of_y.copy_in(y, Write::overwrite);
 }
 
 void onednn_grad_input(DType dtype, const Conv3dParams& p, const void* grad_y, const void* w, float scale,
                        void* grad_x, Write write) {
-  const Slice of_x = slice_of_x(dtype, p);
-  const void* const from = slice_of_y(dtype, p).copied_out(grad_y);
-  const bool accumulate = write == Write::accumulate && of_x.whole();
+  const bool accumulate = write == Write::accumulate;
   if (mirrors(p)) {
     Plan& plan = plan_for({Direction::mirrored, dtype, mirrored_params(p), false, false, accumulate, {}});
     mirror(p, static_cast<const float*>(w), scale, plan.staged.data());
     pack_weights(plan, plan.staged.data());
-    plan.run.point(0, from);
-    plan.run.point(2, of_x.room_for(grad_x));
+    plan.run.point(0, grad_y);
+    plan.run.point(2, grad_x);
     plan.run.run();
-    return of_x.copy_in(grad_x, write);
+    return;
   }
   static thread_local std::vector<std::byte> temporary;
   const std::int64_t count = p.batch * p.in_voxels() * p.in_channels;
@@ -293,10 +242,10 @@ void onednn_grad_input(DType dtype, const Conv3dParams& p, const void* grad_y, c
     temporary.resize(std::max(temporary.size(), static_cast<std::size_t>(count) * size_of(dtype)));
   Plan& plan = plan_for({Direction::grad_input, dtype, p, false, false, false, {}});
   pack_weights(plan, scaled(w, scale, plan.staged));
-  plan.run.point(0, from);
-  plan.run.point(2, accumulate ? static_cast<void*>(temporary.data()) : of_x.room_for(grad_x));
+  plan.run.point(0, grad_y);
+  plan.run.point(2, accumulate ? static_cast<void*>(temporary.data()) : grad_x);
   plan.run.run();
-  if (!accumulate) return of_x.copy_in(grad_x, write);
+  if (!accumulate) return;
   with_type(dtype, [&]<class T>() {
     const T* result = reinterpret_cast<const T*>(temporary.data());
     T* to = static_cast<T*>(grad_x);
@@ -308,8 +257,8 @@ void onednn_grad_input(DType dtype, const Conv3dParams& p, const void* grad_y, c
 void onednn_grad_weight(DType dtype, const Conv3dParams& p, const void* x, const void* grad_y,
                         float* grad_weight, float* grad_bias) {
   Plan& plan = plan_for({Direction::grad_weight, dtype, p, grad_bias != nullptr, false, false, {}});
-  plan.run.point(0, slice_of_x(dtype, p).copied_out(x));
-  plan.run.point(1, slice_of_y(dtype, p).copied_out(grad_y));
+  plan.run.point(0, x);
+  plan.run.point(1, grad_y);
   if (grad_bias != nullptr) plan.run.point(3, grad_bias);
   plan.run.run();
   plan.pack.point(0, plan.run.data(2));

@@ -1,6 +1,5 @@
 #pragma once
-// The convolutions of oneDNN, fp32 and bf16; arguments as in kernels/conv3d.h. Its fast ones take contiguous
-// volumes alone, so slices of channels are copied.
+// The convolutions of oneDNN, fp32 and bf16; arguments as in kernels/conv3d.h.
 #include "kernels/conv3d.h"
 
 namespace voxot::cpu {

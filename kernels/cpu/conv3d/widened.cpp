@@ -21,25 +21,17 @@ float* room_for(std::vector<float>& room, std::int64_t count) {
   return room.data();
 }
 
-/// [rows, channels] of a volume whose rows begin `pitch` apart, as fp32, contiguous.
-const float* widen(const void* volume, std::int64_t rows, std::int64_t channels, std::int64_t pitch,
-                   std::vector<float>& room) {
+/// A volume as fp32.
+const float* widen(const void* volume, std::int64_t count, std::vector<float>& room) {
   const bf16* const from = static_cast<const bf16*>(volume);
-  float* const to = room_for(room, rows * channels);
-  each(rows, [=](std::int64_t r) {
-    for (std::int64_t c = 0; c < channels; ++c) to[r * channels + c] = load(from[r * pitch + c]);
-  });
+  float* const to = room_for(room, count);
+  each(count, [=](std::int64_t i) { to[i] = load(from[i]); });
   return to;
 }
 
-void narrow(const float* from, std::int64_t rows, std::int64_t channels, std::int64_t pitch, void* volume,
-            Write write) {
+void narrow(const float* from, std::int64_t count, void* volume, Write write) {
   bf16* const to = static_cast<bf16*>(volume);
-  with_write(write, [&]<Write W>() {
-    each(rows, [=](std::int64_t r) {
-      for (std::int64_t c = 0; c < channels; ++c) put<W>(to[r * pitch + c], from[r * channels + c]);
-    });
-  });
+  with_write(write, [&]<Write W>() { each(count, [=](std::int64_t i) { put<W>(to[i], from[i]); }); });
 }
 
 const float* rounded(const float* values, std::int64_t count, float scale, std::vector<float>& room) {
@@ -52,18 +44,14 @@ const float* rounded(const float* values, std::int64_t count, float scale, std::
   return to;
 }
 
-Conv3dParams contiguous(Conv3dParams p) {
-  p.in_pitch = 0;
-  p.out_pitch = 0;
-  return p;
-}
+std::int64_t in_count(const Conv3dParams& p) { return p.batch * p.in_voxels() * p.in_channels; }
+std::int64_t out_count(const Conv3dParams& p) { return p.batch * p.out_voxels() * p.out_channels; }
 
 }  // namespace
 
 void widened_forward(const Conv3dFloat& run, const Conv3dParams& p, const void* x, const float* w,
                      const Conv3dEpilogue& e, void* y) {
   Rooms& r = rooms();
-  const std::int64_t rows = p.batch * p.out_voxels();
   Conv3dEpilogue plain = e;
   plain.scale = 1;
   plain.statistics = {};
@@ -73,30 +61,25 @@ void widened_forward(const Conv3dFloat& run, const Conv3dParams& p, const void* 
       bias[q] = e.scale * static_cast<const float*>(e.bias)[q];
     plain.bias = bias;
   }
-  if (e.residual != nullptr)
-    plain.residual = widen(e.residual, rows, p.out_channels, p.out_row(), r.residual);
-  float* const out = room_for(r.out, rows * p.out_channels);
-  run.forward(contiguous(p), widen(x, p.batch * p.in_voxels(), p.in_channels, p.in_row(), r.in),
-              rounded(w, p.weight_count(), e.scale, r.weight), plain, out);
-  narrow(out, rows, p.out_channels, p.out_row(), y, Write::overwrite);
+  if (e.residual != nullptr) plain.residual = widen(e.residual, out_count(p), r.residual);
+  float* const out = room_for(r.out, out_count(p));
+  run.forward(p, widen(x, in_count(p), r.in), rounded(w, p.weight_count(), e.scale, r.weight), plain, out);
+  narrow(out, out_count(p), y, Write::overwrite);
 }
 
 void widened_grad_input(const Conv3dFloat& run, const Conv3dParams& p, const void* grad_y, const float* w,
                         float scale, void* grad_x, Write write) {
   Rooms& r = rooms();
-  const std::int64_t rows = p.batch * p.in_voxels();
-  float* const in = room_for(r.in, rows * p.in_channels);
-  run.grad_input(contiguous(p), widen(grad_y, p.batch * p.out_voxels(), p.out_channels, p.out_row(), r.out),
-                 rounded(w, p.weight_count(), scale, r.weight), 1, in);
-  narrow(in, rows, p.in_channels, p.in_row(), grad_x, write);
+  float* const in = room_for(r.in, in_count(p));
+  run.grad_input(p, widen(grad_y, out_count(p), r.out), rounded(w, p.weight_count(), scale, r.weight), 1, in);
+  narrow(in, in_count(p), grad_x, write);
 }
 
 void widened_grad_weight(const Conv3dFloat& run, const Conv3dParams& p, const void* x, const void* grad_y,
                          float scale, float* grad_weight, float* grad_bias, Write write) {
   Rooms& r = rooms();
-  run.grad_weight(contiguous(p), widen(x, p.batch * p.in_voxels(), p.in_channels, p.in_row(), r.in),
-                  widen(grad_y, p.batch * p.out_voxels(), p.out_channels, p.out_row(), r.out), scale,
-                  grad_weight, grad_bias, write);
+  run.grad_weight(p, widen(x, in_count(p), r.in), widen(grad_y, out_count(p), r.out), scale, grad_weight,
+                  grad_bias, write);
 }
 
 }  // namespace voxot::cpu

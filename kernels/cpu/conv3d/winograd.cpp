@@ -12,13 +12,7 @@ namespace voxot::cpu {
 namespace winograd {
 
 Tiling::Tiling(const Conv3dParams& p)
-    : c_in(p.in_channels),
-      c_out(p.out_channels),
-      in_row(p.in_row()),
-      out_row(p.out_row()),
-      in(p.in_extent),
-      out(p.out_extent()),
-      padding(p.padding) {
+    : c_in(p.in_channels), c_out(p.out_channels), in(p.in_extent), out(p.out_extent()), padding(p.padding) {
   width = out[2] % 4 == 0 || out[2] % 4 == 3 ? 4 : 2;
   tiles_d = (out[0] + 1) / 2;
   tiles_h = (out[1] + 1) / 2;
@@ -75,8 +69,8 @@ void forward_private(const Tiling& t, const float* x, const float* u, const Epil
       const std::int64_t end = std::min(begin + rows, t.rows);
       for (std::int64_t plane = 0; plane < kPlanes; ++plane) {
         if (plane % kSlicePlanes == 0) transform_input(t, plane / kSlicePlanes, x, begin, end, v_array, v);
-        prefetch_rows(t, x, t.in, t.in_row, end, end + rows, plane);
-        prefetch_rows(t, y, t.out, t.out_row, begin, end, plane);
+        prefetch_rows(t, x, t.in, t.c_in, end, end + rows, plane);
+        prefetch_rows(t, y, t.out, t.c_out, begin, end, plane);
         const float* from = v + plane % kSlicePlanes * v_array.plane_stride;
         for (std::int64_t block = 0; block < blocks; ++block) {
           multiply(t, plane, block, (end - begin) * t.row_tiles, v_array, from, u, m_array, m);

@@ -231,7 +231,6 @@ struct Tiling {
   explicit Tiling(const Conv3dParams& p);
 
   std::int64_t c_in, c_out;
-  std::int64_t in_row, out_row;  // from a voxel's channels to the next voxel's
   std::array<std::int64_t, 3> in, out, padding;
   int width;  // m, the outputs of a tile along W
   std::int64_t tiles_d, tiles_h, row_tiles;
@@ -297,11 +296,11 @@ void transform_input(const Tiling& t, std::int64_t slice, const float* x, std::i
 void transform_grad_output(const Tiling& t, std::int64_t slice, const float* grad_y, std::int64_t begin,
                            std::int64_t end, const TileArray& array, float* v, float* bias);
 
-/// Asks for the voxels of `volume` (extent and row of in, or of out) that rows begin + part, begin + part +
-/// kPlanes, … of [begin, end) are the first to touch. Called once for each plane of the block before, it
-/// hides the memory behind the products.
+/// Asks for the voxels of `volume` (extent in, or out) that rows begin + part, begin + part + kPlanes, … of
+/// [begin, end) are the first to touch. Called once for each plane of the block before, it hides the memory
+/// behind the products.
 void prefetch_rows(const Tiling& t, const float* volume, const std::array<std::int64_t, 3>& extent,
-                   std::int64_t row, std::int64_t begin, std::int64_t end, std::int64_t part);
+                   std::int64_t channels, std::int64_t begin, std::int64_t end, std::int64_t part);
 
 struct Epilogue {
   const float* bias;

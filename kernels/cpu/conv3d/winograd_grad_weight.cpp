@@ -52,8 +52,8 @@ void add_private(const Tiling& t, const float* x, const float* grad_y, const Gra
         transform_input(t, plane / kSlicePlanes, x, begin, end, v_array, v);
         transform_grad_output(t, plane / kSlicePlanes, grad_y, begin, end, g_array, g, bias);
       }
-      prefetch_rows(t, x, t.in, t.in_row, end, end + rows, plane);
-      prefetch_rows(t, grad_y, t.out, t.out_row, end, end + rows, plane);
+      prefetch_rows(t, x, t.in, t.c_in, end, end + rows, plane);
+      prefetch_rows(t, grad_y, t.out, t.c_out, end, end + rows, plane);
       for (std::int64_t block = 0; block < blocks; ++block) {
         multiply_grad(t, plane, block, (end - begin) * t.row_tiles, v_array,
                       v + plane % kSlicePlanes * v_array.plane_stride, g_array,

@@ -32,7 +32,7 @@ std::array<const float*, 16> input_sources(const Tiling& t, const Row& row, cons
     const std::int64_t h = row.h - t.padding[1] + i % 4;
     const bool inside = d >= 0 && d < t.in[0] && h >= 0 && h < t.in[1];
     source[static_cast<std::size_t>(i)] =
-        inside ? x + ((row.sample * t.in[0] + d) * t.in[1] + h) * t.in[2] * t.in_row : zeros;
+        inside ? x + ((row.sample * t.in[0] + d) * t.in[1] + h) * t.in[2] * t.c_in : zeros;
   }
   return source;
 }
@@ -106,7 +106,7 @@ void grad_output_row(const Tiling& t, const std::array<const float*, 4>& from, c
                      float* v, float* bias) {
   // Copies, which the stores cannot be taken to change.
   const float* source[4] = {from[0], from[1], from[2], from[3]};
-  const std::int64_t step = t.out_row;
+  const std::int64_t step = t.c_out;
   const std::int64_t plane_stride = array.plane_stride;
   const std::int64_t tile_stride = array.tile_stride;
   const std::int64_t whole = t.out[2] / Width;
@@ -124,7 +124,7 @@ template <int Lanes, int Width, int D>
 void grad_output_rows(const Tiling& t, const float* grad_y, std::int64_t begin, std::int64_t end,
                       const TileArray& array, float* v, float* bias) {
   static thread_local Scratch zero_scratch;
-  const float* const zeros = zero_scratch.reserve(static_cast<std::size_t>(t.out[2] * t.out_row));
+  const float* const zeros = zero_scratch.reserve(static_cast<std::size_t>(t.out[2] * t.c_out));
   for (std::int64_t index = begin; index < end; ++index, v += t.row_tiles * array.tile_stride) {
     const Row row(t, index);
     std::array<const float*, 4> source{};
@@ -133,7 +133,7 @@ void grad_output_rows(const Tiling& t, const float* grad_y, std::int64_t begin, 
       const std::int64_t h = row.h + i % 2;
       source[static_cast<std::size_t>(i)] =
           d < t.out[0] && h < t.out[1]
-              ? grad_y + ((row.sample * t.out[0] + d) * t.out[1] + h) * t.out[2] * t.out_row
+              ? grad_y + ((row.sample * t.out[0] + d) * t.out[1] + h) * t.out[2] * t.c_out
               : zeros;
     }
     for (std::int64_t q = 0; q < t.c_out; q += Lanes) {
@@ -149,7 +149,7 @@ void input_rows(const Tiling& t, const float* x, std::int64_t begin, std::int64_
                 float* v) {
   using V = typename Vector<Lanes>::Type;
   static thread_local Scratch zero_scratch, column_scratch;
-  const float* const zeros = zero_scratch.reserve(static_cast<std::size_t>(t.in[2] * t.in_row));
+  const float* const zeros = zero_scratch.reserve(static_cast<std::size_t>(t.in[2] * t.c_in));
   const std::int64_t stride = (t.row_tiles * Width + 4 + 2) * Lanes;
   float* const columns = column_scratch.reserve(static_cast<std::size_t>(4 * stride));
   std::fill(columns, columns + 4 * stride, 0.0F);
@@ -158,14 +158,13 @@ void input_rows(const Tiling& t, const float* x, std::int64_t begin, std::int64_
   const std::int64_t count = std::min(t.in[2], t.row_tiles * Width + 2 - first);
   const std::int64_t channels = t.c_in;
   const std::int64_t chunk = kFused ? Lanes : chunk_channels(channels);
-  const std::int64_t step = t.in_row;
   const std::int64_t row_tiles = t.row_tiles;
   const std::int64_t tile_stride = array.tile_stride;
   const std::int64_t plane_stride = array.plane_stride;
   for (std::int64_t index = begin; index < end; ++index, v += row_tiles * tile_stride) {
     std::array<const float*, 16> source = input_sources(t, Row(t, index), x, zeros);
     for (std::int64_t c = 0; c < channels; c += Lanes) {
-      input_columns<Lanes, D>(source, step, count, columns + first * Lanes, stride);
+      input_columns<Lanes, D>(source, channels, count, columns + first * Lanes, stride);
       const float* from = columns;
       float* to = v + c / chunk * chunk * (Width + 2) + c % chunk;
       for (std::int64_t tile = 0; tile < row_tiles; ++tile, from += Width * Lanes, to += tile_stride) {
@@ -211,7 +210,7 @@ void output_rows(const Tiling& t, const TileArray& array, const float* m, std::i
                  std::int64_t end, const Epilogue& e, float* y) {
   using V = typename Vector<Lanes>::Type;
   const float slope = e.activation.slope;
-  const std::int64_t h_step = t.out[2] * t.out_row;
+  const std::int64_t h_step = t.out[2] * t.c_out;
   const std::int64_t d_step = t.out[1] * h_step;
   for (std::int64_t index = begin; index < end; ++index) {
     const Row row(t, index);
@@ -230,7 +229,7 @@ void output_rows(const Tiling& t, const TileArray& array, const float* m, std::i
         };
         for (std::int64_t w = 0; w < w_end; ++w) {
           output_tile<Lanes>(m + q * Width + w * Lanes, array.plane_stride, row.d + 1 < t.out[0],
-                             row.h + 1 < t.out[1], d_step, h_step, first + (tile * Width + w) * t.out_row + q,
+                             row.h + 1 < t.out[1], d_step, h_step, first + (tile * Width + w) * t.c_out + q,
                              finish);
         }
       }
@@ -255,9 +254,9 @@ void with_slice(std::int64_t slice, Body body) {
 }  // namespace
 
 void prefetch_rows(const Tiling& t, const float* volume, const std::array<std::int64_t, 3>& extent,
-                   std::int64_t row, std::int64_t begin, std::int64_t end, std::int64_t part) {
+                   std::int64_t channels, std::int64_t begin, std::int64_t end, std::int64_t part) {
   constexpr std::int64_t kLine = 16;
-  const std::int64_t h_step = extent[2] * row;
+  const std::int64_t h_step = extent[2] * channels;
   for (std::int64_t index = begin + part; index < std::min(end, t.rows); index += kPlanes) {
     const Row at(t, index);
     const std::int64_t height = std::min<std::int64_t>(2, extent[1] - at.h);

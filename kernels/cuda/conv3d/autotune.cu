@@ -93,8 +93,8 @@ std::size_t output_bytes(const ConvCall& c) {
   const Conv3dParams& p = c.params;
   if (c.pass == ConvPass::grad_weight)
     return static_cast<std::size_t>(p.weight_count()) * (c.dtype == DType::f64 ? 8 : 4);
-  const std::int64_t count =
-      p.batch * (c.pass == ConvPass::forward ? p.out_voxels() * p.out_row() : p.in_voxels() * p.in_row());
+  const std::int64_t count = c.pass == ConvPass::forward ? p.batch * p.out_voxels() * p.out_channels
+                                                         : p.batch * p.in_voxels() * p.in_channels;
   return static_cast<std::size_t>(count) * size_of(c.dtype);
 }
 
@@ -176,8 +176,6 @@ std::string describe(const ConvCall& c) {
   std::string text = fmt::format("{} {} N{} {} C{}-{} k{} s{} p{} d{}", name_of(c.pass), type, p.batch,
                                  triple(p.in_extent), p.in_channels, p.out_channels, triple(p.kernel),
                                  triple(p.stride), triple(p.padding), triple(p.dilation));
-  if (p.in_row() != p.in_channels || p.out_row() != p.out_channels)
-    text += fmt::format(" in {}-{}", p.in_row(), p.out_row());
   if (c.epilogue.statistics.mean != nullptr) text += " statistics";
   return text;
 }

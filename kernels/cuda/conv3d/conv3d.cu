@@ -93,7 +93,8 @@ const Implement registered[] = {
        cuda::run(stream,
                  {ConvPass::grad_weight, dtype, math(), params, x, grad_y, grad_weight, epilogue, write});
        if (grad_bias != nullptr) {
-         cuda::conv3d_grad_bias(stream, dtype, params, grad_y, scale, grad_bias, write);
+         cuda::conv3d_grad_bias(stream, dtype, params.batch * params.out_voxels(), params.out_channels,
+                                grad_y, scale, grad_bias, write);
        }
      }},
 };

@@ -38,11 +38,9 @@ inline constexpr int kMaxClasses =
 
 struct GatherPlan {
   GatherClass classes[kMaxClasses];
-  int channels = 0;      // of the gathered tensor: the summed axis is taps × channels
-  int pitch = 0;         // of the gathered tensor's voxels
-  int columns = 0;       // channels of the result
-  int result_pitch = 0;  // of the result's voxels
-  bool pairs = false;    // two neighbouring channels of the result, the first even, are one aligned access
+  int channels = 0;    // of the gathered tensor: the summed axis is taps × channels
+  int columns = 0;     // channels of the result
+  bool pairs = false;  // two neighbouring channels of the result, the first even, are one aligned access
   int kernel_volume = 1;
 };
 
@@ -210,11 +208,9 @@ void for_each_plan(const ConvCall& c, Launch launch) {
   const bool forward = c.pass == ConvPass::forward;
   GatherPlan plan;
   plan.channels = static_cast<int>(forward ? p.in_channels : p.out_channels);
-  plan.pitch = static_cast<int>(forward ? p.in_row() : p.out_row());
   plan.columns = static_cast<int>(forward ? p.out_channels : p.in_channels);
-  plan.result_pitch = static_cast<int>(forward ? p.out_row() : p.in_row());
   plan.pairs =
-      plan.result_pitch % 2 == 0 && reinterpret_cast<std::uintptr_t>(c.output) % (2 * size_of(c.dtype)) == 0;
+      plan.columns % 2 == 0 && reinterpret_cast<std::uintptr_t>(c.output) % (2 * size_of(c.dtype)) == 0;
   plan.kernel_volume = static_cast<int>(p.kernel_volume());
   int count = 0;
   const auto add = [&](const GatherClass& g) {

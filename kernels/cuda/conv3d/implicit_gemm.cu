@@ -58,7 +58,7 @@ struct Loader {
     for (int e = 0; e < kChunk<T>; ++e) {
       const int voxel = at.inside(g) ? gathered_voxel(g, row, at) : -1;
       chunk.values[e] =
-          voxel < 0 ? stored<T>(0.0F) : input[static_cast<std::int64_t>(voxel) * plan.pitch + at.channel];
+          voxel < 0 ? stored<T>(0.0F) : input[static_cast<std::int64_t>(voxel) * plan.channels + at.channel];
       ++at.channel;
       at.settle(g, plan.channels);
     }
@@ -91,7 +91,7 @@ struct Loader {
       if constexpr (Chunked) {
         const int voxel = inside ? gathered_voxel(g, rows[i], place) : -1;
         const T* from =
-            input + (voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * plan.pitch + place.channel);
+            input + (voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * plan.channels + place.channel);
         simt::copy_async<kChunkBytes>(to, from, voxel >= 0);
       } else {
         *reinterpret_cast<Chunk<T>*>(to) = gather(rows[i], place);
@@ -128,7 +128,7 @@ VOXOT_DEVICE void write_result(float (&acc)[WarpRows / 16][WarpColumns / 8][4], 
   for (int i = 0; i < WarpRows / 8; ++i) {
     const int row = first_row + 8 * i + lane / 4;
     if (row >= g.rows) continue;
-    const std::int64_t at = result_row(g, row) * plan.result_pitch;
+    const std::int64_t at = result_row(g, row) * columns;
     VOXOT_UNROLL
     for (int j = 0; j < WarpColumns / 8; ++j) {
       const int column = first_column + 8 * j + 2 * (lane % 4);
@@ -336,11 +336,8 @@ bool takes_implicit_gemm(const ConvCall& c) {
 bool takes_whole_chunks(const ConvCall& c) {
   const std::int64_t chunk = c.dtype == DType::bf16 ? kChunk<Bf16> : kChunk<float>;
   const bool weight_gradient = c.pass == ConvPass::grad_weight;
-  const auto whole = [&](std::int64_t channels, std::int64_t row) {
-    return channels % chunk == 0 && row % chunk == 0;
-  };
-  const bool in = whole(c.params.in_channels, c.params.in_row()) || c.pass == ConvPass::grad_input;
-  const bool out = whole(c.params.out_channels, c.params.out_row()) || c.pass == ConvPass::forward;
+  const bool in = c.params.in_channels % chunk == 0 || c.pass == ConvPass::grad_input;
+  const bool out = c.params.out_channels % chunk == 0 || c.pass == ConvPass::forward;
   return in && out && chunk_aligned(c.input) && (!weight_gradient || chunk_aligned(c.other));
 }
 bool takes_large_implicit_gemm(const ConvCall& c) { return takes_implicit_gemm(c) && takes_whole_chunks(c); }

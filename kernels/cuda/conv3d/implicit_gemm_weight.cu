@@ -36,7 +36,7 @@ VOXOT_DEVICE void bring_gradient(const WeightPlan& p, const T* grad_y, int first
     const int voxel = first_voxel + row;
     const int q = first_row + chunk * kChunk<T>;
     std::byte* to = stage + swizzled_columns<T, L::kARow>(row, chunk);
-    const std::int64_t from = static_cast<std::int64_t>(voxel) * p.grad_pitch + q;
+    const std::int64_t from = static_cast<std::int64_t>(voxel) * p.out_channels + q;
     if constexpr (Chunked) {
       const bool valid = voxel < p.g.rows && q < p.out_channels;
       simt::copy_async<kChunkBytes>(to, grad_y + (valid ? from : 0), valid);
@@ -65,7 +65,8 @@ VOXOT_DEVICE void bring_input(const WeightPlan& p, const T* x, int first_voxel, 
     if constexpr (Chunked) {
       const GatherPlace place = place_of(p, column);
       const int voxel = column < p.columns ? gathered_voxel(p.g, at, place) : -1;
-      const std::int64_t from = voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * p.x_pitch + place.channel;
+      const std::int64_t from =
+          voxel < 0 ? 0 : static_cast<std::int64_t>(voxel) * p.in_channels + place.channel;
       simt::copy_async<kChunkBytes>(to, x + from, voxel >= 0);
     } else {
       Chunk<T> values;
@@ -74,7 +75,7 @@ VOXOT_DEVICE void bring_input(const WeightPlan& p, const T* x, int first_voxel, 
         const GatherPlace place = place_of(p, column + e);
         const int voxel = column + e < p.columns ? gathered_voxel(p.g, at, place) : -1;
         values.values[e] =
-            voxel < 0 ? stored<T>(0.0F) : x[static_cast<std::int64_t>(voxel) * p.x_pitch + place.channel];
+            voxel < 0 ? stored<T>(0.0F) : x[static_cast<std::int64_t>(voxel) * p.in_channels + place.channel];
       }
       *reinterpret_cast<Chunk<T>*>(to) = values;
     }
@@ -145,11 +146,8 @@ void run_typed(const Stream& stream, const ConvCall& c) {
   float* partial = weight_partials(p);
   const auto* x = static_cast<const T*>(c.input);
   const auto* grad_y = static_cast<const T*>(c.other);
-  const auto whole = [](int channels, int pitch, const T* from) {
-    return channels % kChunk<T> == 0 && pitch % kChunk<T> == 0 && chunk_aligned(from);
-  };
-  const bool chunked_input = whole(p.in_channels, p.x_pitch, x);
-  const bool chunked_gradient = whole(p.out_channels, p.grad_pitch, grad_y);
+  const bool chunked_input = p.in_channels % kChunk<T> == 0 && chunk_aligned(x);
+  const bool chunked_gradient = p.out_channels % kChunk<T> == 0 && chunk_aligned(grad_y);
   const auto launch = [&]<bool Input, bool Gradient>() {
     simt::launch({"conv3d_grad_weight implicit_gemm",
                   p.grid(),

@@ -27,15 +27,11 @@ VOXOT_DEVICE Voxel voxel_of(std::int64_t index, const std::int64_t (&extent)[3])
 
 /// Conv3dParams with what the kernels index by.
 struct Geometry {
-  std::int64_t batch, in_channels, out_channels, in_row, out_row;
+  std::int64_t batch, in_channels, out_channels;
   std::int64_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
 
   explicit Geometry(const Conv3dParams& p)
-      : batch(p.batch),
-        in_channels(p.in_channels),
-        out_channels(p.out_channels),
-        in_row(p.in_row()),
-        out_row(p.out_row()) {
+      : batch(p.batch), in_channels(p.in_channels), out_channels(p.out_channels) {
     const auto o = p.out_extent();
     for (std::size_t a = 0; a < 3; ++a) {
       in[a] = p.in_extent[a];
@@ -98,14 +94,14 @@ VOXOT_KERNEL void forward(Geometry g, const T* x, const Compute<T>* weight, cons
     for (tap[1] = 0; tap[1] < g.kernel[1]; ++tap[1]) {
       for (tap[2] = 0; tap[2] < g.kernel[2]; ++tap[2], w += g.in_channels) {
         if (!under_tap(g, v.at, tap, in)) continue;
-        const T* row = x + row_of(v.n, in, g.in) * g.in_row;
+        const T* row = x + row_of(v.n, in, g.in) * g.in_channels;
         for (std::int64_t c = 0; c < g.in_channels; ++c) sum += w[c] * load(row[c]);
       }
     }
   }
   if (bias != nullptr) sum += bias[q];
   sum *= static_cast<F>(scale);
-  const std::int64_t at = i / g.out_channels * g.out_row + q;
+  const std::int64_t at = i;
   if (residual != nullptr) sum += load(residual[at]);
   y[at] = stored<T>(activated(activation, static_cast<F>(slope), sum));
 }
@@ -126,13 +122,13 @@ VOXOT_KERNEL void grad_input(Geometry g, const T* grad_y, const Compute<T>* weig
     for (tap[1] = 0; tap[1] < g.kernel[1]; ++tap[1]) {
       for (tap[2] = 0; tap[2] < g.kernel[2]; ++tap[2], ++t) {
         if (!over_tap(g, v.at, tap, out)) continue;
-        const T* row = grad_y + row_of(v.n, out, g.out) * g.out_row;
+        const T* row = grad_y + row_of(v.n, out, g.out) * g.out_channels;
         for (std::int64_t q = 0; q < g.out_channels; ++q)
           sum += weight[(q * taps + t) * g.in_channels + c] * load(row[q]);
       }
     }
   }
-  put<W>(grad_x[i / g.in_channels * g.in_row + c], static_cast<F>(scale) * sum);
+  put<W>(grad_x[i], static_cast<F>(scale) * sum);
 }
 
 template <class T, Write W>
@@ -154,7 +150,7 @@ VOXOT_KERNEL void grad_weight(Geometry g, const T* x, const T* grad_y, float sca
       for (out[1] = 0; out[1] < g.out[1]; ++out[1]) {
         for (out[2] = 0; out[2] < g.out[2]; ++out[2], ++row) {
           if (!under_tap(g, out, tap, in)) continue;
-          sum += load(grad_y[row * g.out_row + q]) * load(x[row_of(n, in, g.in) * g.in_row + c]);
+          sum += load(grad_y[row * g.out_channels + q]) * load(x[row_of(n, in, g.in) * g.in_channels + c]);
         }
       }
     }
@@ -205,11 +201,11 @@ void conv3d_naive(const Stream& stream, const ConvCall& call) {
   });
 }
 
-void conv3d_grad_bias(const Stream& stream, DType dtype, const Conv3dParams& p, const void* grad_y,
-                      float scale, void* grad_bias, Write write) {
+void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
+                      const void* grad_y, float scale, void* grad_bias, Write write) {
   with_type(dtype, [&]<class T>() {
     with_write(write, [&]<Write W>() {
-      const SumView columns{1, p.batch * p.out_voxels(), p.out_channels, p.out_row()};
+      const SumView columns{1, rows, channels};
       const StoreSum<W, Compute<T>> store{static_cast<Compute<T>*>(grad_bias), scale};
       ordered_sum(stream, "conv3d_grad_bias", columns, Itself{}, store, static_cast<const T*>(grad_y));
     });

@@ -11,12 +11,12 @@ constexpr std::int64_t kMostColumns = 8;
 
 template <class T>
 VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
-    row_products(int channels, int columns, std::int64_t in_row, std::int64_t out_row, const T* x,
-                 const float* weight, GatherEpilogue<T> epilogue, T* y) {
+    row_products(int channels, int columns, const T* x, const float* weight, GatherEpilogue<T> epilogue,
+                 T* y) {
   VOXOT_SHARED(of_warps, float[kThreads / simt::kWarp]);
   const std::int64_t row = simt::block_index().x / static_cast<unsigned>(columns);
   const int column = static_cast<int>(simt::block_index().x % static_cast<unsigned>(columns));
-  const T* const values = x + row * in_row;
+  const T* const values = x + row * channels;
   const float* const weights = weight + static_cast<std::int64_t>(column) * channels;
   float sum = 0;
   for (int c = static_cast<int>(simt::thread_index().x); c < channels; c += static_cast<int>(kThreads))
@@ -27,7 +27,7 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
   if (simt::thread_index().x != 0) return;
   sum = 0;
   for (const float warp : of_warps) sum += warp;
-  const std::int64_t at = row * out_row + column;
+  const std::int64_t at = simt::block_index().x;
   y[at] = epilogue(sum, column, at);
 }
 
@@ -36,7 +36,7 @@ void launch(const Stream& stream, const ConvCall& c) {
   const Conv3dParams& p = c.params;
   const auto blocks = static_cast<unsigned>(p.batch * p.out_voxels() * p.out_channels);
   simt::launch({"conv3d row_products", {blocks}, {kThreads}, 0, stream}, row_products<T>,
-               static_cast<int>(p.in_channels), static_cast<int>(p.out_channels), p.in_row(), p.out_row(),
+               static_cast<int>(p.in_channels), static_cast<int>(p.out_channels),
                static_cast<const T*>(c.input), static_cast<const float*>(c.other), gather_epilogue<T>(c),
                static_cast<T*>(c.output));
 }

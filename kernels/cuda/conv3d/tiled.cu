@@ -58,12 +58,13 @@ VOXOT_DEVICE Quad gather(const GatherPlan& p, const GatherClass& g, const float*
   if constexpr (Chunked) {
     const int voxel = at.inside(g) ? gathered_voxel(g, row, at) : -1;
     if (voxel >= 0)
-      quad = *reinterpret_cast<const Quad*>(input + static_cast<std::int64_t>(voxel) * p.pitch + at.channel);
+      quad =
+          *reinterpret_cast<const Quad*>(input + static_cast<std::int64_t>(voxel) * p.channels + at.channel);
   } else {
     VOXOT_UNROLL
     for (int e = 0; e < kQuad; ++e) {
       const int voxel = at.inside(g) ? gathered_voxel(g, row, at) : -1;
-      if (voxel >= 0) quad.values[e] = input[static_cast<std::int64_t>(voxel) * p.pitch + at.channel];
+      if (voxel >= 0) quad.values[e] = input[static_cast<std::int64_t>(voxel) * p.channels + at.channel];
       ++at.channel;
       at.settle(g, p.channels);
     }
@@ -156,7 +157,7 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 2)
   VOXOT_UNROLL
   for (int i = 0; i < kOwnRows; ++i) {
     if (first_row + row + i >= g.rows) continue;
-    const std::int64_t at = result_row(g, first_row + row + i) * plan.result_pitch;
+    const std::int64_t at = result_row(g, first_row + row + i) * plan.columns;
     VOXOT_UNROLL
     for (int j = 0; j < kOwnColumns; ++j) {
       const int q = first_column + column + j;
@@ -190,7 +191,7 @@ VOXOT_DEVICE Quad gather_columns(const WeightPlan& p, const float* x, int voxel_
     if (column + e >= p.columns) break;
     const GatherPlace place = place_of(p, column + e);
     const int voxel = gathered_voxel(p.g, at, place);
-    const float* from = x + static_cast<std::int64_t>(voxel) * p.x_pitch + place.channel;
+    const float* from = x + static_cast<std::int64_t>(voxel) * p.in_channels + place.channel;
     if constexpr (Chunked) return voxel < 0 ? quad : *reinterpret_cast<const Quad*>(from);
     if (voxel >= 0) quad.values[e] = *from;
   }
@@ -202,7 +203,7 @@ VOXOT_DEVICE Quad gather_gradient(const WeightPlan& p, const float* grad_y, int 
                                   int last_voxel) {
   Quad quad{};
   if (voxel >= last_voxel || q >= p.out_channels) return quad;
-  const float* from = grad_y + static_cast<std::int64_t>(voxel) * p.grad_pitch + q;
+  const float* from = grad_y + static_cast<std::int64_t>(voxel) * p.out_channels + q;
   if constexpr (Chunked) {
     quad = *reinterpret_cast<const Quad*>(from);
   } else {

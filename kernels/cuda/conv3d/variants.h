@@ -73,7 +73,7 @@ void conv3d_implicit_gemm_64x64(const Stream& stream, const ConvCall& call);
 void conv3d_weight_gemm_128x128(const Stream& stream, const ConvCall& call);
 void conv3d_weight_gemm_64x128(const Stream& stream, const ConvCall& call);
 void conv3d_weight_gemm_32x128(const Stream& stream, const ConvCall& call);
-// All passes by cuDNN, where its library is found and has an engine for the call; no slices of channels.
+// All passes by cuDNN, where its library is found and has an engine for the call.
 bool takes_cudnn(const ConvCall& call);
 void conv3d_cudnn(const Stream& stream, const ConvCall& call);
 /// The rival of the benchmarks: cuDNN's fastest engine, be it one whose sums come in another order each time.
@@ -83,8 +83,8 @@ const ConvVariant& fastest_cudnn();
 void conv3d_epilogue(const Stream& stream, const ConvCall& call);
 /// The statistics that the call asks for, if any, of its output in memory.
 void conv3d_statistics(const Stream& stream, const ConvCall& call);
-/// grad_bias[q] ← or += scale·Σ grad_y over the voxels.
-void conv3d_grad_bias(const Stream& stream, DType dtype, const Conv3dParams& params, const void* grad_y,
-                      float scale, void* grad_bias, Write write);
+/// grad_bias[q] ← or += scale·Σ grad_y over rows × channels.
+void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
+                      const void* grad_y, float scale, void* grad_bias, Write write);
 
 }  // namespace voxot::cuda

@@ -27,8 +27,6 @@ WeightPlan::WeightPlan(const Conv3dParams& p, int tile_rows, int tile_columns, i
     : g(forward_class(p)),
       in_channels(static_cast<int>(p.in_channels)),
       out_channels(static_cast<int>(p.out_channels)),
-      x_pitch(static_cast<int>(p.in_row())),
-      grad_pitch(static_cast<int>(p.out_row())),
       columns(static_cast<int>(p.kernel_volume()) * in_channels),
       tiles(static_cast<int>(simt::blocks_for(out_channels, tile_rows) *
                              simt::blocks_for(columns, tile_columns))),

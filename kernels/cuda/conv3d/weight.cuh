@@ -9,8 +9,6 @@ struct WeightPlan {
   GatherClass g;  // rows are output voxels, the gathered tensor is x
   int in_channels;
   int out_channels;
-  int x_pitch;          // of the voxels of x
-  int grad_pitch;       // of the voxels of grad_y
   int columns;          // taps × in_channels
   int tiles;            // of the result
   int splits;           // of the voxels

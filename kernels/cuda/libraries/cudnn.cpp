@@ -390,7 +390,6 @@ bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kAlig
 bool takes(const ConvCall& c, bool any_order) {
   const Conv3dParams& p = c.params;
   if (c.dtype == DType::f64 || library().handle == nullptr) return false;
-  if (p.in_row() != p.in_channels || p.out_row() != p.out_channels) return false;
   if (!aligned(c.input) || !aligned(c.other) || !aligned(c.output)) return false;
   return plan_of(c, any_order) != nullptr;
 }
