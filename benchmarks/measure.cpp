@@ -100,8 +100,9 @@ double copy_ceiling(Stopwatch& watch, Device device, bool small) {
   const Tensor to = Tensor::full({count}, 0, DType::f32, device);
   const Timing runtime = watch.time(
       [&] { kernels::copy_bytes(stream, to.data(), from.data(), 4 * static_cast<std::size_t>(count)); });
-  const Timing kernel =
-      watch.time([&] { kernels::axpby(stream, DType::f32, count, 1, from.data(), 0, to.data()); });
+  const Timing kernel = watch.time([&] {
+    kernels::axpby(stream, DType::f32, {.count = count, .a = 1, .x = from.data(), .b = 0, .y = to.data()});
+  });
   return 8 * static_cast<double>(count) / std::min(runtime.median, kernel.median);
 }
 

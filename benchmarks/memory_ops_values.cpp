@@ -18,7 +18,10 @@ MemoryOpRun axpby(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor x = s.input(0);
   const Tensor y = s.output();
-  return {[=] { kernels::axpby(s.stream, t, s.count(), 2, x.data(), 0, y.data()); }, y, sizes(x, y)};
+  return {[=] {
+            kernels::axpby(s.stream, t, {.count = s.count(), .a = 2, .x = x.data(), .b = 0, .y = y.data()});
+          },
+          y, sizes(x, y)};
 }
 
 MemoryOpRun linear_combination(const OpVolume& v, DType t, Device d) {
@@ -26,7 +29,11 @@ MemoryOpRun linear_combination(const OpVolume& v, DType t, Device d) {
   const Tensor x = s.input(0);
   const Tensor y = s.input(1);
   const Tensor z = s.output();
-  return {[=] { kernels::linear_combination(s.stream, t, s.count(), 1, x.data(), 0.5, y.data(), z.data()); },
+  return {[=] {
+            kernels::linear_combination(
+                s.stream, t,
+                {.count = s.count(), .a = 1, .x = x.data(), .b = 0.5, .y = y.data(), .z = z.data()});
+          },
           z, sizes(x, y, z)};
 }
 
@@ -40,11 +47,13 @@ MemoryOpRun average_weights(const OpVolume& v, DType t, Device d) {
   const Tensor factors = Tensor::full({2}, 0.999, DType::f64, Device::cpu);
   factors.as<double>()[1] = 0.001;
   const Tensor there = factors.to(d);
-  return {[=] {
-            kernels::linear_combination_at(s.stream, t, s.count(), there.as<double>(), x.data(), y.data(),
-                                           z.data());
-          },
-          z, sizes(x, y, z)};
+  return {
+      [=] {
+        kernels::linear_combination_at(
+            s.stream, t,
+            {.count = s.count(), .factors = there.as<double>(), .x = x.data(), .y = y.data(), .z = z.data()});
+      },
+      z, sizes(x, y, z)};
 }
 
 MemoryOpRun multiply(const OpVolume& v, DType t, Device d) {
@@ -52,7 +61,9 @@ MemoryOpRun multiply(const OpVolume& v, DType t, Device d) {
   const Tensor x = s.input(0);
   const Tensor y = s.input(1);
   const Tensor z = s.output();
-  return {[=] { kernels::multiply(s.stream, t, s.count(), x.data(), y.data(), z.data(), Write::overwrite); },
+  return {[=] {
+            kernels::multiply(s.stream, t, {.count = s.count(), .x = x.data(), .y = y.data(), .z = z.data()});
+          },
           z, sizes(x, y, z)};
 }
 
@@ -61,24 +72,32 @@ MemoryOpRun cast(const OpVolume& v, DType t, Device d) {
   const DType from = parameter_type(t);
   const Tensor x = values(s.shape(), 0, from, d);
   const Tensor y = s.output();
-  return {[=] { kernels::cast(s.stream, from, t, s.count(), x.data(), y.data(), Write::overwrite); }, y,
-          sizes(x, y)};
+  return {[=] {
+            kernels::cast(s.stream,
+                          {.count = s.count(), .from = from, .x = x.data(), .to = t, .y = y.data()});
+          },
+          y, sizes(x, y)};
 }
 
 MemoryOpRun fill_normal(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor y = s.output();
-  return {[=] {
-            kernels::fill_normal(s.stream, t, s.count(), {5, Purpose::test, 9}, 0, 1, y.data());
-          },
-          y, sizes(y)};
+  return {
+      [=] {
+        kernels::fill_normal(
+            s.stream, t,
+            {.count = s.count(), .state = {5, Purpose::test, 9}, .mean = 0, .deviation = 1, .y = y.data()});
+      },
+      y, sizes(y)};
 }
 
 MemoryOpRun fill_uniform(const OpVolume& v, DType t, Device d) {
   const Setting s(v, t, d);
   const Tensor y = s.output();
   return {[=] {
-            kernels::fill_uniform(s.stream, t, s.count(), {5, Purpose::test, 9}, -1, 1, y.data());
+            kernels::fill_uniform(
+                s.stream, t,
+                {.count = s.count(), .state = {5, Purpose::test, 9}, .low = -1, .high = 1, .y = y.data()});
           },
           y, sizes(y)};
 }
@@ -97,8 +116,12 @@ MemoryOpRun relu_backward(const OpVolume& v, DType t, Device d) {
   const Tensor g = s.input(1);
   const Tensor gx = s.output();
   return {[=] {
-            kernels::activation_backward(s.stream, t, kRelu, s.count(), y.data(), g.data(), gx.data(),
-                                         Write::overwrite);
+            kernels::activation_backward(s.stream, t,
+                                         {.activation = kRelu,
+                                          .count = s.count(),
+                                          .saved = y.data(),
+                                          .grad_y = g.data(),
+                                          .grad_x = gx.data()});
           },
           gx, sizes(y, g, gx)};
 }
@@ -120,8 +143,9 @@ MemoryOpRun prelu_forward(const OpVolume& v, DType t, Device d) {
   const Tensor slope = s.parameter(1, v.channels);
   const Tensor y = s.output();
   return {[=] {
-            kernels::prelu_forward(s.stream, t, s.rows(), v.channels, v.channels, x.data(), slope.data(),
-                                   y.data());
+            kernels::prelu_forward(s.stream, t,
+                                   {.rows = s.rows(), .channels = v.channels, .slopes = v.channels}, x.data(),
+                                   slope.data(), y.data());
           },
           y, sizes(x, y)};
 }
@@ -134,9 +158,13 @@ MemoryOpRun prelu_backward(const OpVolume& v, DType t, Device d) {
   const Tensor gx = s.output();
   const Tensor grad_slope = Tensor::full({v.channels}, 0, parameter_type(t), d);
   return {[=] {
-            kernels::prelu_backward(s.stream, t, s.rows(), v.channels, v.channels, x.data(), slope.data(),
-                                    g.data(), gx.data(), Write::overwrite, grad_slope.data(),
-                                    Write::overwrite);
+            kernels::prelu_backward(s.stream, t,
+                                    {.rows = s.rows(), .channels = v.channels, .slopes = v.channels},
+                                    {.x = x.data(),
+                                     .slope = slope.data(),
+                                     .grad_y = g.data(),
+                                     .grad_x = gx.data(),
+                                     .grad_slope = grad_slope.data()});
           },
           gx, sizes(x, g, gx)};
 }
@@ -164,7 +192,10 @@ MemoryOpRun reduce_backward(const OpVolume& v, DType t, Device d) {
   const Tensor g = values({v.batch}, 1, t, d);
   const Tensor gx = s.output();
   const ReductionParams p{Reduction::variance, v.batch, s.count() / v.batch, 1};
-  return {[=] { kernels::reduce_backward(s.stream, t, p, x.data(), g.data(), gx.data(), Write::overwrite); },
+  return {[=] {
+            kernels::reduce_backward(s.stream, t, p,
+                                     {.x = x.data(), .grad_y = g.data(), .grad_x = gx.data()});
+          },
           gx, sizes(x, gx)};
 }
 
@@ -194,8 +225,12 @@ MemoryOpRun mean_squared_error_backward(const OpVolume& v, DType t, Device d) {
   const Tensor grad = Tensor::full({1}, 1024, t, d);
   const Tensor ga = s.output();
   return {[=] {
-            kernels::mean_squared_error_backward(s.stream, t, s.count(), a.data(), b.data(), grad.data(), 1,
-                                                 ga.data(), Write::overwrite);
+            kernels::mean_squared_error_backward(s.stream, t,
+                                                 {.count = s.count(),
+                                                  .a = a.data(),
+                                                  .b = b.data(),
+                                                  .grad_loss = grad.data(),
+                                                  .gradient = ga.data()});
           },
           ga, sizes(a, b, ga)};
 }
@@ -215,8 +250,13 @@ MemoryOpRun cross_entropy_forward(const OpVolume& v, DType t, Device d) {
   const Tensor probabilities = s.output();
   const Tensor loss = Tensor::full({1}, 0, t, d);
   return {[=] {
-            kernels::cross_entropy_forward(s.stream, t, s.rows(), v.channels, x.data(),
-                                           classes.as<std::int32_t>(), probabilities.data(), loss.data());
+            kernels::cross_entropy_forward(s.stream, t,
+                                           {.rows = s.rows(),
+                                            .classes = v.channels,
+                                            .x = x.data(),
+                                            .labels = classes.as<std::int32_t>(),
+                                            .probabilities = probabilities.data(),
+                                            .loss = loss.data()});
           },
           probabilities, sizes(x, classes, probabilities)};
 }
@@ -228,9 +268,13 @@ MemoryOpRun cross_entropy_backward(const OpVolume& v, DType t, Device d) {
   const Tensor grad = Tensor::full({1}, 1024, t, d);
   const Tensor gx = s.output();
   return {[=] {
-            kernels::cross_entropy_backward(s.stream, t, s.rows(), v.channels, probabilities.data(),
-                                            classes.as<std::int32_t>(), grad.data(), gx.data(),
-                                            Write::overwrite);
+            kernels::cross_entropy_backward(s.stream, t,
+                                            {.rows = s.rows(),
+                                             .classes = v.channels,
+                                             .probabilities = probabilities.data(),
+                                             .labels = classes.as<std::int32_t>(),
+                                             .grad_loss = grad.data(),
+                                             .grad_x = gx.data()});
           },
           gx, sizes(probabilities, classes, gx)};
 }
@@ -247,8 +291,13 @@ MemoryOpRun optimizer_step(const OpVolume& v, DType t, Device d) {
   *scalars.as<OptimizerScalars>() = {1e-3, 1, 1};
   const Tensor there = scalars.to(d);
   return {[=] {
-            kernels::optimizer_step(s.stream, t, {}, there.as<OptimizerScalars>(), s.count(), g.data(),
-                                    p.data(), m.data(), n.data());
+            kernels::optimizer_step(s.stream, t, {},
+                                    {.scalars = there.as<OptimizerScalars>(),
+                                     .count = s.count(),
+                                     .gradient = g.data(),
+                                     .parameter = p.data(),
+                                     .first = m.data(),
+                                     .second = n.data()});
           },
           p, size(g) + 2 * sizes(p, m, n)};
 }
@@ -284,11 +333,13 @@ MemoryOpRun spectral_norm_forward(const OpVolume& v, DType t, Device d) {
   const Matrix m(s);
   const Tensor sigma = Tensor::full({1}, 0, t, d);
   const Tensor y = s.output();
-  return {[=] {
-            kernels::spectral_norm_forward(s.stream, t, m.params, m.w.data(), m.u.data(), m.v.data(),
-                                           sigma.data(), y.data());
-          },
-          y, sizes(m.w, m.v, y)};
+  return {
+      [=] {
+        kernels::spectral_norm_forward(
+            s.stream, t, m.params,
+            {.weight = m.w.data(), .u = m.u.data(), .v = m.v.data(), .sigma = sigma.data(), .y = y.data()});
+      },
+      y, sizes(m.w, m.v, y)};
 }
 
 MemoryOpRun spectral_norm_backward(const OpVolume& v, DType t, Device d) {
@@ -298,8 +349,13 @@ MemoryOpRun spectral_norm_backward(const OpVolume& v, DType t, Device d) {
   const Tensor g = s.input(3);
   const Tensor gw = s.output();
   return {[=] {
-            kernels::spectral_norm_backward(s.stream, t, m.params, m.w.data(), m.u.data(), m.v.data(),
-                                            sigma.data(), g.data(), gw.data(), Write::overwrite);
+            kernels::spectral_norm_backward(s.stream, t, m.params,
+                                            {.y = m.w.data(),
+                                             .u = m.u.data(),
+                                             .v = m.v.data(),
+                                             .sigma = sigma.data(),
+                                             .grad_y = g.data(),
+                                             .grad_weight = gw.data()});
           },
           gw, sizes(m.w, m.v, g, gw)};
 }

@@ -46,8 +46,13 @@ MemoryOpRun normalisation_forward(const OpVolume& v, DType t, Device d) {
   const Normalised n(s, kOver);
   const Tensor y = s.output();
   return {[=] {
-            kernels::normalisation_forward(s.stream, t, n.params, n.x.data(), n.mean.data(),
-                                           n.variance.data(), n.gamma.data(), n.beta.data(), y.data());
+            kernels::normalisation_forward(s.stream, t, n.params,
+                                           {.x = n.x.data(),
+                                            .mean = n.mean.data(),
+                                            .variance = n.variance.data(),
+                                            .gamma = n.gamma.data(),
+                                            .beta = n.beta.data(),
+                                            .y = y.data()});
           },
           y, sizes(n.x, y)};
 }
@@ -107,8 +112,9 @@ MemoryOpRun max_pool_backward(const OpVolume& v, DType t, Device d) {
   const Tensor g = s.input(1, v.extent / 2);
   const Tensor gx = s.output();
   return {[=] {
-            kernels::max_pool_backward(s.stream, t, max_pool(s), winner.as<std::uint8_t>(), g.data(),
-                                       gx.data(), Write::overwrite);
+            kernels::max_pool_backward(
+                s.stream, t, max_pool(s),
+                {.winner = winner.as<std::uint8_t>(), .grad_y = g.data(), .grad_x = gx.data()});
           },
           gx, sizes(winner, g, gx)};
 }
@@ -164,8 +170,11 @@ MemoryOpRun copy_channels(const OpVolume& v, DType t, Device d) {
   const Tensor x = s.input(0);
   const Tensor y = Tensor::full({s.rows(), 2 * v.channels}, 0, t, d);
   return {[=] {
-            kernels::copy_channels(s.stream, t, s.rows(), v.channels, x.data(), v.channels, 0, y.data(),
-                                   2 * v.channels, 0, Write::overwrite);
+            kernels::copy_channels(s.stream, t,
+                                   {.rows = s.rows(),
+                                    .width = v.channels,
+                                    .from = {.rows = x.data(), .pitch = v.channels},
+                                    .to = {.rows = y.data(), .pitch = 2 * v.channels}});
           },
           y, 2 * size(x)};
 }
@@ -205,7 +214,12 @@ MemoryOpRun gather_rows(const OpVolume& v, DType t, Device d) {
   const Tensor there = rows.to(d);
   const Tensor y = s.output();
   return {[=] {
-            kernels::gather_rows(s.stream, t, width, v.batch, x.data(), there.as<std::int32_t>(), y.data());
+            kernels::gather_rows(s.stream, t,
+                                 {.width = width,
+                                  .count = v.batch,
+                                  .from = x.data(),
+                                  .rows = there.as<std::int32_t>(),
+                                  .out = y.data()});
           },
           y, sizes(x, y)};
 }

@@ -14,8 +14,12 @@ Tensor gather_rows(const Tensor& t, const Buffer<std::int32_t>& rows) {
   std::copy(t.shape().extents().begin(), t.shape().extents().end(), extents.begin());
   extents[0] = rows.count();
   Tensor out = Tensor::empty(Shape(std::span(extents).first(t.shape().rank())), t.dtype(), t.device());
-  kernels::gather_rows(t.stream(), t.dtype(), t.count() / t.extent(0), rows.count(), t.data(), rows.data(),
-                       out.data());
+  kernels::gather_rows(t.stream(), t.dtype(),
+                       {.width = t.count() / t.extent(0),
+                        .count = rows.count(),
+                        .from = t.data(),
+                        .rows = rows.data(),
+                        .out = out.data()});
   return out;
 }
 

@@ -78,16 +78,19 @@ void Initialiser::weights(const Tensor& weight, const Tensor& bias, std::int64_t
   const auto in = static_cast<double>(fan_in);
   const auto out = static_cast<double>(fan_out);
   const auto normal = [&](double deviation) {
-    kernels::fill_normal(weight.stream(), weight.dtype(), weight.count(), next(), 0, deviation,
-                         weight.data());
+    kernels::fill_normal(
+        weight.stream(), weight.dtype(),
+        {.count = weight.count(), .state = next(), .mean = 0, .deviation = deviation, .y = weight.data()});
   };
   if (kind_ == Initialisation::pytorch_default) {
     const double bound = 1 / std::sqrt(in);
-    kernels::fill_uniform(weight.stream(), weight.dtype(), weight.count(), next(), -bound, bound,
-                          weight.data());
+    kernels::fill_uniform(
+        weight.stream(), weight.dtype(),
+        {.count = weight.count(), .state = next(), .low = -bound, .high = bound, .y = weight.data()});
     if (!bias.defined()) return;
-    return kernels::fill_uniform(bias.stream(), bias.dtype(), bias.count(), next(), -bound, bound,
-                                 bias.data());
+    return kernels::fill_uniform(
+        bias.stream(), bias.dtype(),
+        {.count = bias.count(), .state = next(), .low = -bound, .high = bound, .y = bias.data()});
   }
   if (kind_ == Initialisation::kaiming) normal(std::sqrt(2 / out));
   if (kind_ == Initialisation::xavier) normal(std::sqrt(2 / (in + out)));
@@ -96,7 +99,9 @@ void Initialiser::weights(const Tensor& weight, const Tensor& bias, std::int64_t
 }
 
 void Initialiser::standard_normal(const Tensor& vector) {
-  kernels::fill_normal(vector.stream(), vector.dtype(), vector.count(), next(), 0, 1, vector.data());
+  kernels::fill_normal(
+      vector.stream(), vector.dtype(),
+      {.count = vector.count(), .state = next(), .mean = 0, .deviation = 1, .y = vector.data()});
 }
 
 void WeightLayer::use_spectral_norm() {

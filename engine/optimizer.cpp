@@ -115,9 +115,13 @@ void Optimizer::update(OptimizerScalars* scalars) {
     kernels::clip_factor(stream, values.dtype(), values.count(), gradients.data(), options_.clip_norm,
                          scalars);
   }
-  kernels::optimizer_step(stream, values.dtype(), options_.params, scalars, values.count(), gradients.data(),
-                          values.data(), first_.defined() ? first_.data() : nullptr,
-                          second_.defined() ? second_.data() : nullptr);
+  kernels::optimizer_step(stream, values.dtype(), options_.params,
+                          {.scalars = scalars,
+                           .count = values.count(),
+                           .gradient = gradients.data(),
+                           .parameter = values.data(),
+                           .first = first_.defined() ? first_.data() : nullptr,
+                           .second = second_.defined() ? second_.data() : nullptr});
   parameters_.zero_gradients();
 }
 
@@ -166,8 +170,9 @@ void MovingAverage::update() {
 
 void MovingAverage::update(const double* factors) {
   const auto blend = [factors](const Tensor& from, const Tensor& to) {
-    kernels::linear_combination_at(to.stream(), to.dtype(), to.count(), factors, from.data(), to.data(),
-                                   to.data());
+    kernels::linear_combination_at(
+        to.stream(), to.dtype(),
+        {.count = to.count(), .factors = factors, .x = from.data(), .y = to.data(), .z = to.data()});
   };
   blend(parameters_.values(), average_);
   std::size_t i = 0;

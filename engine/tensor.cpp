@@ -57,7 +57,8 @@ Tensor from_values(const Shape& shape, std::span<const T> values, DType from, DT
   VOXOT_CHECK(static_cast<std::int64_t>(values.size()) == shape.count(), "tensor: {} values for shape {}",
               values.size(), shape.text());
   Tensor t = Tensor::empty(shape, dtype);
-  kernels::cast(t.stream(), from, dtype, t.count(), values.data(), t.data(), Write::overwrite);
+  kernels::cast(t.stream(),
+                {.count = t.count(), .from = from, .x = values.data(), .to = dtype, .y = t.data()});
   return t.to(device);
 }
 
@@ -74,7 +75,9 @@ Tensor Tensor::from(const Shape& shape, std::span<const double> values, DType dt
 Tensor Tensor::normal(const Shape& shape, const RandomState& state, double mean, double deviation,
                       DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
-  kernels::fill_normal(t.stream(), dtype, t.count(), state, mean, deviation, t.data());
+  kernels::fill_normal(
+      t.stream(), dtype,
+      {.count = t.count(), .state = state, .mean = mean, .deviation = deviation, .y = t.data()});
   return t;
 }
 
@@ -117,7 +120,8 @@ Tensor Tensor::to(Device device) const {
 void Tensor::copy_from(const Tensor& other) const {
   VOXOT_CHECK(other.count() == count(), "copy: {} into {}", other.shape_.text(), shape_.text());
   if (other.device() == device()) {
-    return kernels::cast(stream(), other.dtype_, dtype_, count(), other.data(), data(), Write::overwrite);
+    return kernels::cast(
+        stream(), {.count = count(), .from = other.dtype_, .x = other.data(), .to = dtype_, .y = data()});
   }
   // Bytes travel; the conversion happens where they come from.
   const Tensor same = other.dtype_ == dtype_ ? other : other.to(dtype_);
@@ -131,7 +135,8 @@ void Tensor::fill(double value) const { kernels::fill(stream(), dtype_, count(),
 std::vector<float> Tensor::to_floats() const {
   const Tensor here = to(Device::cpu);
   std::vector<float> values(static_cast<std::size_t>(count()));
-  kernels::cast(here.stream(), dtype_, DType::f32, count(), here.data(), values.data(), Write::overwrite);
+  kernels::cast(here.stream(),
+                {.count = count(), .from = dtype_, .x = here.data(), .to = DType::f32, .y = values.data()});
   return values;
 }
 
@@ -139,7 +144,7 @@ double Tensor::item() const {
   VOXOT_CHECK(count() == 1, "item: the tensor has shape {}", shape_.text());
   const Tensor here = to(Device::cpu);
   double value = 0;
-  kernels::cast(here.stream(), dtype_, DType::f64, 1, here.data(), &value, Write::overwrite);
+  kernels::cast(here.stream(), {.count = 1, .from = dtype_, .x = here.data(), .to = DType::f64, .y = &value});
   return value;
 }
 
@@ -174,8 +179,12 @@ void GradientSlot::give(Tensor contribution) {
     return;
   }
   const auto [data, write] = destination();
-  kernels::cast(contribution.stream(), contribution.dtype(), dtype, contribution.count(), contribution.data(),
-                data, write);
+  kernels::cast(contribution.stream(), {.count = contribution.count(),
+                                        .from = contribution.dtype(),
+                                        .x = contribution.data(),
+                                        .to = dtype,
+                                        .y = data,
+                                        .write = write});
 }
 
 Tensor GradientSlot::take() {

@@ -56,22 +56,39 @@ namespace kernels {
 inline constinit Kernel<void(DType, Activation, std::int64_t, const void*, void*)> activation_forward{
     "activation_forward"};
 
-/// grad_x ← or += grad_y·act'(saved) (dtype, activation, count, saved, grad_y, grad_x, write); saved is x for
-/// silu, else y; grad_x may be grad_y when overwritten.
-inline constinit Kernel<void(DType, Activation, std::int64_t, const void*, const void*, void*, Write)>
-    activation_backward{"activation_backward"};
+struct ActivationGradients {
+  Activation activation;
+  std::int64_t count;
+  const void* saved;  // x for silu, else y
+  const void* grad_y;
+  void* grad_x;  // may be grad_y when overwritten
+  Write write = Write::overwrite;
+};
+/// grad_x ← or += grad_y·act'(saved).
+inline constinit Kernel<void(DType, const ActivationGradients&)> activation_backward{"activation_backward"};
 
-/// y ← x > 0 ? x : slope[c]·x (dtype, rows, channels, slopes, x, y); `slopes` is 1 (one for all) or
-/// `channels` values of the parameter type.
-inline constinit Kernel<void(DType, std::int64_t, std::int64_t, std::int64_t, const void*, const void*,
-                             void*)>
-    prelu_forward{"prelu_forward"};
+/// x and y are rows × channels.
+struct PreluParams {
+  std::int64_t rows;
+  std::int64_t channels;
+  std::int64_t slopes;  // 1: one for all; else one a channel
+};
+/// y ← x > 0 ? x : slope[c]·x (dtype, params, x, slope, y); slopes have the parameter type (fp32, for f64
+/// f64).
+inline constinit Kernel<void(DType, const PreluParams&, const void*, const void*, void*)> prelu_forward{
+    "prelu_forward"};
 
-/// (dtype, rows, channels, slope_count, x, slope, grad_y, grad_x, grad_x_write, grad_slope,
-/// grad_slope_write); grad_x or grad_slope may be null.
-inline constinit Kernel<void(DType, std::int64_t, std::int64_t, std::int64_t, const void*, const void*,
-                             const void*, void*, Write, void*, Write)>
-    prelu_backward{"prelu_backward"};
+struct PreluGradients {
+  const void* x;
+  const void* slope;
+  const void* grad_y;
+  void* grad_x = nullptr;  // may be null
+  Write grad_x_write = Write::overwrite;
+  void* grad_slope = nullptr;  // may be null
+  Write grad_slope_write = Write::overwrite;
+};
+inline constinit Kernel<void(DType, const PreluParams&, const PreluGradients&)> prelu_backward{
+    "prelu_backward"};
 
 }  // namespace kernels
 }  // namespace voxot

@@ -26,12 +26,17 @@ inline constexpr std::int64_t kMostAssignedOnCuda = 256;
 
 namespace kernels {
 
-/// (dtype f32 or f64, params, cost [count, n, n], column_of_row, row_potential, column_potential [count, n]
-/// each). row_potential[i] = min over j of cost[i, j] − column_potential[j], so that no rounding violates a
+struct AssignmentArrays {
+  const void* cost;             // [count, n, n], f32 or f64
+  std::int32_t* column_of_row;  // [count, n]
+  double* row_potential;        // [count, n]
+  double* column_potential;     // [count, n]
+};
+/// row_potential[i] = min over j of cost[i, j] − column_potential[j], so that no rounding violates a
 /// constraint. A problem whose costs are not all of a size up to kLargestAssignedCost gets the identity and
 /// potentials that are NaN. On cuda nothing is waited for.
-inline constinit Kernel<void(DType, const AssignmentParams&, const void*, std::int32_t*, double*, double*)>
-    assignment{"assignment"};
+inline constinit Kernel<void(DType, const AssignmentParams&, const AssignmentArrays&)> assignment{
+    "assignment"};
 
 }  // namespace kernels
 }  // namespace voxot

@@ -76,23 +76,40 @@ struct Conv3dEpilogue {
   Conv3dStatistics statistics{};
 };
 
+struct Conv3dForward {
+  const void* x;
+  const void* weight;
+  Conv3dEpilogue epilogue{};
+  void* y;
+};
+
+/// grad_x ← or += scale·(gradient of the sum with respect to x).
+struct Conv3dGradInput {
+  const void* grad_y;
+  const void* weight;
+  float scale = 1;
+  void* grad_x;
+  Write write = Write::overwrite;
+};
+
+/// grad_weight, grad_bias ← or += scale·(gradients of the sum).
+struct Conv3dGradWeight {
+  const void* x;
+  const void* grad_y;
+  float scale = 1;
+  void* grad_weight;
+  void* grad_bias = nullptr;  // may be null
+  Write write = Write::overwrite;
+};
+
 namespace kernels {
 
-/// y ← forward of x (dtype, params, x, weight, epilogue, y).
-inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, const Conv3dEpilogue&,
-                             void*)>
-    conv3d_forward{"conv3d_forward"};
-
-/// grad_x ← or += scale·(gradient of the sum with respect to x) (dtype, params, grad_y, weight, scale,
-/// grad_x, write).
-inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, float, void*, Write)>
-    conv3d_grad_input{"conv3d_grad_input"};
-
-/// grad_weight, grad_bias ← or += scale·(gradients) (dtype, params, x, grad_y, scale, grad_weight, grad_bias,
-/// write); grad_bias may be null.
-inline constinit Kernel<void(DType, const Conv3dParams&, const void*, const void*, float, void*, void*,
-                             Write)>
-    conv3d_grad_weight{"conv3d_grad_weight"};
+inline constinit Kernel<void(DType, const Conv3dParams&, const Conv3dForward&)> conv3d_forward{
+    "conv3d_forward"};
+inline constinit Kernel<void(DType, const Conv3dParams&, const Conv3dGradInput&)> conv3d_grad_input{
+    "conv3d_grad_input"};
+inline constinit Kernel<void(DType, const Conv3dParams&, const Conv3dGradWeight&)> conv3d_grad_weight{
+    "conv3d_grad_weight"};
 
 }  // namespace kernels
 }  // namespace voxot

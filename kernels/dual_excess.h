@@ -12,13 +12,16 @@ struct DualParams {
 
 namespace kernels {
 
-/// Of each row the largest f[i] + g[j] − cost[i, j] and the largest |cost[i, j]| (dtype f32 or f64, params,
-/// cost [count, rows, columns], f [count, rows], g [count, columns], excess, largest [count, rows] each); f64
-/// but the costs. What f + g rounds off is added back (Knuth's two-sum): where both are far larger than the
-/// costs, it would hide a violation as large as them. An excess is NaN where a part of its row is.
-inline constinit Kernel<void(DType, const DualParams&, const void*, const double*, const double*, double*,
-                             double*)>
-    dual_excess{"dual_excess"};
+struct DualArrays {
+  const void* cost;  // [count, rows, columns], f32 or f64
+  const double* f;   // [count, rows]
+  const double* g;   // [count, columns]
+  double* excess;    // [count, rows]: of each row the largest f[i] + g[j] − cost[i, j]
+  double* largest;   // [count, rows]: of each row the largest |cost[i, j]|
+};
+/// What f + g rounds off is added back (Knuth's two-sum): where both are far larger than the costs, it would
+/// hide a violation as large as them. An excess is NaN where a part of its row is.
+inline constinit Kernel<void(DType, const DualParams&, const DualArrays&)> dual_excess{"dual_excess"};
 
 }  // namespace kernels
 }  // namespace voxot

@@ -4,8 +4,14 @@
 
 namespace voxot::kernels {
 
-/// out[i] ← from[rows[i]] (dtype, width, count, from, rows, out): `count` rows of `width` elements each.
-inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, const std::int32_t*, void*)>
-    gather_rows{"gather_rows"};
+struct GatherRows {
+  std::int64_t width;        // elements of a row
+  std::int64_t count;        // rows of `out`
+  const void* from;          // rows of the same width
+  const std::int32_t* rows;  // [count], their numbers in `from`
+  void* out;
+};
+/// out[i] ← from[rows[i]].
+inline constinit Kernel<void(DType, const GatherRows&)> gather_rows{"gather_rows"};
 
 }  // namespace voxot::kernels

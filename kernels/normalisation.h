@@ -26,9 +26,15 @@ namespace kernels {
 inline constinit Kernel<void(DType, const NormalisationParams&, const void*, void*, void*)>
     normalisation_statistics{"normalisation_statistics"};
 
-/// (dtype, params, x, mean, variance, gamma, beta, y)
-inline constinit Kernel<void(DType, const NormalisationParams&, const void*, const void*, const void*,
-                             const void*, const void*, void*)>
+struct NormalisationForward {
+  const void* x;
+  const void* mean;
+  const void* variance;
+  const void* gamma = nullptr;  // may be null
+  const void* beta = nullptr;   // may be null
+  void* y;
+};
+inline constinit Kernel<void(DType, const NormalisationParams&, const NormalisationForward&)>
     normalisation_forward{"normalisation_forward"};
 
 struct NormalisationGradients {

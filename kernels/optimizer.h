@@ -32,11 +32,16 @@ struct OptimizerParams {
 
 namespace kernels {
 
-/// (dtype, params, scalars, count, gradient, parameter, first, second): first is m or b, second is v; either
-/// may be null when the kind does not use it.
-inline constinit Kernel<void(DType, const OptimizerParams&, const OptimizerScalars*, std::int64_t,
-                             const void*, void*, void*, void*)>
-    optimizer_step{"optimizer_step"};
+struct OptimizerArrays {
+  const OptimizerScalars* scalars;  // in the device's memory
+  std::int64_t count;
+  const void* gradient;
+  void* parameter;
+  void* first;   // m or b; may be null when the kind does not use it
+  void* second;  // v; may be null when the kind does not use it
+};
+inline constinit Kernel<void(DType, const OptimizerParams&, const OptimizerArrays&)> optimizer_step{
+    "optimizer_step"};
 
 /// scalars->clip ← min(1, limit/(‖gradient‖₂ + 1e-6)) (dtype, count, gradient, limit, scalars).
 inline constinit Kernel<void(DType, std::int64_t, const void*, double, OptimizerScalars*)> clip_factor{

@@ -43,10 +43,18 @@ namespace kernels {
 inline constinit Kernel<void(DType, const PairwiseCostParams&, const void*, const void*, void*)>
     pairwise_cost{"pairwise_cost"};
 
-/// Gradients with respect to the points from that with respect to the costs (dtype, params, x, y, grad_cost,
-/// grad_x, how, grad_y, how); a null gradient is not wanted. The cosine of a zero vector has none: 0.
-inline constinit Kernel<void(DType, const PairwiseCostParams&, const void*, const void*, const void*, void*,
-                             Write, void*, Write)>
+struct PairwiseCostGradients {
+  const void* x;
+  const void* y;
+  const void* grad_cost;
+  void* grad_x = nullptr;  // may be null
+  Write grad_x_write = Write::overwrite;
+  void* grad_y = nullptr;  // may be null
+  Write grad_y_write = Write::overwrite;
+};
+/// Gradients with respect to the points from that with respect to the costs. The cosine of a zero vector has
+/// none: 0.
+inline constinit Kernel<void(DType, const PairwiseCostParams&, const PairwiseCostGradients&)>
     pairwise_cost_backward{"pairwise_cost_backward"};
 
 }  // namespace kernels

@@ -22,12 +22,15 @@ struct PlanExtent {
 
 namespace kernels {
 
+struct PartnerDraw {
+  RandomState state;
+  const std::int32_t* places = nullptr;  // of the rows; null: i
+  const void* plan;
+  std::int32_t* partner;
+};
 /// partner[i] ← the column at which the running sum of row i passes its u-th share, u being the first number
-/// of sample_random(state, places[i]) in volume_sample.h (dtype, extent, state, places, plan, partner).
-/// places null: i.
-inline constinit Kernel<void(DType, const PlanExtent&, const RandomState&, const std::int32_t*, const void*,
-                             std::int32_t*)>
-    draw_partners{"draw_partners"};
+/// of sample_random(state, places[i]) in volume_sample.h.
+inline constinit Kernel<void(DType, const PlanExtent&, const PartnerDraw&)> draw_partners{"draw_partners"};
 
 /// partner[i] ← the column of row i's largest element, the first of equals (dtype, extent, plan, partner).
 inline constinit Kernel<void(DType, const PlanExtent&, const void*, std::int32_t*)> largest_partners{

@@ -31,9 +31,14 @@ namespace kernels {
 /// (dtype, params, x, y, winner). Windows hold at most 256 positions.
 inline constinit Kernel<void(DType, const PoolParams&, const void*, void*, std::uint8_t*)> max_pool_forward{
     "max_pool_forward"};
-/// (dtype, params, winner, grad_y, grad_x, write)
-inline constinit Kernel<void(DType, const PoolParams&, const std::uint8_t*, const void*, void*, Write)>
-    max_pool_backward{"max_pool_backward"};
+struct MaxPoolGradients {
+  const std::uint8_t* winner;
+  const void* grad_y;
+  void* grad_x;
+  Write write = Write::overwrite;
+};
+inline constinit Kernel<void(DType, const PoolParams&, const MaxPoolGradients&)> max_pool_backward{
+    "max_pool_backward"};
 /// (dtype, params, x, y)
 inline constinit Kernel<void(DType, const PoolParams&, const void*, void*)> average_pool_forward{
     "average_pool_forward"};

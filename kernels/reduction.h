@@ -19,29 +19,55 @@ namespace kernels {
 /// y [outer, inner] ← reduction of x (dtype, params, x, y).
 inline constinit Kernel<void(DType, const ReductionParams&, const void*, void*)> reduce_forward{
     "reduce_forward"};
-/// (dtype, params, x, grad_y, grad_x, write); x is read for the variance only.
-inline constinit Kernel<void(DType, const ReductionParams&, const void*, const void*, void*, Write)>
-    reduce_backward{"reduce_backward"};
+struct ReductionGradients {
+  const void* x;  // read for the variance alone
+  const void* grad_y;
+  void* grad_x;
+  Write write = Write::overwrite;
+};
+inline constinit Kernel<void(DType, const ReductionParams&, const ReductionGradients&)> reduce_backward{
+    "reduce_backward"};
 
 /// loss ← mean (a − b)² (dtype, count, a, b, loss).
 inline constinit Kernel<void(DType, std::int64_t, const void*, const void*, void*)>
     mean_squared_error_forward{"mean_squared_error_forward"};
-/// grad_a ← or += 2(a − b)·grad_loss/count·sign (dtype, count, a, b, grad_loss, sign, grad_a, write): sign 1
-/// for the first argument, −1 for the second.
-inline constinit Kernel<void(DType, std::int64_t, const void*, const void*, const void*, double, void*,
-                             Write)>
-    mean_squared_error_backward{"mean_squared_error_backward"};
+struct MeanSquaredErrorGradients {
+  std::int64_t count;
+  const void* a;
+  const void* b;
+  const void* grad_loss;
+  double sign = 1;  // 1: the gradient of a; −1: of b
+  void* gradient;
+  Write write = Write::overwrite;
+};
+/// gradient ← or += 2(a − b)·grad_loss/count·sign.
+inline constinit Kernel<void(DType, const MeanSquaredErrorGradients&)> mean_squared_error_backward{
+    "mean_squared_error_backward"};
 
-/// loss ← mean over rows of −log softmax(x)[label]; probabilities [rows, classes] are saved; labels lie in
-/// the device's memory and in [0, classes), which is not checked (dtype, rows, classes, x, labels,
-/// probabilities, loss).
-inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, const std::int32_t*, void*,
-                             void*)>
-    cross_entropy_forward{"cross_entropy_forward"};
-/// (dtype, rows, classes, probabilities, labels, grad_loss, grad_x, write)
-inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, const std::int32_t*, const void*,
-                             void*, Write)>
-    cross_entropy_backward{"cross_entropy_backward"};
+/// x is rows × classes; labels lie in the device's memory and in [0, classes), which is not checked.
+struct CrossEntropyForward {
+  std::int64_t rows;
+  std::int64_t classes;
+  const void* x;
+  const std::int32_t* labels;
+  void* probabilities;  // [rows, classes], saved for the gradient
+  void* loss;
+};
+/// loss ← mean over rows of −log softmax(x)[label].
+inline constinit Kernel<void(DType, const CrossEntropyForward&)> cross_entropy_forward{
+    "cross_entropy_forward"};
+
+struct CrossEntropyGradients {
+  std::int64_t rows;
+  std::int64_t classes;
+  const void* probabilities;
+  const std::int32_t* labels;
+  const void* grad_loss;
+  void* grad_x;
+  Write write = Write::overwrite;
+};
+inline constinit Kernel<void(DType, const CrossEntropyGradients&)> cross_entropy_backward{
+    "cross_entropy_backward"};
 
 }  // namespace kernels
 }  // namespace voxot

@@ -31,11 +31,22 @@ inline constinit Kernel<void(DType, const UpsampleParams&, const void*, void*)> 
 inline constinit Kernel<void(DType, const UpsampleParams&, const void*, void*, Write)> upsample_backward{
     "upsample_backward"};
 
-/// Copies `width` channels from rows of `from_pitch` at `from_offset` to rows of `to_pitch` at `to_offset`:
-/// (dtype, rows, width, from, from_pitch, from_offset, to, to_pitch, to_offset, write).
-inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, std::int64_t, std::int64_t,
-                             void*, std::int64_t, std::int64_t, Write)>
-    copy_channels{"copy_channels"};
+/// Channels of rows of `pitch` channels each, from `offset` on.
+template <class Void>
+struct ChannelsOf {
+  Void* rows;
+  std::int64_t pitch;
+  std::int64_t offset = 0;
+};
+struct CopyChannels {
+  std::int64_t rows;
+  std::int64_t width;  // channels
+  ChannelsOf<const void> from;
+  ChannelsOf<void> to;
+  Write write = Write::overwrite;
+};
+/// `width` channels of each row of `to` ← or += those of `from`.
+inline constinit Kernel<void(DType, const CopyChannels&)> copy_channels{"copy_channels"};
 
 }  // namespace kernels
 }  // namespace voxot

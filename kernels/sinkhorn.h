@@ -97,34 +97,71 @@ inline constexpr std::int64_t kMostQueuedOnCuda = 256;
 
 namespace kernels {
 
-/// Solves every problem by itself (dtype, params, count, shapes, cost, a, b, f, g, statuses). Shapes and
-/// statuses (below: epsilons) are the host's on every device, and it waits for the statuses. g holds a start
-/// on entry, f and g the answer on return. Hard marginals need equal masses. Weights may be 0, their
-/// potentials are those of the formula above. A relative ε of costs whose unit is not above 0 is in the
-/// status, with a marginal error of NaN, and nothing is iterated.
-inline constinit Kernel<void(DType, const SinkhornParams&, std::int64_t, const SinkhornShape*, const void*,
-                             const double*, const double*, double*, double*, SinkhornStatus*)>
-    sinkhorn{"sinkhorn"};
+/// Weights and potentials of all problems, f64, in the device's memory. Hard marginals need equal masses.
+/// Weights may be 0, their potentials are those of the formula above.
+struct SinkhornSides {
+  const double* a;
+  const double* b;
+  double* f;
+  double* g;  // a start on entry
 
-/// plan ← a_i·b_j·exp((f_i + g_j − C_ij)/ε), laid out as the costs (dtype, epsilons, count, shapes, cost, a,
-/// b, f, g, plan).
-inline constinit Kernel<void(DType, const double*, std::int64_t, const SinkhornShape*, const void*,
-                             const double*, const double*, const double*, const double*, void*)>
-    sinkhorn_plan{"sinkhorn_plan"};
+  /// Those of one problem of a batch.
+  [[nodiscard]] SinkhornSides of(const SinkhornShape& s) const {
+    return {a + s.source, b + s.target, f + s.source, g + s.target};
+  }
+};
 
-/// One problem and its plan, for static steps: nothing is waited for, and all of it lies in the device's
-/// memory, the status too (dtype, params, rows, columns, cost, a, b, f, g, status, plan). On cuda at most
-/// kMostQueuedOnCuda rows and columns. Bit for bit what sinkhorn and sinkhorn_plan make; with costs that are
-/// not finite the marginal error is NaN.
-inline constinit Kernel<void(DType, const SinkhornParams&, std::int64_t, std::int64_t, const void*,
-                             const double*, const double*, double*, double*, SinkhornStatus*, void*)>
-    sinkhorn_queued{"sinkhorn_queued"};
+struct SinkhornBatch {
+  std::int64_t count;           // problems
+  const SinkhornShape* shapes;  // the host's on every device
+  const void* cost;
+  SinkhornSides sides;
+  SinkhornStatus* statuses;  // the host's on every device
+};
+/// Solves every problem by itself: f and g hold the answer on return, and the statuses are waited for. A
+/// relative ε of costs whose unit is not above 0 is in the status, with a marginal error of NaN, and nothing
+/// is iterated.
+inline constinit Kernel<void(DType, const SinkhornParams&, const SinkhornBatch&)> sinkhorn{"sinkhorn"};
 
+struct SinkhornPlans {
+  std::int64_t count;           // problems
+  const double* epsilons;       // the host's on every device
+  const SinkhornShape* shapes;  // the host's on every device
+  const void* cost;
+  const double* a;
+  const double* b;
+  const double* f;
+  const double* g;
+  void* plan;  // laid out as the costs
+};
+/// plan ← a_i·b_j·exp((f_i + g_j − C_ij)/ε).
+inline constinit Kernel<void(DType, const SinkhornPlans&)> sinkhorn_plan{"sinkhorn_plan"};
+
+struct SinkhornQueued {
+  std::int64_t rows;
+  std::int64_t columns;
+  const void* cost;
+  SinkhornSides sides;
+  SinkhornStatus* status;  // the device's, as all of it
+  void* plan;
+};
+/// One problem and its plan, for static steps: nothing is waited for. On cuda at most kMostQueuedOnCuda rows
+/// and columns. Bit for bit what sinkhorn and sinkhorn_plan make; with costs that are not finite the marginal
+/// error is NaN.
+inline constinit Kernel<void(DType, const SinkhornParams&, const SinkhornQueued&)> sinkhorn_queued{
+    "sinkhorn_queued"};
+
+struct SinkhornStreamed {
+  PairwiseCostParams features;  // batch is 1
+  const void* x;
+  const void* y;
+  SinkhornSides sides;
+  SinkhornStatus* status;  // the host's on every device
+};
 /// One problem whose costs are computed from the features, a few rows at a time, whenever they are needed:
-/// memory O(n·D + columns) (dtype, params, features, x, y, a, b, f, g, status). features.batch is 1.
-inline constinit Kernel<void(DType, const SinkhornParams&, const PairwiseCostParams&, const void*,
-                             const void*, const double*, const double*, double*, double*, SinkhornStatus*)>
-    sinkhorn_streamed{"sinkhorn_streamed"};
+/// memory O(n·D + columns).
+inline constinit Kernel<void(DType, const SinkhornParams&, const SinkhornStreamed&)> sinkhorn_streamed{
+    "sinkhorn_streamed"};
 
 }  // namespace kernels
 }  // namespace voxot

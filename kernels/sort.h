@@ -16,11 +16,15 @@ inline constinit Kernel<void(std::int64_t, const std::int64_t*, const std::int32
 inline constinit Kernel<void(std::int64_t, const std::int32_t*, std::int32_t*)> exclusive_sum{
     "exclusive_sum"};
 
-/// The elements by ascending key (n, keys, order, count, group keys, starts): order [n] names them, stably;
-/// group g of the *count groups has the key group_keys[g] (room for n) and the elements order[starts[g]] to
-/// order[starts[g + 1] − 1] (room for n + 1).
-inline constinit Kernel<void(std::int64_t, const std::int64_t*, std::int32_t*, std::int32_t*, std::int64_t*,
-                             std::int32_t*)>
-    group_by_key{"group_by_key"};
+struct KeyGroups {
+  std::int64_t n;
+  const std::int64_t* keys;
+  std::int32_t* order;       // [n]: the elements by ascending key, stably
+  std::int32_t* count;       // one number: how many groups
+  std::int64_t* group_keys;  // the key of each group; room for n
+  std::int32_t* starts;      // group g is order[starts[g]] to order[starts[g + 1] − 1]; room for n + 1
+};
+/// The groups of equal keys.
+inline constinit Kernel<void(const KeyGroups&)> group_by_key{"group_by_key"};
 
 }  // namespace voxot::kernels

@@ -21,13 +21,28 @@ namespace kernels {
 /// One power iteration (dtype, params, W, u, v); u and v are overwritten.
 inline constinit Kernel<void(DType, const SpectralNormParams&, const void*, void*, void*)>
     spectral_norm_iterate{"spectral_norm_iterate"};
-/// σ and y (dtype, params, W, u, v, σ, y).
-inline constinit Kernel<void(DType, const SpectralNormParams&, const void*, const void*, const void*, void*,
-                             void*)>
+
+struct SpectralNormForward {
+  const void* weight;
+  const void* u;
+  const void* v;
+  void* sigma;
+  void* y;
+};
+/// σ and y.
+inline constinit Kernel<void(DType, const SpectralNormParams&, const SpectralNormForward&)>
     spectral_norm_forward{"spectral_norm_forward"};
-/// (dtype, params, y, u, v, σ, grad_y, grad_W, write)
-inline constinit Kernel<void(DType, const SpectralNormParams&, const void*, const void*, const void*,
-                             const void*, const void*, void*, Write)>
+
+struct SpectralNormGradients {
+  const void* y;
+  const void* u;
+  const void* v;
+  const void* sigma;
+  const void* grad_y;
+  void* grad_weight;
+  Write write = Write::overwrite;
+};
+inline constinit Kernel<void(DType, const SpectralNormParams&, const SpectralNormGradients&)>
     spectral_norm_backward{"spectral_norm_backward"};
 
 }  // namespace kernels

@@ -75,7 +75,11 @@ Violations violations(const T* cost, std::span<const double> row_potential,
   kernels::dual_excess({}, kDType<T>,
                        {1, static_cast<std::int64_t>(row_potential.size()),
                         static_cast<std::int64_t>(column_potential.size())},
-                       cost, row_potential.data(), column_potential.data(), excess.data(), largest.data());
+                       {.cost = cost,
+                        .f = row_potential.data(),
+                        .g = column_potential.data(),
+                        .excess = excess.data(),
+                        .largest = largest.data()});
   return violations(excess, largest, masses);
 }
 
@@ -164,8 +168,11 @@ std::vector<Assignment> solve(std::span<const T> cost, std::int64_t count, std::
   std::vector<std::int32_t> partner(all);
   std::vector<double> f(all);
   std::vector<double> g(all);
-  kernels::assignment({}, kDType<T>, {.count = count, .n = n, .initialise = initialise}, cost.data(),
-                      partner.data(), f.data(), g.data());
+  kernels::assignment({}, kDType<T>, {.count = count, .n = n, .initialise = initialise},
+                      {.cost = cost.data(),
+                       .column_of_row = partner.data(),
+                       .row_potential = f.data(),
+                       .column_potential = g.data()});
   std::vector<Assignment> results = split(n, partner, f, g);
   FirstException failed;
 #pragma omp parallel for schedule(static) if (count * n * n > kParallelGrain)
@@ -195,10 +202,17 @@ std::vector<Assignment> solve(const Tensor& cost, bool initialise) {
   const Buffer<double> excess(count * n, device);
   const Buffer<double> largest(count * n, device);
   const Buffer<double> pair_costs(count * n, device);
-  kernels::assignment(stream, cost.dtype(), {.count = count, .n = n, .initialise = initialise}, cost.data(),
-                      partner.data(), f.data(), g.data());
-  kernels::dual_excess(stream, cost.dtype(), {count, n, n}, cost.data(), f.data(), g.data(), excess.data(),
-                       largest.data());
+  kernels::assignment(stream, cost.dtype(), {.count = count, .n = n, .initialise = initialise},
+                      {.cost = cost.data(),
+                       .column_of_row = partner.data(),
+                       .row_potential = f.data(),
+                       .column_potential = g.data()});
+  kernels::dual_excess(stream, cost.dtype(), {count, n, n},
+                       {.cost = cost.data(),
+                        .f = f.data(),
+                        .g = g.data(),
+                        .excess = excess.data(),
+                        .largest = largest.data()});
   kernels::pair_costs(stream, cost.dtype(), {count * n, n}, cost.data(), partner.data(), pair_costs.data());
   std::vector<Assignment> results = split(n, partner.to_host(), f.to_host(), g.to_host());
   const std::vector<double> pairs = pair_costs.to_host();

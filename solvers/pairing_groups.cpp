@@ -26,8 +26,12 @@ Side side_of(const Tensor& features, const Buffer<std::int64_t>& labels) {
   const Buffer<std::int32_t> count(1, labels.device());
   const Buffer<std::int64_t> keys(n, labels.device());
   const Buffer<std::int32_t> starts(n + 1, labels.device());
-  kernels::group_by_key(labels.stream(), n, labels.data(), side.order.data(), count.data(), keys.data(),
-                        starts.data());
+  kernels::group_by_key(labels.stream(), {.n = n,
+                                          .keys = labels.data(),
+                                          .order = side.order.data(),
+                                          .count = count.data(),
+                                          .group_keys = keys.data(),
+                                          .starts = starts.data()});
   side.features = gather_rows(features, side.order);
   side.host_order = side.order.to_host();
   side.labels = keys.to_host();

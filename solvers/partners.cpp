@@ -12,8 +12,11 @@ void heaviest_permutation(const Tensor& plan, std::int32_t* partner) {
   const std::int64_t n = plan.extent(0);
   const Buffer<double> f(n, cost.device());
   const Buffer<double> g(n, cost.device());
-  kernels::assignment(cost.stream(), DType::f64, {.count = 1, .n = n}, cost.data(), partner, f.data(),
-                      g.data());
+  kernels::assignment(cost.stream(), DType::f64, {.count = 1, .n = n},
+                      {.cost = cost.data(),
+                       .column_of_row = partner,
+                       .row_potential = f.data(),
+                       .column_potential = g.data()});
 }
 
 }  // namespace
@@ -25,8 +28,12 @@ Tensor permutation_costs(const Tensor& plan) {
               plan.extent(0), plan.extent(1));
   // In units of a uniform element, so that no cost is lost beside the others.
   const Tensor cost = plan.to(DType::f64);
-  kernels::axpby(cost.stream(), DType::f64, cost.count(), -static_cast<double>(plan.count()), cost.data(), 0,
-                 cost.data());
+  kernels::axpby(cost.stream(), DType::f64,
+                 {.count = cost.count(),
+                  .a = -static_cast<double>(plan.count()),
+                  .x = cost.data(),
+                  .b = 0,
+                  .y = cost.data()});
   return cost;
 }
 
@@ -36,7 +43,9 @@ void choose_partners(const Tensor& plan, PartnerRule rule, const RandomState& st
   const PlanExtent extent{plan.extent(0), plan.extent(1)};
   switch (rule) {
     case PartnerRule::sample:
-      return kernels::draw_partners(plan.stream(), plan.dtype(), extent, state, places, plan.data(), partner);
+      return kernels::draw_partners(
+          plan.stream(), plan.dtype(), extent,
+          {.state = state, .places = places, .plan = plan.data(), .partner = partner});
     case PartnerRule::maximum:
       return kernels::largest_partners(plan.stream(), plan.dtype(), extent, plan.data(), partner);
     case PartnerRule::permutation:

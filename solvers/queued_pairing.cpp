@@ -17,8 +17,11 @@ void queue_exact(QueuedPairing& pairing) {
   const Device device = pairing.cost.device();
   const Buffer<double> f(n, device);
   const Buffer<double> g(n, device);
-  kernels::assignment(pairing.cost.stream(), pairing.cost.dtype(), {.count = 1, .n = n}, pairing.cost.data(),
-                      pairing.partner.data(), f.data(), g.data());
+  kernels::assignment(pairing.cost.stream(), pairing.cost.dtype(), {.count = 1, .n = n},
+                      {.cost = pairing.cost.data(),
+                       .column_of_row = pairing.partner.data(),
+                       .row_potential = f.data(),
+                       .column_potential = g.data()});
 }
 
 void queue_sinkhorn(QueuedPairing& pairing, const SinkhornParams& params) {
@@ -32,9 +35,14 @@ void queue_sinkhorn(QueuedPairing& pairing, const SinkhornParams& params) {
   const Tensor g = Tensor::full({m}, 0, DType::f64, device);
   pairing.status = Buffer<SinkhornStatus>(1, device);
   pairing.plan = Tensor::empty({n, m}, pairing.cost.dtype(), device);
-  kernels::sinkhorn_queued(pairing.cost.stream(), pairing.cost.dtype(), params, n, m, pairing.cost.data(),
-                           a.as<double>(), b.as<double>(), f.as<double>(), g.as<double>(),
-                           pairing.status.data(), pairing.plan.data());
+  kernels::sinkhorn_queued(
+      pairing.cost.stream(), pairing.cost.dtype(), params,
+      {.rows = n,
+       .columns = m,
+       .cost = pairing.cost.data(),
+       .sides = {.a = a.as<double>(), .b = b.as<double>(), .f = f.as<double>(), .g = g.as<double>()},
+       .status = pairing.status.data(),
+       .plan = pairing.plan.data()});
 }
 
 }  // namespace

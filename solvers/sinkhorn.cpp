@@ -183,16 +183,28 @@ std::vector<SinkhornResult> solve(Batch& batch, const Tensor& costs, const Sinkh
   const auto count = static_cast<std::int64_t>(batch.shapes.size());
   const Placed at(batch, costs.device());
   batch.statuses.resize(batch.shapes.size());
-  kernels::sinkhorn(costs.stream(), batch.dtype, options, count, batch.shapes.data(), costs.data(), at.a(),
-                    at.b(), at.f(), at.g(), batch.statuses.data());
+  kernels::sinkhorn(costs.stream(), batch.dtype, options,
+                    {.count = count,
+                     .shapes = batch.shapes.data(),
+                     .cost = costs.data(),
+                     .sides = {.a = at.a(), .b = at.b(), .f = at.f(), .g = at.g()},
+                     .statuses = batch.statuses.data()});
   check_answer(batch, options.unit);
   Tensor plans;
   if (options.plan) {
     std::vector<double> epsilons;
     for (const SinkhornStatus& s : batch.statuses) epsilons.push_back(s.epsilon);
     plans = Tensor::empty({costs.count()}, batch.dtype, costs.device());
-    kernels::sinkhorn_plan(costs.stream(), batch.dtype, epsilons.data(), count, batch.shapes.data(),
-                           costs.data(), at.a(), at.b(), at.f(), at.g(), plans.data());
+    kernels::sinkhorn_plan(costs.stream(), batch.dtype,
+                           {.count = count,
+                            .epsilons = epsilons.data(),
+                            .shapes = batch.shapes.data(),
+                            .cost = costs.data(),
+                            .a = at.a(),
+                            .b = at.b(),
+                            .f = at.f(),
+                            .g = at.g(),
+                            .plan = plans.data()});
   }
   at.bring_potentials();
   return results(batch, plans);
@@ -351,8 +363,12 @@ SinkhornResult sinkhorn_streamed(const Tensor& x, const Tensor& y, GroundCost co
   batch.add(p.rows, p.columns, 0, weights, start, options);
   const Placed at(batch, x.device());
   batch.statuses.resize(1);
-  kernels::sinkhorn_streamed(x.stream(), batch.dtype, options, p, x.data(), y.data(), at.a(), at.b(), at.f(),
-                             at.g(), batch.statuses.data());
+  kernels::sinkhorn_streamed(x.stream(), batch.dtype, options,
+                             {.features = p,
+                              .x = x.data(),
+                              .y = y.data(),
+                              .sides = {.a = at.a(), .b = at.b(), .f = at.f(), .g = at.g()},
+                              .status = batch.statuses.data()});
   check_answer(batch, options.unit);
   check_costs_kept(x, y, cost, batch.statuses[0].largest_cost);
   at.bring_potentials();

@@ -126,8 +126,12 @@ TEST_CASE("activation: relu and its kin at NaN and infinity, as PyTorch", "[acti
         const Tensor y = Tensor::empty(in.shape(), dtype, device);
         const Tensor gx = Tensor::empty(in.shape(), dtype, device);
         kernels::activation_forward(in.stream(), dtype, act, in.count(), in.data(), y.data());
-        kernels::activation_backward(in.stream(), dtype, act, in.count(), y.data(), g.data(), gx.data(),
-                                     Write::overwrite);
+        kernels::activation_backward(in.stream(), dtype,
+                                     {.activation = act,
+                                      .count = in.count(),
+                                      .saved = y.data(),
+                                      .grad_y = g.data(),
+                                      .grad_x = gx.data()});
         const std::vector<double> expected = doubles(tensor(leaks ? leaky : relu));
         const std::vector<double> expected_grad = doubles(tensor(leaks ? leaky_grad : relu_grad));
         CHECK(std::ranges::equal(doubles(y), expected, same));

@@ -30,9 +30,11 @@ Answer answer(Device device, const Tensor& cost, bool initialise) {
   const Tensor f = Tensor::full({count, n}, NAN, DType::f64, device);
   const Tensor g = Tensor::full({count, n}, NAN, DType::f64, device);
   kernels::assignment(kernels::stream_of(device), cost.dtype(),
-                      {.count = count, .n = n, .initialise = initialise}, here.data(),
-                      static_cast<std::int32_t*>(partner.data()), static_cast<double*>(f.data()),
-                      static_cast<double*>(g.data()));
+                      {.count = count, .n = n, .initialise = initialise},
+                      {.cost = here.data(),
+                       .column_of_row = static_cast<std::int32_t*>(partner.data()),
+                       .row_potential = static_cast<double*>(f.data()),
+                       .column_potential = static_cast<double*>(g.data())});
   const Tensor back = partner.to(Device::cpu);
   const auto* first = static_cast<const std::int32_t*>(back.data());
   return {{first, first + count * n}, doubles(f), doubles(g)};

@@ -138,7 +138,9 @@ void check_forward(const Conv3dParams& p, DType dtype) {
     // Twice: the second call runs on cached primitives.
     for (int call = 0; call < 2; ++call) {
       y.tensor.fill(NAN);
-      kernels::conv3d_forward(kCpu, dtype, p, x.tensor.data(), w.tensor.data(), fast, y.tensor.data());
+      kernels::conv3d_forward(
+          kCpu, dtype, p,
+          {.x = x.tensor.data(), .weight = w.tensor.data(), .epilogue = fast, .y = y.tensor.data()});
       const double error = distance(doubles(y.tensor), expected);
       CHECK(error < limit(dtype));
     }
@@ -157,8 +159,12 @@ void check_grad_input(const Conv3dParams& p, DType dtype) {
                                    expected.data(), write);
       const Operand gx(before, dtype);
       if (write == Write::overwrite) gx.tensor.fill(NAN);
-      kernels::conv3d_grad_input(kCpu, dtype, p, gy.tensor.data(), w.tensor.data(), scale, gx.tensor.data(),
-                                 write);
+      kernels::conv3d_grad_input(kCpu, dtype, p,
+                                 {.grad_y = gy.tensor.data(),
+                                  .weight = w.tensor.data(),
+                                  .scale = scale,
+                                  .grad_x = gx.tensor.data(),
+                                  .write = write});
       const double error = distance(doubles(gx.tensor), expected);
       CHECK(error < limit(dtype));
     }
@@ -185,8 +191,13 @@ void check_grad_weight(const Conv3dParams& p, DType dtype) {
           gw.tensor.fill(NAN);
           if (with_bias) gb.tensor.fill(NAN);
         }
-        kernels::conv3d_grad_weight(kCpu, dtype, p, x.tensor.data(), gy.tensor.data(), scale,
-                                    gw.tensor.data(), with_bias ? gb.tensor.data() : nullptr, write);
+        kernels::conv3d_grad_weight(kCpu, dtype, p,
+                                    {.x = x.tensor.data(),
+                                     .grad_y = gy.tensor.data(),
+                                     .scale = scale,
+                                     .grad_weight = gw.tensor.data(),
+                                     .grad_bias = with_bias ? gb.tensor.data() : nullptr,
+                                     .write = write});
         // Weights' gradients are summed in fp32 from exact products, in bf16 too.
         const double error = distance(doubles(gw.tensor), expected);
         CHECK(error < limit(DType::f32));
@@ -233,7 +244,8 @@ TEST_CASE("conv3d: NaN passes every epilogue", "[conv3d]") {
       const Conv3dEpilogue fast{e.bias ? bias.tensor.data() : nullptr,
                                 e.residual ? residual.tensor.data() : nullptr, e.scale, e.activation};
       const Tensor y = Tensor::empty({count}, dtype);
-      kernels::conv3d_forward(kCpu, dtype, p, x.tensor.data(), w.tensor.data(), fast, y.data());
+      kernels::conv3d_forward(
+          kCpu, dtype, p, {.x = x.tensor.data(), .weight = w.tensor.data(), .epilogue = fast, .y = y.data()});
       const std::vector<double> got = doubles(y);
       int lost = 0;
       for (std::size_t i = 0; i < got.size(); ++i) lost += std::isnan(sums[i]) && !std::isnan(got[i]) ? 1 : 0;
@@ -288,8 +300,8 @@ TEST_CASE("conv3d: two calls give the same bits", "[conv3d]") {
     const Tensor first = Tensor::empty({p.weight_count()});
     const Tensor second = Tensor::empty({p.weight_count()});
     for (const Tensor& gw : {first, second}) {
-      kernels::conv3d_grad_weight(kCpu, dtype, p, x.tensor.data(), gy.tensor.data(), 1, gw.data(), nullptr,
-                                  Write::overwrite);
+      kernels::conv3d_grad_weight(
+          kCpu, dtype, p, {.x = x.tensor.data(), .grad_y = gy.tensor.data(), .grad_weight = gw.data()});
     }
     CHECK(std::memcmp(first.data(), second.data(), static_cast<std::size_t>(first.count()) * 4) == 0);
   }

@@ -76,8 +76,13 @@ void check_normalisation(const Rows& n, DType dtype, std::int64_t shift, Activat
     }
     const Tensor a = affine ? of(gamma) : none;
     const Tensor b = affine ? of(beta) : none;
-    kernels::normalisation_forward(stream, dtype, params, data(of(x)), data(of(mean)), data(of(variance)),
-                                   data(a), data(b), data(of(y)));
+    kernels::normalisation_forward(stream, dtype, params,
+                                   {.x = data(of(x)),
+                                    .mean = data(of(mean)),
+                                    .variance = data(of(variance)),
+                                    .gamma = data(a),
+                                    .beta = data(b),
+                                    .y = data(of(y))});
     kernels::NormalisationGradients q{data(of(x)),
                                       data(of(gy)),
                                       data(of(mean)),
@@ -183,7 +188,9 @@ TEST_CASE("device layers: pooling", "[device_layers][device]") {
           auto* bytes = static_cast<std::uint8_t*>(data(of(winner))) + shift;
           kernels::max_pool_forward(stream, dtype, p, data(of(x)), data(of(maximum)), nullptr);
           kernels::max_pool_forward(stream, dtype, p, data(of(x)), data(of(maximum)), bytes);
-          kernels::max_pool_backward(stream, dtype, p, bytes, data(of(gy)), data(of(of_maximum)), write);
+          kernels::max_pool_backward(
+              stream, dtype, p,
+              {.winner = bytes, .grad_y = data(of(gy)), .grad_x = data(of(of_maximum)), .write = write});
           kernels::average_pool_forward(stream, dtype, p, data(of(x)), data(of(average)));
           kernels::average_pool_backward(stream, dtype, p, data(of(gy)), data(of(of_average)), write);
         });
@@ -231,8 +238,12 @@ TEST_CASE("device layers: resampling", "[device_layers][device]") {
           on_both([&](const Stream& stream, auto of) {
             kernels::upsample_forward(stream, dtype, p, data(of(x)), data(of(y)));
             kernels::upsample_backward(stream, dtype, p, data(of(gy)), data(of(gx)), write);
-            kernels::copy_channels(stream, dtype, rows, p.channels, data(of(gy)), p.row(), p.offset,
-                                   data(of(copy)), p.channels + 2, 2, write);
+            kernels::copy_channels(stream, dtype,
+                                   {.rows = rows,
+                                    .width = p.channels,
+                                    .from = {.rows = data(of(gy)), .pitch = p.row(), .offset = p.offset},
+                                    .to = {.rows = data(of(copy)), .pitch = p.channels + 2, .offset = 2},
+                                    .write = write});
           });
           // The CPU sums the eight corners in the storage type.
           check_alike(y, trilinear ? 2 * limit_of(dtype) : 1e-30, "y");

@@ -170,24 +170,39 @@ TEST_CASE("elementwise: any length at any alignment", "[elementwise][device]") {
     }
     {
       const Placed y = target();
-      kernels::axpby(stream, dtype, count, 2, x.inside.data(), -1, y.inside.data());
+      kernels::axpby(stream, dtype,
+                     {.count = count, .a = 2, .x = x.inside.data(), .b = -1, .y = y.inside.data()});
       expect(y, [](double u, double v) { return 2 * u - v; });
     }
     {
       const Placed y = target();
-      kernels::linear_combination(stream, dtype, count, 1, x.inside.data(), 0.5, other.inside.data(),
-                                  y.inside.data());
+      kernels::linear_combination(stream, dtype,
+                                  {.count = count,
+                                   .a = 1,
+                                   .x = x.inside.data(),
+                                   .b = 0.5,
+                                   .y = other.inside.data(),
+                                   .z = y.inside.data()});
       expect(y, [](double u, double v) { return u + 0.5 * v; });
     }
     {
       const Placed y = target();
-      kernels::multiply(stream, dtype, count, x.inside.data(), other.inside.data(), y.inside.data(),
-                        Write::accumulate);
+      kernels::multiply(stream, dtype,
+                        {.count = count,
+                         .x = x.inside.data(),
+                         .y = other.inside.data(),
+                         .z = y.inside.data(),
+                         .write = Write::accumulate});
       expect(y, [](double u, double v) { return v + u * v; });
     }
     for (const DType to : {DType::f32, DType::bf16, DType::f64}) {
       const Placed y(b, to, offset, device);
-      kernels::cast(stream, dtype, to, count, x.inside.data(), y.inside.data(), Write::accumulate);
+      kernels::cast(stream, {.count = count,
+                             .from = dtype,
+                             .x = x.inside.data(),
+                             .to = to,
+                             .y = y.inside.data(),
+                             .write = Write::accumulate});
       expect(y, [](double u, double v) { return u + v; });
     }
   });
@@ -225,11 +240,17 @@ TEST_CASE("elementwise: random fills are the same on every device", "[elementwis
     const Placed here(zeros, dtype, offset, device);
     const Placed reference(zeros, dtype, 0, Device::cpu);
     const Stream stream = kernels::stream_of(device);
-    kernels::fill_uniform(stream, dtype, count, kState, -2, 3, here.inside.data());
-    kernels::fill_uniform({}, dtype, count, kState, -2, 3, reference.inside.data());
+    kernels::fill_uniform(stream, dtype,
+                          {.count = count, .state = kState, .low = -2, .high = 3, .y = here.inside.data()});
+    kernels::fill_uniform(
+        {}, dtype, {.count = count, .state = kState, .low = -2, .high = 3, .y = reference.inside.data()});
     CHECK(here.read() == reference.read());
-    kernels::fill_normal(stream, dtype, count, kState, 0.5, 2, here.inside.data());
-    kernels::fill_normal({}, dtype, count, kState, 0.5, 2, reference.inside.data());
+    kernels::fill_normal(
+        stream, dtype,
+        {.count = count, .state = kState, .mean = 0.5, .deviation = 2, .y = here.inside.data()});
+    kernels::fill_normal(
+        {}, dtype,
+        {.count = count, .state = kState, .mean = 0.5, .deviation = 2, .y = reference.inside.data()});
     // Logarithm and cosine may differ in the last bits, and bf16 then rounds to a neighbour.
     CHECK(distance(here.read(), reference.read()) < (dtype == DType::bf16 ? 2e-3 : 1e-6));
   });
@@ -288,7 +309,8 @@ TEST_CASE("elementwise: random numbers are a pure function of state and index", 
 TEST_CASE("elementwise: uniform numbers fill their interval", "[elementwise][random]") {
   const std::int64_t n = 1 << 18;
   const Tensor x = Tensor::empty({n});
-  kernels::fill_uniform(x.stream(), x.dtype(), n, kState, -2, 3, x.data());
+  kernels::fill_uniform(x.stream(), x.dtype(),
+                        {.count = n, .state = kState, .low = -2, .high = 3, .y = x.data()});
   const std::vector<double> values = doubles(x);
   std::vector<std::int64_t> bins(50);
   for (const double v : values) {

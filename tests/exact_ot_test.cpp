@@ -167,8 +167,10 @@ TEST_CASE("exact_ot: with and without the initialisation", "[solvers][exact_ot]"
     plain.row_potential.resize(n);
     plain.column_potential.resize(n);
     kernels::assignment({}, DType::f32, {.count = 1, .n = static_cast<std::int64_t>(n), .initialise = false},
-                        p.cost.data(), partner.data(), plain.row_potential.data(),
-                        plain.column_potential.data());
+                        {.cost = p.cost.data(),
+                         .column_of_row = partner.data(),
+                         .row_potential = plain.row_potential.data(),
+                         .column_potential = plain.column_potential.data()});
     plain.partner.assign(partner.begin(), partner.end());
     const Proof proof = prove(p, plain);
     CHECK(proof.gap <= kProved);

@@ -135,8 +135,13 @@ TEST_CASE("optimizer: the update on every device against PyTorch", "[optimizer][
         const Tensor gradient = place(repeated(gradients, 20 * s));
         const OptimizerScalars now{std::round(g.number(name + ".lr") * 1e5) / 1e5, 1, s + 1};
         kernels::copy_bytes(stream, scalars.data(), &now, sizeof now);
-        kernels::optimizer_step(stream, dtype, params, static_cast<const OptimizerScalars*>(scalars.data()),
-                                count, gradient.data(), parameter.data(), m, v);
+        kernels::optimizer_step(stream, dtype, params,
+                                {.scalars = static_cast<const OptimizerScalars*>(scalars.data()),
+                                 .count = count,
+                                 .gradient = gradient.data(),
+                                 .parameter = parameter.data(),
+                                 .first = m,
+                                 .second = v});
         const double error = distance(doubles(parameter), repeated(after, 20 * s));
         CHECK(error < (dtype == DType::f64 ? 2e-7 : 1e-6));
       }

@@ -232,8 +232,12 @@ TEST_CASE("dual_excess: what potentials violate, to the last bit on every device
         const Tensor column_potential = g.to(device);
         const Buffer<double> excess(count * n, device);
         const Buffer<double> largest(count * n, device);
-        kernels::dual_excess(there.stream(), dtype, {count, n, m}, there.data(), row_potential.as<double>(),
-                             column_potential.as<double>(), excess.data(), largest.data());
+        kernels::dual_excess(there.stream(), dtype, {count, n, m},
+                             {.cost = there.data(),
+                              .f = row_potential.as<double>(),
+                              .g = column_potential.as<double>(),
+                              .excess = excess.data(),
+                              .largest = largest.data()});
         const auto over = excess.to_host();
         const auto size = largest.to_host();
         for (std::int64_t i = 0; i < count * n; ++i) {

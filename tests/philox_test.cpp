@@ -62,7 +62,8 @@ TEST_CASE("philox: element i of a fill is number i mod 4 of block i div 4, on ev
   INFO(name_of(device));
   const RandomState state{(std::uint64_t{1} << 40) + 3, Purpose::test, (std::uint64_t{1} << 33) + 1};
   const Tensor t = Tensor::empty({1030}, DType::f32, device);
-  kernels::fill_uniform(t.stream(), t.dtype(), t.count(), state, 0, 1, t.data());
+  kernels::fill_uniform(t.stream(), t.dtype(),
+                        {.count = t.count(), .state = state, .low = 0, .high = 1, .y = t.data()});
   const std::vector<float> values = t.to_floats();
   std::int64_t wrong = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {

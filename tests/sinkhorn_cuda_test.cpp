@@ -72,12 +72,25 @@ struct Problems {
     const auto count = static_cast<std::int64_t>(shapes.size());
     Answer answer;
     answer.statuses.resize(shapes.size());
-    kernels::sinkhorn(costs.stream(), dtype, params, count, shapes.data(), costs.data(), wa.as<double>(),
-                      wb.as<double>(), f.as<double>(), g.as<double>(), answer.statuses.data());
+    kernels::sinkhorn(
+        costs.stream(), dtype, params,
+        {.count = count,
+         .shapes = shapes.data(),
+         .cost = costs.data(),
+         .sides = {.a = wa.as<double>(), .b = wb.as<double>(), .f = f.as<double>(), .g = g.as<double>()},
+         .statuses = answer.statuses.data()});
     std::vector<double> epsilons;
     for (const SinkhornStatus& s : answer.statuses) epsilons.push_back(s.epsilon);
-    kernels::sinkhorn_plan(costs.stream(), dtype, epsilons.data(), count, shapes.data(), costs.data(),
-                           wa.as<double>(), wb.as<double>(), f.as<double>(), g.as<double>(), plan.data());
+    kernels::sinkhorn_plan(costs.stream(), dtype,
+                           {.count = count,
+                            .epsilons = epsilons.data(),
+                            .shapes = shapes.data(),
+                            .cost = costs.data(),
+                            .a = wa.as<double>(),
+                            .b = wb.as<double>(),
+                            .f = f.as<double>(),
+                            .g = g.as<double>(),
+                            .plan = plan.data()});
     answer.f = test::doubles(f);
     answer.g = test::doubles(g);
     answer.plan = test::doubles(plan);
@@ -206,12 +219,22 @@ TEST_CASE("sinkhorn on cuda: streamed is what the costs held in memory give", "[
         const Tensor g = Tensor::full({m}, 0, DType::f64, Device::cuda);
         SinkhornStatus status;
         if (streamed) {
-          kernels::sinkhorn_streamed(x.stream(), dtype, p, features, x.data(), y.data(), a.as<double>(),
-                                     b.as<double>(), f.as<double>(), g.as<double>(), &status);
+          kernels::sinkhorn_streamed(
+              x.stream(), dtype, p,
+              {.features = features,
+               .x = x.data(),
+               .y = y.data(),
+               .sides = {.a = a.as<double>(), .b = b.as<double>(), .f = f.as<double>(), .g = g.as<double>()},
+               .status = &status});
         } else {
           const SinkhornShape shape{n, m, 0, 0, 0};
-          kernels::sinkhorn(x.stream(), dtype, p, 1, &shape, cost.data(), a.as<double>(), b.as<double>(),
-                            f.as<double>(), g.as<double>(), &status);
+          kernels::sinkhorn(
+              x.stream(), dtype, p,
+              {.count = 1,
+               .shapes = &shape,
+               .cost = cost.data(),
+               .sides = {.a = a.as<double>(), .b = b.as<double>(), .f = f.as<double>(), .g = g.as<double>()},
+               .statuses = &status});
         }
         return std::pair(test::doubles(g), status);
       };

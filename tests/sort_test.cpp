@@ -131,8 +131,12 @@ TEST_CASE("sort: groups of equal keys on every device", "[sort][device]") {
         const GuardedBuffer<std::int32_t> count(1, device);
         const GuardedBuffer<std::int64_t> group_keys(n, device);
         const GuardedBuffer<std::int32_t> starts(n + 1, device);
-        kernels::group_by_key(k.stream(), n, k.data(), order.data(), count.data(), group_keys.data(),
-                              starts.data());
+        kernels::group_by_key(k.stream(), {.n = n,
+                                           .keys = k.data(),
+                                           .order = order.data(),
+                                           .count = count.data(),
+                                           .group_keys = group_keys.data(),
+                                           .starts = starts.data()});
         const std::vector<std::int32_t> expected = stable_order(keys);
         CHECK(order.read() == expected);
         std::vector<std::int64_t> distinct = keys;
@@ -169,8 +173,12 @@ TEST_CASE("sort: a recorded sort sorts what lies in memory now", "[sort][cuda]")
       const std::vector<std::int64_t> now = keys_of(kCount, kind);
       kernels::copy_bytes(keys.stream(), keys.data(), now.data(), now.size() * sizeof(std::int64_t));
       graph.run([&] {
-        kernels::group_by_key(keys.stream(), kCount, keys.data(), order.data(), count.data(),
-                              group_keys.data(), starts.data());
+        kernels::group_by_key(keys.stream(), {.n = kCount,
+                                              .keys = keys.data(),
+                                              .order = order.data(),
+                                              .count = count.data(),
+                                              .group_keys = group_keys.data(),
+                                              .starts = starts.data()});
       });
       CHECK(order.to_host() == stable_order(now));
     }

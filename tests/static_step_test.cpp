@@ -363,10 +363,13 @@ TEST_CASE("graph: a replay reads what lies in memory now", "[static_step][cuda]"
       const bool called = graph.run([&] {
         ++calls;
         const Tensor twice = Tensor::empty({3}, DType::f64, device);
-        kernels::axpby(x.stream(), DType::f64, 3, 2, x.data(), 0, twice.data());
-        kernels::axpby(x.stream(), DType::f64, 3, 1, twice.data(), 1, sum.data());
+        kernels::axpby(x.stream(), DType::f64,
+                       {.count = 3, .a = 2, .x = x.data(), .b = 0, .y = twice.data()});
+        kernels::axpby(x.stream(), DType::f64,
+                       {.count = 3, .a = 1, .x = twice.data(), .b = 1, .y = sum.data()});
         const RandomState state{9, Purpose::test, 100, draw.as<std::uint64_t>()};
-        kernels::fill_normal(noise.stream(), DType::f32, 5, state, 0, 1, noise.data());
+        kernels::fill_normal(noise.stream(), DType::f32,
+                             {.count = 5, .state = state, .mean = 0, .deviation = 1, .y = noise.data()});
       });
       CHECK(called == (device == Device::cpu || i <= 2));
       const Tensor fresh = Tensor::normal({5}, {9, Purpose::test, 100 + i}, 0, 1, DType::f32, device);
@@ -405,8 +408,10 @@ TEST_CASE("random: an offset in memory moves the draw", "[static_step][random][d
             Tensor::normal({9}, plain, 0, 1, DType::f32, device).to_floats());
       const Tensor a = Tensor::empty({9}, DType::f32, device);
       const Tensor b = Tensor::empty({9}, DType::f32, device);
-      kernels::fill_uniform(a.stream(), DType::f32, 9, moved, -1, 1, a.data());
-      kernels::fill_uniform(b.stream(), DType::f32, 9, plain, -1, 1, b.data());
+      kernels::fill_uniform(a.stream(), DType::f32,
+                            {.count = 9, .state = moved, .low = -1, .high = 1, .y = a.data()});
+      kernels::fill_uniform(b.stream(), DType::f32,
+                            {.count = 9, .state = plain, .low = -1, .high = 1, .y = b.data()});
       CHECK(a.to_floats() == b.to_floats());
     }
   }

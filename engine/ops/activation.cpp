@@ -12,8 +12,13 @@ struct ActivationNode : Node {
     const bool in_place = !x_slot->ready && !x_slot->persistent && grad.exclusive();
     const auto to =
         in_place ? GradientSlot::Destination{grad.data(), Write::overwrite} : x_slot->destination();
-    kernels::activation_backward(grad.stream(), grad.dtype(), act, grad.count(), saved.data(), grad.data(),
-                                 to.data, to.write);
+    kernels::activation_backward(grad.stream(), grad.dtype(),
+                                 {.activation = act,
+                                  .count = grad.count(),
+                                  .saved = saved.data(),
+                                  .grad_y = grad.data(),
+                                  .grad_x = to.data,
+                                  .write = to.write});
     if (in_place) x_slot->give(std::move(grad));
   }
 };
@@ -28,8 +33,15 @@ struct PreluNode : Node {
     if (x_slot != nullptr) gx = x_slot->destination();
     if (slope_slot != nullptr) gs = slope_slot->destination();
     const std::int64_t channels = x.shape().back();
-    kernels::prelu_backward(x.stream(), x.dtype(), x.count() / channels, channels, slope.count(), x.data(),
-                            slope.data(), grad.data(), gx.data, gx.write, gs.data, gs.write);
+    kernels::prelu_backward(x.stream(), x.dtype(),
+                            {.rows = x.count() / channels, .channels = channels, .slopes = slope.count()},
+                            {.x = x.data(),
+                             .slope = slope.data(),
+                             .grad_y = grad.data(),
+                             .grad_x = gx.data,
+                             .grad_x_write = gx.write,
+                             .grad_slope = gs.data,
+                             .grad_slope_write = gs.write});
   }
 };
 
@@ -58,8 +70,9 @@ Tensor prelu(Tape& tape, const Tensor& x, const Tensor& slope) {
   VOXOT_CHECK(slope.count() == 1 || slope.count() == channels, "prelu: {} slopes for {} channels (input {})",
               slope.count(), channels, x.shape().text());
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  kernels::prelu_forward(x.stream(), x.dtype(), x.count() / channels, channels, slope.count(), x.data(),
-                         slope.data(), y.data());
+  kernels::prelu_forward(x.stream(), x.dtype(),
+                         {.rows = x.count() / channels, .channels = channels, .slopes = slope.count()},
+                         x.data(), slope.data(), y.data());
   if (tape.records(x, slope)) {
     PreluNode node;
     node.x = x.detached();

@@ -23,8 +23,12 @@ const void* data_or_null(const Tensor& t) { return t.defined() ? t.data() : null
 Tensor through_activation(const Activation& activation, const Tensor& saved, Tensor grad) {
   if (activation.kind == ActivationKind::none) return grad;
   Tensor result = grad.exclusive() ? grad : Tensor::empty(grad.shape(), grad.dtype(), grad.device());
-  kernels::activation_backward(grad.stream(), grad.dtype(), activation, grad.count(), saved.data(),
-                               grad.data(), result.data(), Write::overwrite);
+  kernels::activation_backward(grad.stream(), grad.dtype(),
+                               {.activation = activation,
+                                .count = grad.count(),
+                                .saved = saved.data(),
+                                .grad_y = grad.data(),
+                                .grad_x = result.data()});
   return result;
 }
 
@@ -35,8 +39,9 @@ void bias_gradient(const Tensor& grad, float scale, const SlotRef& bias_slot) {
   Tensor total = Tensor::empty({channels}, grad.dtype(), grad.device());
   kernels::reduce_forward(grad.stream(), grad.dtype(), sum, grad.data(), total.data());
   if (scale != 1) {
-    kernels::axpby(total.stream(), total.dtype(), channels, static_cast<double>(scale), total.data(), 0,
-                   total.data());
+    kernels::axpby(
+        total.stream(), total.dtype(),
+        {.count = channels, .a = static_cast<double>(scale), .x = total.data(), .b = 0, .y = total.data()});
   }
   bias_slot->give(std::move(total));
 }
@@ -51,8 +56,13 @@ void weight_gradient(const Conv3dParams& params, const Tensor& x, const Tensor& 
   const bool together = bias_slot != nullptr && bias_slot->ready == weight_slot->ready;
   const auto w = weight_slot->destination();
   void* const b = together ? bias_slot->destination().data : nullptr;
-  kernels::conv3d_grad_weight(x.stream(), x.dtype(), params, x.data(), grad.data(), scale, w.data, b,
-                              w.write);
+  kernels::conv3d_grad_weight(x.stream(), x.dtype(), params,
+                              {.x = x.data(),
+                               .grad_y = grad.data(),
+                               .scale = scale,
+                               .grad_weight = w.data,
+                               .grad_bias = b,
+                               .write = w.write});
   if (bias_slot != nullptr && !together) bias_gradient(grad, scale, bias_slot);
 }
 
@@ -71,8 +81,12 @@ struct Conv3dNode : Node {
     weight_gradient(params, x, g, scale, weight_slot, bias_slot);
     if (x_slot != nullptr) {
       const auto to = x_slot->destination();
-      kernels::conv3d_grad_input(g.stream(), g.dtype(), params, g.data(), weight.data(), scale, to.data,
-                                 to.write);
+      kernels::conv3d_grad_input(g.stream(), g.dtype(), params,
+                                 {.grad_y = g.data(),
+                                  .weight = weight.data(),
+                                  .scale = scale,
+                                  .grad_x = to.data,
+                                  .write = to.write});
     }
     if (residual_slot != nullptr) residual_slot->give(std::move(g));
   }
@@ -132,7 +146,8 @@ Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
     m.make_room(y);
     epilogue.statistics = {m.each_sample ? params.batch : 1, m.groups, m.mean.data(), m.variance.data()};
   }
-  kernels::conv3d_forward(x.stream(), x.dtype(), params, x.data(), weight.data(), epilogue, y.data());
+  kernels::conv3d_forward(x.stream(), x.dtype(), params,
+                          {.x = x.data(), .weight = weight.data(), .epilogue = epilogue, .y = y.data()});
   if (tape.records(x, weight, bias, fused.residual)) {
     Conv3dNode node;
     node.params = params;
@@ -162,13 +177,15 @@ struct ConvTranspose3dNode : Node {
     // The convolution's input gradient is this op's output, so input and output gradient change places.
     if (weight_slot != nullptr) {
       const auto w = weight_slot->destination();
-      kernels::conv3d_grad_weight(g.stream(), g.dtype(), params, g.data(), x.data(), 1, w.data, nullptr,
-                                  w.write);
+      kernels::conv3d_grad_weight(
+          g.stream(), g.dtype(), params,
+          {.x = g.data(), .grad_y = x.data(), .grad_weight = w.data, .write = w.write});
     }
     if (bias_slot != nullptr) bias_gradient(g, 1, bias_slot);
     if (x_slot != nullptr) {
       Tensor grad_x = Tensor::empty(x_slot->shape, g.dtype(), g.device());
-      kernels::conv3d_forward(g.stream(), g.dtype(), params, g.data(), weight.data(), {}, grad_x.data());
+      kernels::conv3d_forward(g.stream(), g.dtype(), params,
+                              {.x = g.data(), .weight = weight.data(), .y = grad_x.data()});
       x_slot->give(std::move(grad_x));
     }
   }
@@ -202,8 +219,8 @@ Tensor conv_transpose3d(Tape& tape, const Tensor& x, const Tensor& weight, const
   p.validate();
   Tensor y = Tensor::empty({p.batch, p.in_extent[0], p.in_extent[1], p.in_extent[2], p.in_channels},
                            x.dtype(), x.device());
-  kernels::conv3d_grad_input(x.stream(), x.dtype(), p, x.data(), weight.data(), 1, y.data(),
-                             Write::overwrite);
+  kernels::conv3d_grad_input(x.stream(), x.dtype(), p,
+                             {.grad_y = x.data(), .weight = weight.data(), .grad_x = y.data()});
   if (bias.defined()) {
     check_parameter("conv_transpose3d", "bias", bias, x);
     VOXOT_CHECK(bias.shape() == Shape{p.in_channels}, "conv_transpose3d: bias {} for {} output channels",
@@ -236,7 +253,9 @@ struct LinearNode : Node {
     weight_gradient(params, x, g, 1, weight_slot, bias_slot);
     if (x_slot == nullptr) return;
     const auto to = x_slot->destination();
-    kernels::conv3d_grad_input(g.stream(), g.dtype(), params, g.data(), weight.data(), 1, to.data, to.write);
+    kernels::conv3d_grad_input(
+        g.stream(), g.dtype(), params,
+        {.grad_y = g.data(), .weight = weight.data(), .grad_x = to.data, .write = to.write});
   }
 };
 
@@ -256,7 +275,8 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
   Tensor y = Tensor::empty({x.extent(0), p.out_channels}, x.dtype(), x.device());
   const bool fuses = activation.kind == ActivationKind::relu || activation.kind == ActivationKind::leaky_relu;
   const Conv3dEpilogue epilogue{data_or_null(bias), nullptr, 1, fuses ? activation : Activation{}, {}};
-  kernels::conv3d_forward(x.stream(), x.dtype(), p, x.data(), weight.data(), epilogue, y.data());
+  kernels::conv3d_forward(x.stream(), x.dtype(), p,
+                          {.x = x.data(), .weight = weight.data(), .epilogue = epilogue, .y = y.data()});
   if (!fuses && activation.kind != ActivationKind::none) {
     kernels::activation_forward(y.stream(), y.dtype(), activation, y.count(), y.data(), y.data());
   }

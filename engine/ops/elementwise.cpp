@@ -15,8 +15,12 @@ void check_alike(const char* op, const Tensor& x, const Tensor& y) {
 void add_scaled(const SlotRef& slot, double factor, const Tensor& grad) {
   if (slot == nullptr) return;
   const auto to = slot->destination();
-  kernels::axpby(grad.stream(), grad.dtype(), grad.count(), factor, grad.data(),
-                 to.write == Write::accumulate ? 1 : 0, to.data);
+  kernels::axpby(grad.stream(), grad.dtype(),
+                 {.count = grad.count(),
+                  .a = factor,
+                  .x = grad.data(),
+                  .b = to.write == Write::accumulate ? 1.0 : 0.0,
+                  .y = to.data});
 }
 
 struct LinearCombinationNode : Node {
@@ -38,8 +42,12 @@ struct ScaleAddAtNode : Node {
     add_scaled(x_slot, 1, grad);
     if (y_slot == nullptr) return;
     Tensor scaled = Tensor::empty(grad.shape(), grad.dtype(), grad.device());
-    kernels::linear_combination_at(grad.stream(), grad.dtype(), grad.count(), factors.data() + 1,
-                                   grad.data(), grad.data(), scaled.data());
+    kernels::linear_combination_at(grad.stream(), grad.dtype(),
+                                   {.count = grad.count(),
+                                    .factors = factors.data() + 1,
+                                    .x = grad.data(),
+                                    .y = grad.data(),
+                                    .z = scaled.data()});
     y_slot->give(std::move(scaled));
   }
 };
@@ -52,8 +60,9 @@ struct MulNode : Node {
     const auto put = [&](const SlotRef& slot, const Tensor& other) {
       if (slot == nullptr) return;
       const auto to = slot->destination();
-      kernels::multiply(grad.stream(), grad.dtype(), grad.count(), grad.data(), other.data(), to.data,
-                        to.write);
+      kernels::multiply(
+          grad.stream(), grad.dtype(),
+          {.count = grad.count(), .x = grad.data(), .y = other.data(), .z = to.data, .write = to.write});
     };
     put(x_slot, y);
     put(y_slot, x);
@@ -82,7 +91,9 @@ struct RepeatNode : Node {
 Tensor linear_combination(Tape& tape, double a, const Tensor& x, double b, const Tensor& y) {
   check_alike("linear_combination", x, y);
   Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
-  kernels::linear_combination(x.stream(), x.dtype(), x.count(), a, x.data(), b, y.data(), z.data());
+  kernels::linear_combination(
+      x.stream(), x.dtype(),
+      {.count = x.count(), .a = a, .x = x.data(), .b = b, .y = y.data(), .z = z.data()});
   if (tape.records(x, y)) {
     LinearCombinationNode node;
     node.a = a;
@@ -100,8 +111,9 @@ Tensor scale_add_at(Tape& tape, const Tensor& x, const Buffer<double>& factors, 
               "scale_add_at: {} factors on {}, expected three on {}", factors.count(),
               name_of(factors.device()), name_of(x.device()));
   Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
-  kernels::linear_combination_at(x.stream(), x.dtype(), x.count(), factors.data(), x.data(), y.data(),
-                                 z.data());
+  kernels::linear_combination_at(
+      x.stream(), x.dtype(),
+      {.count = x.count(), .factors = factors.data(), .x = x.data(), .y = y.data(), .z = z.data()});
   if (tape.records(x, y)) {
     ScaleAddAtNode node;
     node.factors = factors;
@@ -114,7 +126,8 @@ Tensor scale_add_at(Tape& tape, const Tensor& x, const Buffer<double>& factors, 
 
 Tensor scale(Tape& tape, const Tensor& x, double factor) {
   Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
-  kernels::axpby(x.stream(), x.dtype(), x.count(), factor, x.data(), 0, z.data());
+  kernels::axpby(x.stream(), x.dtype(),
+                 {.count = x.count(), .a = factor, .x = x.data(), .b = 0, .y = z.data()});
   if (tape.records(x)) {
     LinearCombinationNode node;
     node.a = factor;
@@ -127,7 +140,7 @@ Tensor scale(Tape& tape, const Tensor& x, double factor) {
 Tensor mul(Tape& tape, const Tensor& x, const Tensor& y) {
   check_alike("mul", x, y);
   Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
-  kernels::multiply(x.stream(), x.dtype(), x.count(), x.data(), y.data(), z.data(), Write::overwrite);
+  kernels::multiply(x.stream(), x.dtype(), {.count = x.count(), .x = x.data(), .y = y.data(), .z = z.data()});
   if (tape.records(x, y)) {
     MulNode node;
     node.x_slot = Tape::slot(x);

@@ -48,9 +48,13 @@ struct NormalisationNode : Node {
 Tensor normalise(Tape& tape, const Tensor& x, const NormalisationParams& p, const Tensor& mean,
                  const Tensor& variance, const Tensor& gamma, const Tensor& beta, bool statistics_fixed) {
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  kernels::normalisation_forward(x.stream(), x.dtype(), p, x.data(), mean.data(), variance.data(),
-                                 gamma.defined() ? gamma.data() : nullptr,
-                                 beta.defined() ? beta.data() : nullptr, y.data());
+  kernels::normalisation_forward(x.stream(), x.dtype(), p,
+                                 {.x = x.data(),
+                                  .mean = mean.data(),
+                                  .variance = variance.data(),
+                                  .gamma = gamma.defined() ? gamma.data() : nullptr,
+                                  .beta = beta.defined() ? beta.data() : nullptr,
+                                  .y = y.data()});
   if (tape.records(x, gamma, beta)) {
     NormalisationNode node;
     node.params = p;
@@ -125,9 +129,15 @@ Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor
     const double m = options.momentum;
     const double unbiased = static_cast<double>(p.rows) / static_cast<double>(p.rows - 1);
     const DType type = batch.mean.dtype();
-    kernels::axpby(x.stream(), type, p.channels, m, batch.mean.data(), 1 - m, running_mean.data());
-    kernels::axpby(x.stream(), type, p.channels, m * unbiased, batch.variance.data(), 1 - m,
-                   running_variance.data());
+    kernels::axpby(
+        x.stream(), type,
+        {.count = p.channels, .a = m, .x = batch.mean.data(), .b = 1 - m, .y = running_mean.data()});
+    kernels::axpby(x.stream(), type,
+                   {.count = p.channels,
+                    .a = m * unbiased,
+                    .x = batch.variance.data(),
+                    .b = 1 - m,
+                    .y = running_variance.data()});
   }
   return normalise(tape, x, p, batch.mean, batch.variance, gamma, beta, false);
 }

@@ -12,13 +12,21 @@ struct PairwiseCostNode : Node {
     // The two may be one tensor, whose slot then is written twice: one after the other.
     if (x_slot != nullptr) {
       const auto to = x_slot->destination();
-      kernels::pairwise_cost_backward(grad.stream(), grad.dtype(), params, x.data(), y.data(), grad.data(),
-                                      to.data, to.write, nullptr, Write::overwrite);
+      kernels::pairwise_cost_backward(grad.stream(), grad.dtype(), params,
+                                      {.x = x.data(),
+                                       .y = y.data(),
+                                       .grad_cost = grad.data(),
+                                       .grad_x = to.data,
+                                       .grad_x_write = to.write});
     }
     if (y_slot != nullptr) {
       const auto to = y_slot->destination();
-      kernels::pairwise_cost_backward(grad.stream(), grad.dtype(), params, x.data(), y.data(), grad.data(),
-                                      nullptr, Write::overwrite, to.data, to.write);
+      kernels::pairwise_cost_backward(grad.stream(), grad.dtype(), params,
+                                      {.x = x.data(),
+                                       .y = y.data(),
+                                       .grad_cost = grad.data(),
+                                       .grad_y = to.data,
+                                       .grad_y_write = to.write});
     }
   }
 };

@@ -11,8 +11,10 @@ struct MaxPoolNode : Node {
   void backward(Tensor grad) override {
     const auto to = x_slot->destination();
     kernels::max_pool_backward(grad.stream(), grad.dtype(), params,
-                               static_cast<const std::uint8_t*>(winner->data()), grad.data(), to.data,
-                               to.write);
+                               {.winner = static_cast<const std::uint8_t*>(winner->data()),
+                                .grad_y = grad.data(),
+                                .grad_x = to.data,
+                                .write = to.write});
   }
 };
 

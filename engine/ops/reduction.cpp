@@ -10,8 +10,9 @@ struct ReductionNode : Node {
 
   void backward(Tensor grad) override {
     const auto to = x_slot->destination();
-    kernels::reduce_backward(grad.stream(), grad.dtype(), params, x.defined() ? x.data() : nullptr,
-                             grad.data(), to.data, to.write);
+    kernels::reduce_backward(
+        grad.stream(), grad.dtype(), params,
+        {.x = x.defined() ? x.data() : nullptr, .grad_y = grad.data(), .grad_x = to.data, .write = to.write});
   }
 };
 
@@ -23,8 +24,14 @@ struct MeanSquaredErrorNode : Node {
     const auto put = [&](const SlotRef& slot, double sign) {
       if (slot == nullptr) return;
       const auto to = slot->destination();
-      kernels::mean_squared_error_backward(a.stream(), a.dtype(), a.count(), a.data(), b.data(), grad.data(),
-                                           sign, to.data, to.write);
+      kernels::mean_squared_error_backward(a.stream(), a.dtype(),
+                                           {.count = a.count(),
+                                            .a = a.data(),
+                                            .b = b.data(),
+                                            .grad_loss = grad.data(),
+                                            .sign = sign,
+                                            .gradient = to.data,
+                                            .write = to.write});
     };
     put(a_slot, 1);
     put(b_slot, -1);
@@ -38,9 +45,14 @@ struct CrossEntropyNode : Node {
 
   void backward(Tensor grad) override {
     const auto to = x_slot->destination();
-    kernels::cross_entropy_backward(grad.stream(), grad.dtype(), probabilities.extent(0),
-                                    probabilities.extent(1), probabilities.data(), labels.data(), grad.data(),
-                                    to.data, to.write);
+    kernels::cross_entropy_backward(grad.stream(), grad.dtype(),
+                                    {.rows = probabilities.extent(0),
+                                     .classes = probabilities.extent(1),
+                                     .probabilities = probabilities.data(),
+                                     .labels = labels.data(),
+                                     .grad_loss = grad.data(),
+                                     .grad_x = to.data,
+                                     .write = to.write});
   }
 };
 
@@ -111,8 +123,13 @@ Tensor cross_entropy(Tape& tape, const Tensor& x, const Buffer<std::int32_t>& la
   node.probabilities = Tensor::empty(x.shape(), x.dtype(), x.device());
   node.labels = labels;
   Tensor loss = Tensor::empty({1}, x.dtype(), x.device());
-  kernels::cross_entropy_forward(x.stream(), x.dtype(), x.extent(0), x.extent(1), x.data(),
-                                 node.labels.data(), node.probabilities.data(), loss.data());
+  kernels::cross_entropy_forward(x.stream(), x.dtype(),
+                                 {.rows = x.extent(0),
+                                  .classes = x.extent(1),
+                                  .x = x.data(),
+                                  .labels = node.labels.data(),
+                                  .probabilities = node.probabilities.data(),
+                                  .loss = loss.data()});
   if (tape.records(x)) {
     node.x_slot = Tape::slot(x);
     tape.record(loss, std::move(node));

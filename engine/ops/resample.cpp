@@ -17,8 +17,12 @@ void slice_gradient(const Tensor& grad, std::int64_t offset, const SlotRef& slot
   const std::int64_t pitch = grad.shape().back();
   const std::int64_t width = slot->shape.back();
   const auto to = slot->destination();
-  kernels::copy_channels(grad.stream(), grad.dtype(), grad.count() / pitch, width, grad.data(), pitch, offset,
-                         to.data, width, 0, to.write);
+  kernels::copy_channels(grad.stream(), grad.dtype(),
+                         {.rows = grad.count() / pitch,
+                          .width = width,
+                          .from = {.rows = grad.data(), .pitch = pitch, .offset = offset},
+                          .to = {.rows = to.data, .pitch = width},
+                          .write = to.write});
 }
 
 struct ConcatNode : Node {
@@ -56,8 +60,11 @@ UpsampleParams infer(const Tensor& x, const std::array<std::int64_t, 3>& factor)
 
 void copy_part(const Tensor& from, const Tensor& to, std::int64_t offset) {
   const std::int64_t width = from.shape().back();
-  kernels::copy_channels(from.stream(), from.dtype(), from.count() / width, width, from.data(), width, 0,
-                         to.data(), to.shape().back(), offset, Write::overwrite);
+  kernels::copy_channels(from.stream(), from.dtype(),
+                         {.rows = from.count() / width,
+                          .width = width,
+                          .from = {.rows = from.data(), .pitch = width},
+                          .to = {.rows = to.data(), .pitch = to.shape().back(), .offset = offset}});
 }
 
 }  // namespace

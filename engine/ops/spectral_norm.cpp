@@ -12,8 +12,14 @@ struct SpectralNormNode : Node {
 
   void backward(Tensor grad) override {
     const auto to = weight_slot->destination();
-    kernels::spectral_norm_backward(grad.stream(), grad.dtype(), params, y.data(), u.data(), v.data(),
-                                    sigma.data(), grad.data(), to.data, to.write);
+    kernels::spectral_norm_backward(grad.stream(), grad.dtype(), params,
+                                    {.y = y.data(),
+                                     .u = u.data(),
+                                     .v = v.data(),
+                                     .sigma = sigma.data(),
+                                     .grad_y = grad.data(),
+                                     .grad_weight = to.data,
+                                     .write = to.write});
   }
 };
 
@@ -38,8 +44,9 @@ Tensor spectral_norm(Tape& tape, const Tensor& weight, const Tensor& u, const Te
   const SpectralNormParams params = infer(weight, u, v);
   const Tensor sigma = Tensor::empty({1}, weight.dtype(), weight.device());
   Tensor y = Tensor::empty(weight.shape(), weight.dtype(), weight.device());
-  kernels::spectral_norm_forward(weight.stream(), weight.dtype(), params, weight.data(), u.data(), v.data(),
-                                 sigma.data(), y.data());
+  kernels::spectral_norm_forward(
+      weight.stream(), weight.dtype(), params,
+      {.weight = weight.data(), .u = u.data(), .v = v.data(), .sigma = sigma.data(), .y = y.data()});
   if (tape.records(weight)) {
     SpectralNormNode node;
     node.params = params;

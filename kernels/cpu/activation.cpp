@@ -42,16 +42,15 @@ void forward(const Stream&, DType dtype, Activation activation, std::int64_t cou
   });
 }
 
-void backward(const Stream&, DType dtype, Activation activation, std::int64_t count, const void* saved,
-              const void* grad_y, void* grad_x, Write write) {
+void backward(const Stream&, DType dtype, const ActivationGradients& q) {
   with_type(dtype, [&]<class T>() {
-    const T* s = static_cast<const T*>(saved);
-    const T* gy = static_cast<const T*>(grad_y);
-    T* gx = static_cast<T*>(grad_x);
-    with_activation<Compute<T>>(activation, [&](auto functor) {
+    const T* s = static_cast<const T*>(q.saved);
+    const T* gy = static_cast<const T*>(q.grad_y);
+    T* gx = static_cast<T*>(q.grad_x);
+    with_activation<Compute<T>>(q.activation, [&](auto functor) {
       const auto act = lanes_of(functor);
-      with_write(write, [&]<Write W>() {
-        each(count, [=](std::int64_t i) { put<W>(gx[i], act.gradient(load(s[i]), load(gy[i]))); });
+      with_write(q.write, [&]<Write W>() {
+        each(q.count, [=](std::int64_t i) { put<W>(gx[i], act.gradient(load(s[i]), load(gy[i]))); });
       });
     });
   });
@@ -60,20 +59,20 @@ void backward(const Stream&, DType dtype, Activation activation, std::int64_t co
 /// Calls row(r, slopes of r's channels) for every row, in parallel: one slope for all is spread to a row
 /// first.
 template <class F, class Row>
-void with_slopes(std::int64_t rows, std::int64_t channels, std::int64_t slope_count, const F* slope,
-                 Row row) {
+void with_slopes(const PreluParams& p, const F* slope, Row row) {
   std::vector<F> spread;
-  if (slope_count == 1) spread.assign(static_cast<std::size_t>(channels), slope[0]);
-  const F* const slopes = slope_count == 1 ? spread.data() : slope;
-#pragma omp parallel for schedule(static) if (rows * channels > kParallelGrain)
-  for (std::int64_t r = 0; r < rows; ++r) row(r, slopes);
+  if (p.slopes == 1) spread.assign(static_cast<std::size_t>(p.channels), slope[0]);
+  const F* const slopes = p.slopes == 1 ? spread.data() : slope;
+#pragma omp parallel for schedule(static) if (p.rows * p.channels > kParallelGrain)
+  for (std::int64_t r = 0; r < p.rows; ++r) row(r, slopes);
 }
 
-void prelu_forward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels,
-                       std::int64_t slope_count, const void* x, const void* slope, void* y) {
+void prelu_forward_cpu(const Stream&, DType dtype, const PreluParams& p, const void* x, const void* slope,
+                       void* y) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    with_slopes(rows, channels, slope_count, static_cast<const F*>(slope), [=](std::int64_t r, const F* a) {
+    const std::int64_t channels = p.channels;
+    with_slopes(p, static_cast<const F*>(slope), [=](std::int64_t r, const F* a) {
       const T* in = static_cast<const T*>(x) + r * channels;
       T* out = static_cast<T*>(y) + r * channels;
 #pragma omp simd
@@ -86,41 +85,38 @@ void prelu_forward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64
 }
 
 template <class T>
-void prelu_slope_gradient(std::int64_t rows, std::int64_t channels, std::int64_t slope_count, const T* in,
-                          const T* gy, Compute<T>* grad_slope, Write write) {
+void prelu_slope_gradient(const PreluParams& p, const PreluGradients& q) {
+  const std::int64_t channels = p.channels;
   std::vector<double> sums(static_cast<std::size_t>(channels), 0.0);
   double* const sum = sums.data();
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const T* x = in + r * channels;
-    const T* g = gy + r * channels;
+  for (std::int64_t r = 0; r < p.rows; ++r) {
+    const T* x = static_cast<const T*>(q.x) + r * channels;
+    const T* g = static_cast<const T*>(q.grad_y) + r * channels;
 #pragma omp simd
     for (std::int64_t c = 0; c < channels; ++c) {
       const auto v = load(x[c]);
       sum[c] += static_cast<double>(v > 0 ? Compute<T>{0} : v * load(g[c]));
     }
   }
-  if (slope_count == 1) sums.assign(1, std::accumulate(sums.begin(), sums.end(), 0.0));
-  for (std::int64_t c = 0; c < slope_count; ++c) {
+  if (p.slopes == 1) sums.assign(1, std::accumulate(sums.begin(), sums.end(), 0.0));
+  auto* const grad_slope = static_cast<Compute<T>*>(q.grad_slope);
+  for (std::int64_t c = 0; c < p.slopes; ++c) {
     const auto value = static_cast<Compute<T>>(sums[static_cast<std::size_t>(c)]);
-    grad_slope[c] = write == Write::accumulate ? grad_slope[c] + value : value;
+    grad_slope[c] = q.grad_slope_write == Write::accumulate ? grad_slope[c] + value : value;
   }
 }
 
-void prelu_backward_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t channels,
-                        std::int64_t slope_count, const void* x, const void* slope, const void* grad_y,
-                        void* grad_x, Write grad_x_write, void* grad_slope, Write grad_slope_write) {
+void prelu_backward_cpu(const Stream&, DType dtype, const PreluParams& p, const PreluGradients& q) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const T* in = static_cast<const T*>(x);
-    const T* gy = static_cast<const T*>(grad_y);
-    if (grad_slope != nullptr) {
-      prelu_slope_gradient(rows, channels, slope_count, in, gy, static_cast<F*>(grad_slope),
-                           grad_slope_write);
-    }
-    if (grad_x == nullptr) return;
-    T* gx = static_cast<T*>(grad_x);
-    with_write(grad_x_write, [&]<Write W>() {
-      with_slopes(rows, channels, slope_count, static_cast<const F*>(slope), [=](std::int64_t r, const F* a) {
+    if (q.grad_slope != nullptr) prelu_slope_gradient<T>(p, q);
+    if (q.grad_x == nullptr) return;
+    const std::int64_t channels = p.channels;
+    const T* in = static_cast<const T*>(q.x);
+    const T* gy = static_cast<const T*>(q.grad_y);
+    T* gx = static_cast<T*>(q.grad_x);
+    with_write(q.grad_x_write, [&]<Write W>() {
+      with_slopes(p, static_cast<const F*>(q.slope), [=](std::int64_t r, const F* a) {
         const std::int64_t first = r * channels;
 #pragma omp simd
         for (std::int64_t c = 0; c < channels; ++c) {

@@ -18,41 +18,37 @@ void fill_cpu(const Stream&, DType dtype, std::int64_t count, double value, void
   });
 }
 
-void linear_combination_cpu(const Stream&, DType dtype, std::int64_t count, double a, const void* x, double b,
-                            const void* y, void* z) {
+void linear_combination_cpu(const Stream&, DType dtype, const LinearCombination& c) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const auto fa = static_cast<F>(a);
-    const auto fb = static_cast<F>(b);
-    const T* px = static_cast<const T*>(x);
-    const T* py = static_cast<const T*>(y);
-    T* pz = static_cast<T*>(z);
-    if (b == 0) {
-      each(count, [=](std::int64_t i) { store(pz[i], fa * load(px[i])); });
+    const auto fa = static_cast<F>(c.a);
+    const auto fb = static_cast<F>(c.b);
+    const T* px = static_cast<const T*>(c.x);
+    const T* py = static_cast<const T*>(c.y);
+    T* pz = static_cast<T*>(c.z);
+    if (c.b == 0) {
+      each(c.count, [=](std::int64_t i) { store(pz[i], fa * load(px[i])); });
     } else {
-      each(count, [=](std::int64_t i) { store(pz[i], fa * load(px[i]) + fb * load(py[i])); });
+      each(c.count, [=](std::int64_t i) { store(pz[i], fa * load(px[i]) + fb * load(py[i])); });
     }
   });
 }
 
-void linear_combination_at_cpu(const Stream& stream, DType dtype, std::int64_t count, const double* factors,
-                               const void* x, const void* y, void* z) {
-  linear_combination_cpu(stream, dtype, count, factors[0], x, factors[1], y, z);
+void linear_combination_at_cpu(const Stream& stream, DType dtype, const LinearCombinationAt& c) {
+  linear_combination_cpu(stream, dtype, {c.count, c.factors[0], c.x, c.factors[1], c.y, c.z});
 }
 
-void axpby_cpu(const Stream& stream, DType dtype, std::int64_t count, double a, const void* x, double b,
-               void* y) {
-  linear_combination_cpu(stream, dtype, count, a, x, b, y, y);
+void axpby_cpu(const Stream& stream, DType dtype, const Axpby& c) {
+  linear_combination_cpu(stream, dtype, {c.count, c.a, c.x, c.b, c.y, c.y});
 }
 
-void multiply_cpu(const Stream&, DType dtype, std::int64_t count, const void* x, const void* y, void* z,
-                  Write write) {
+void multiply_cpu(const Stream&, DType dtype, const Multiply& m) {
   with_type(dtype, [&]<class T>() {
-    const T* px = static_cast<const T*>(x);
-    const T* py = static_cast<const T*>(y);
-    T* pz = static_cast<T*>(z);
-    with_write(write, [&]<Write W>() {
-      each(count, [=](std::int64_t i) { put<W>(pz[i], load(px[i]) * load(py[i])); });
+    const T* px = static_cast<const T*>(m.x);
+    const T* py = static_cast<const T*>(m.y);
+    T* pz = static_cast<T*>(m.z);
+    with_write(m.write, [&]<Write W>() {
+      each(m.count, [=](std::int64_t i) { put<W>(pz[i], load(px[i]) * load(py[i])); });
     });
   });
 }
@@ -69,13 +65,13 @@ void add_bias_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t ch
   });
 }
 
-void cast_cpu(const Stream&, DType from, DType to, std::int64_t count, const void* x, void* y, Write write) {
-  with_type(from, [&]<class From>() {
-    with_type(to, [&]<class To>() {
-      const From* px = static_cast<const From*>(x);
-      To* py = static_cast<To*>(y);
-      with_write(write, [&]<Write W>() {
-        each(count, [=](std::int64_t i) { put<W>(py[i], static_cast<Compute<To>>(load(px[i]))); });
+void cast_cpu(const Stream&, const Cast& c) {
+  with_type(c.from, [&]<class From>() {
+    with_type(c.to, [&]<class To>() {
+      const From* px = static_cast<const From*>(c.x);
+      To* py = static_cast<To*>(c.y);
+      with_write(c.write, [&]<Write W>() {
+        each(c.count, [=](std::int64_t i) { put<W>(py[i], static_cast<Compute<To>>(load(px[i]))); });
       });
     });
   });
@@ -102,22 +98,20 @@ void fill_random(DType dtype, std::int64_t count, RandomState state, void* y, Tr
   });
 }
 
-void fill_normal_cpu(const Stream&, DType dtype, std::int64_t count, RandomState state, double mean,
-                     double deviation, void* y) {
-  const auto m = static_cast<float>(mean);
-  const auto d = static_cast<float>(deviation);
-  fill_random(dtype, count, state, y, [m, d](const PhiloxCounter& w) {
+void fill_normal_cpu(const Stream&, DType dtype, const FillNormal& f) {
+  const auto m = static_cast<float>(f.mean);
+  const auto d = static_cast<float>(f.deviation);
+  fill_random(dtype, f.count, f.state, f.y, [m, d](const PhiloxCounter& w) {
     const auto p = normal_from(w[0], w[1]);
     const auto q = normal_from(w[2], w[3]);
     return std::array<float, 4>{m + d * p[0], m + d * p[1], m + d * q[0], m + d * q[1]};
   });
 }
 
-void fill_uniform_cpu(const Stream&, DType dtype, std::int64_t count, RandomState state, double low,
-                      double high, void* y) {
-  const auto l = static_cast<float>(low);
-  const auto s = static_cast<float>(high - low);
-  fill_random(dtype, count, state, y, [l, s](const PhiloxCounter& w) {
+void fill_uniform_cpu(const Stream&, DType dtype, const FillUniform& f) {
+  const auto l = static_cast<float>(f.low);
+  const auto s = static_cast<float>(f.high - f.low);
+  fill_random(dtype, f.count, f.state, f.y, [l, s](const PhiloxCounter& w) {
     // One rounding, whatever the compiler makes of a product and a sum: devices agree in every bit.
     return std::array<float, 4>{std::fma(s, uniform_from(w[0]), l), std::fma(s, uniform_from(w[1]), l),
                                 std::fma(s, uniform_from(w[2]), l), std::fma(s, uniform_from(w[3]), l)};

@@ -7,13 +7,12 @@
 namespace voxot::kernels {
 namespace {
 
-void gather(const Stream&, DType dtype, std::int64_t width, std::int64_t count, const void* from,
-            const std::int32_t* rows, void* out) {
-  const auto bytes = static_cast<std::int64_t>(size_of(dtype)) * width;
-#pragma omp parallel for schedule(static) if (count * width > cpu::kParallelGrain)
-  for (std::int64_t i = 0; i < count; ++i) {
-    std::memcpy(static_cast<std::byte*>(out) + i * bytes,
-                static_cast<const std::byte*>(from) + rows[i] * bytes, static_cast<std::size_t>(bytes));
+void gather(const Stream&, DType dtype, const GatherRows& g) {
+  const auto bytes = static_cast<std::int64_t>(size_of(dtype)) * g.width;
+#pragma omp parallel for schedule(static) if (g.count * g.width > cpu::kParallelGrain)
+  for (std::int64_t i = 0; i < g.count; ++i) {
+    std::memcpy(static_cast<std::byte*>(g.out) + i * bytes,
+                static_cast<const std::byte*>(g.from) + g.rows[i] * bytes, static_cast<std::size_t>(bytes));
   }
 }
 

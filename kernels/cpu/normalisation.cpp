@@ -130,16 +130,15 @@ void statistics(const Stream&, DType dtype, const NormalisationParams& p, const 
   });
 }
 
-void forward(const Stream&, DType dtype, const NormalisationParams& p, const void* x, const void* mean,
-             const void* variance, const void* gamma, const void* beta, void* y) {
+void forward(const Stream&, DType dtype, const NormalisationParams& p, const NormalisationForward& f) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const T* in = static_cast<const T*>(x);
-    const F* m = static_cast<const F*>(mean);
-    const F* v = static_cast<const F*>(variance);
-    const F* ga = static_cast<const F*>(gamma);
-    const F* be = static_cast<const F*>(beta);
-    T* out = static_cast<T*>(y);
+    const T* in = static_cast<const T*>(f.x);
+    const F* m = static_cast<const F*>(f.mean);
+    const F* v = static_cast<const F*>(f.variance);
+    const F* ga = static_cast<const F*>(f.gamma);
+    const F* be = static_cast<const F*>(f.beta);
+    T* out = static_cast<T*>(f.y);
     const std::int64_t members = p.channels / p.groups;
     static thread_local std::vector<F> means;
     static thread_local std::vector<F> scales;

@@ -12,8 +12,13 @@ namespace {
 using namespace cpu;
 
 template <class F>
-void step_typed(const OptimizerParams& o, const OptimizerScalars& s, std::int64_t count, const F* g, F* p,
-                F* first, F* second) {
+void step_typed(const OptimizerParams& o, const OptimizerArrays& arrays) {
+  const OptimizerScalars& s = *arrays.scalars;
+  const std::int64_t count = arrays.count;
+  const F* const g = static_cast<const F*>(arrays.gradient);
+  F* const p = static_cast<F*>(arrays.parameter);
+  F* const first = static_cast<F*>(arrays.first);
+  F* const second = static_cast<F*>(arrays.second);
   const F lr = static_cast<F>(s.learning_rate);
   const F clip = static_cast<F>(s.clip);
   const bool decoupled = o.kind == OptimizerKind::adamw;
@@ -60,15 +65,10 @@ void step_typed(const OptimizerParams& o, const OptimizerScalars& s, std::int64_
   }
 }
 
-void step_cpu(const Stream&, DType dtype, const OptimizerParams& o, const OptimizerScalars* s,
-              std::int64_t count, const void* g, void* p, void* first, void* second) {
+void step_cpu(const Stream&, DType dtype, const OptimizerParams& o, const OptimizerArrays& arrays) {
   VOXOT_CHECK(dtype != DType::bf16, "optimizer_step: master weights are fp32 or fp64");
-  const auto run = [&]<class F>() {
-    step_typed(o, *s, count, static_cast<const F*>(g), static_cast<F*>(p), static_cast<F*>(first),
-               static_cast<F*>(second));
-  };
-  if (dtype == DType::f64) return run.template operator()<double>();
-  run.template operator()<float>();
+  if (dtype == DType::f64) return step_typed<double>(o, arrays);
+  step_typed<float>(o, arrays);
 }
 
 void clip_cpu(const Stream&, DType dtype, std::int64_t count, const void* gradient, double limit,

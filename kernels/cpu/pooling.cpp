@@ -117,14 +117,14 @@ void max_forward(const Stream&, DType dtype, const PoolParams& p, const void* x,
   });
 }
 
-void max_backward(const Stream&, DType dtype, const PoolParams& p, const std::uint8_t* winner,
-                  const void* grad_y, void* grad_x, Write write) {
+void max_backward(const Stream&, DType dtype, const PoolParams& p, const MaxPoolGradients& q) {
   with_type(dtype, [&]<class T>() {
-    const T* gy = static_cast<const T*>(grad_y);
-    T* gx = static_cast<T*>(grad_x);
+    const std::uint8_t* const winner = q.winner;
+    const T* gy = static_cast<const T*>(q.grad_y);
+    T* gx = static_cast<T*>(q.grad_x);
     const std::int64_t channels = p.channels;
     samples(p, [&](std::int64_t n) {
-      if (write == Write::overwrite) clear(p, n, gx);
+      if (q.write == Write::overwrite) clear(p, n, gx);
       for (std::int64_t od = 0; od < p.out_extent()[0]; ++od) {
         windows(
             p, n, od, [](std::int64_t, std::int64_t) {},

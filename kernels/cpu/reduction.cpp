@@ -75,19 +75,18 @@ void forward(const Stream&, DType dtype, const ReductionParams& p, const void* x
   });
 }
 
-void backward(const Stream&, DType dtype, const ReductionParams& p, const void* x, const void* grad_y,
-              void* grad_x, Write write) {
+void backward(const Stream&, DType dtype, const ReductionParams& p, const ReductionGradients& q) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const T* in = static_cast<const T*>(x);
-    const T* gy = static_cast<const T*>(grad_y);
-    T* gx = static_cast<T*>(grad_x);
+    const T* in = static_cast<const T*>(q.x);
+    const T* gy = static_cast<const T*>(q.grad_y);
+    T* gx = static_cast<T*>(q.grad_x);
     const std::int64_t n = p.axis;
     const double scale = p.kind == Reduction::sum    ? 1.0
                          : p.kind == Reduction::mean ? 1.0 / static_cast<double>(n)
                                                      : 2.0 / static_cast<double>(n - 1);
     const F s = static_cast<F>(scale);
-    with_write(write, [&]<Write W>() {
+    with_write(q.write, [&]<Write W>() {
       const auto one = [&](std::int64_t i, std::int64_t first, std::int64_t last) {
         const std::int64_t base = i / p.inner * n * p.inner + i % p.inner;
         const F g = load(gy[i]) * s;
@@ -119,28 +118,27 @@ void squared_forward(const Stream&, DType dtype, std::int64_t count, const void*
   });
 }
 
-void squared_backward(const Stream&, DType dtype, std::int64_t count, const void* a, const void* b,
-                      const void* grad_loss, double sign, void* grad, Write write) {
+void squared_backward(const Stream&, DType dtype, const MeanSquaredErrorGradients& q) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const T* pa = static_cast<const T*>(a);
-    const T* pb = static_cast<const T*>(b);
-    T* g = static_cast<T*>(grad);
-    const double outer = static_cast<double>(load(*static_cast<const T*>(grad_loss)));
-    const F scale = static_cast<F>(2.0 * sign * outer / static_cast<double>(count));
-    with_write(write, [&]<Write W>() {
-      each(count, [=](std::int64_t i) { put<W>(g[i], scale * (load(pa[i]) - load(pb[i]))); });
+    const T* pa = static_cast<const T*>(q.a);
+    const T* pb = static_cast<const T*>(q.b);
+    T* g = static_cast<T*>(q.gradient);
+    const double outer = static_cast<double>(load(*static_cast<const T*>(q.grad_loss)));
+    const F scale = static_cast<F>(2.0 * q.sign * outer / static_cast<double>(q.count));
+    with_write(q.write, [&]<Write W>() {
+      each(q.count, [=](std::int64_t i) { put<W>(g[i], scale * (load(pa[i]) - load(pb[i]))); });
     });
   });
 }
 
-void entropy_forward(const Stream&, DType dtype, std::int64_t rows, std::int64_t classes, const void* x,
-                     const std::int32_t* labels, void* probabilities, void* loss) {
+void entropy_forward(const Stream&, DType dtype, const CrossEntropyForward& f) {
   with_type(dtype, [&]<class T>() {
-    const T* in = static_cast<const T*>(x);
-    T* probability = static_cast<T*>(probabilities);
+    const T* in = static_cast<const T*>(f.x);
+    T* probability = static_cast<T*>(f.probabilities);
+    const std::int64_t classes = f.classes;
     double total = 0;
-    for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t r = 0; r < f.rows; ++r) {
       const T* row = in + r * classes;
       double top = -INFINITY;
       for (std::int64_t c = 0; c < classes; ++c) top = std::max(top, static_cast<double>(load(row[c])));
@@ -150,23 +148,23 @@ void entropy_forward(const Stream&, DType dtype, std::int64_t rows, std::int64_t
         const double q = std::exp(static_cast<double>(load(row[c])) - top) / sum;
         store(probability[r * classes + c], static_cast<Compute<T>>(q));
       }
-      total += std::log(sum) + top - static_cast<double>(load(row[labels[r]]));
+      total += std::log(sum) + top - static_cast<double>(load(row[f.labels[r]]));
     }
-    store(*static_cast<T*>(loss), static_cast<Compute<T>>(total / static_cast<double>(rows)));
+    store(*static_cast<T*>(f.loss), static_cast<Compute<T>>(total / static_cast<double>(f.rows)));
   });
 }
 
-void entropy_backward(const Stream&, DType dtype, std::int64_t rows, std::int64_t classes,
-                      const void* probabilities, const std::int32_t* labels, const void* grad_loss,
-                      void* grad_x, Write write) {
+void entropy_backward(const Stream&, DType dtype, const CrossEntropyGradients& q) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const T* q = static_cast<const T*>(probabilities);
-    T* gx = static_cast<T*>(grad_x);
-    const F scale = load(*static_cast<const T*>(grad_loss)) / static_cast<F>(rows);
-    with_write(write, [&]<Write W>() {
-      for (std::int64_t i = 0; i < rows * classes; ++i) {
-        put<W>(gx[i], scale * (load(q[i]) - (i % classes == labels[i / classes] ? F{1} : F{0})));
+    const T* probability = static_cast<const T*>(q.probabilities);
+    T* gx = static_cast<T*>(q.grad_x);
+    const std::int64_t classes = q.classes;
+    const F scale = load(*static_cast<const T*>(q.grad_loss)) / static_cast<F>(q.rows);
+    with_write(q.write, [&]<Write W>() {
+      for (std::int64_t i = 0; i < q.rows * classes; ++i) {
+        const F label = i % classes == q.labels[i / classes] ? F{1} : F{0};
+        put<W>(gx[i], scale * (load(probability[i]) - label));
       }
     });
   });

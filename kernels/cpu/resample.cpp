@@ -142,16 +142,17 @@ void backward(const Stream&, DType dtype, const UpsampleParams& p, const void* g
   });
 }
 
-void copy_channels_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t width, const void* from,
-                       std::int64_t from_pitch, std::int64_t from_offset, void* to, std::int64_t to_pitch,
-                       std::int64_t to_offset, Write write) {
+void copy_channels_cpu(const Stream&, DType dtype, const CopyChannels& k) {
   with_type(dtype, [&]<class T>() {
-    const T* a = static_cast<const T*>(from) + from_offset;
-    T* b = static_cast<T*>(to) + to_offset;
-    with_write(write, [&]<Write W>() {
-#pragma omp parallel for schedule(static) if (rows * width > kParallelGrain)
-      for (std::int64_t r = 0; r < rows; ++r) {
-        for (std::int64_t c = 0; c < width; ++c) put<W>(b[r * to_pitch + c], load(a[r * from_pitch + c]));
+    const T* a = static_cast<const T*>(k.from.rows) + k.from.offset;
+    T* b = static_cast<T*>(k.to.rows) + k.to.offset;
+    const std::int64_t width = k.width;
+    with_write(k.write, [&]<Write W>() {
+#pragma omp parallel for schedule(static) if (k.rows * width > kParallelGrain)
+      for (std::int64_t r = 0; r < k.rows; ++r) {
+        const T* const from = a + r * k.from.pitch;
+        T* const to = b + r * k.to.pitch;
+        for (std::int64_t c = 0; c < width; ++c) put<W>(to[c], load(from[c]));
       }
     });
   });

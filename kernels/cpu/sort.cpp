@@ -29,18 +29,17 @@ void sum_cpu(const Stream&, std::int64_t n, const std::int32_t* values, std::int
   std::exclusive_scan(values, values + n, sums, 0);
 }
 
-void group_cpu(const Stream&, std::int64_t n, const std::int64_t* keys, std::int32_t* order,
-               std::int32_t* count, std::int64_t* group_keys, std::int32_t* starts) {
-  const std::vector<std::int32_t> sorted = order_of(n, keys);
-  std::copy(sorted.begin(), sorted.end(), order);
+void group_cpu(const Stream&, const KeyGroups& g) {
+  const std::vector<std::int32_t> sorted = order_of(g.n, g.keys);
+  std::copy(sorted.begin(), sorted.end(), g.order);
   std::int32_t groups = 0;
-  for (std::int32_t i = 0; i < n; ++i) {
-    if (i > 0 && keys[order[i]] == keys[order[i - 1]]) continue;
-    group_keys[groups] = keys[order[i]];
-    starts[groups++] = i;
+  for (std::int32_t i = 0; i < g.n; ++i) {
+    if (i > 0 && g.keys[g.order[i]] == g.keys[g.order[i - 1]]) continue;
+    g.group_keys[groups] = g.keys[g.order[i]];
+    g.starts[groups++] = i;
   }
-  starts[groups] = static_cast<std::int32_t>(n);
-  *count = groups;
+  g.starts[groups] = static_cast<std::int32_t>(g.n);
+  *g.count = groups;
 }
 
 const Implement sort_pairs_cpu{sort_pairs, Device::cpu, sort_cpu};

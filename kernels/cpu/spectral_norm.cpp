@@ -85,37 +85,35 @@ void iterate(const Stream&, DType dtype, const SpectralNormParams& p, const void
   });
 }
 
-void forward(const Stream&, DType dtype, const SpectralNormParams& p, const void* weight, const void* left,
-             const void* right, void* sigma, void* result) {
+void forward(const Stream&, DType dtype, const SpectralNormParams& p, const SpectralNormForward& f) {
   with_sums(dtype, p, [&]<class F>(double* sums) {
-    const F* const w = static_cast<const F*>(weight);
-    const F* const u = static_cast<const F*>(left);
-    times(p, w, static_cast<const F*>(right), sums);
+    const F* const w = static_cast<const F*>(f.weight);
+    const F* const u = static_cast<const F*>(f.u);
+    times(p, w, static_cast<const F*>(f.v), sums);
     double sum = 0;
     for (std::int64_t r = 0; r < p.rows; ++r) sum += static_cast<double>(u[r]) * sums[r];
     const F divisor = static_cast<F>(sum);
-    *static_cast<F*>(sigma) = divisor;
-    F* const y = static_cast<F*>(result);
+    *static_cast<F*>(f.sigma) = divisor;
+    F* const y = static_cast<F*>(f.y);
     each(p.rows * p.columns, [=](std::int64_t i) { y[i] = w[i] / divisor; });
   });
 }
 
-void backward(const Stream&, DType dtype, const SpectralNormParams& p, const void* result, const void* left,
-              const void* right, const void* sigma, const void* grad_result, void* grad_weight, Write write) {
+void backward(const Stream&, DType dtype, const SpectralNormParams& p, const SpectralNormGradients& q) {
   with_sums(dtype, p, [&]<class F>(double* sums) {
-    const F* const y = static_cast<const F*>(result);
-    const F* const u = static_cast<const F*>(left);
-    const F* const v = static_cast<const F*>(right);
-    const F* const g = static_cast<const F*>(grad_result);
-    F* const gw = static_cast<F*>(grad_weight);
-    const F divisor = *static_cast<const F*>(sigma);
+    const F* const y = static_cast<const F*>(q.y);
+    const F* const u = static_cast<const F*>(q.u);
+    const F* const v = static_cast<const F*>(q.v);
+    const F* const g = static_cast<const F*>(q.grad_y);
+    F* const gw = static_cast<F*>(q.grad_weight);
+    const F divisor = *static_cast<const F*>(q.sigma);
     const std::int64_t columns = p.columns;
     sum_rows(p, sums, [=](std::int64_t r, std::int64_t c) {
       return static_cast<double>(g[r * columns + c]) * static_cast<double>(y[r * columns + c]);
     });
     double product = 0;
     for (std::int64_t r = 0; r < p.rows; ++r) product += sums[r];
-    with_write(write, [&]<Write W>() {
+    with_write(q.write, [&]<Write W>() {
 #pragma omp parallel for schedule(static) if (many(p))
       for (std::int64_t r = 0; r < p.rows; ++r) {
         const F factor = static_cast<F>(product) * u[r];

@@ -67,46 +67,44 @@ void forward(const Stream& stream, DType dtype, Activation activation, std::int6
   });
 }
 
-void backward(const Stream& stream, DType dtype, Activation activation, std::int64_t count, const void* saved,
-              const void* grad_y, void* grad_x, Write write) {
+void backward(const Stream& stream, DType dtype, const ActivationGradients& q) {
   with_type(dtype, [&]<class T>() {
-    with_activation<Compute<T>>(activation, [&]<class Act>(Act act) {
-      with_write(write, [&]<Write W>() {
-        map<W>(stream, "activation_backward", count, Flat{}, Gradient<Act>{act}, static_cast<T*>(grad_x),
-               static_cast<const T*>(saved), static_cast<const T*>(grad_y));
+    with_activation<Compute<T>>(q.activation, [&]<class Act>(Act act) {
+      with_write(q.write, [&]<Write W>() {
+        map<W>(stream, "activation_backward", q.count, Flat{}, Gradient<Act>{act}, static_cast<T*>(q.grad_x),
+               static_cast<const T*>(q.saved), static_cast<const T*>(q.grad_y));
       });
     });
   });
 }
 
-void prelu_forward_cuda(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
-                        std::int64_t slope_count, const void* x, const void* slope, void* y) {
+void prelu_forward_cuda(const Stream& stream, DType dtype, const PreluParams& p, const void* x,
+                        const void* slope, void* y) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const PreluValue<F> f{{static_cast<const F*>(slope), slope_count == 1 ? 0 : 1}};
-    map<Write::overwrite>(stream, "prelu_forward", rows * channels, Matrix{channels}, f, static_cast<T*>(y),
-                          static_cast<const T*>(x));
+    const PreluValue<F> f{{static_cast<const F*>(slope), p.slopes == 1 ? 0 : 1}};
+    map<Write::overwrite>(stream, "prelu_forward", p.rows * p.channels, Matrix{p.channels}, f,
+                          static_cast<T*>(y), static_cast<const T*>(x));
   });
 }
 
-void prelu_backward_cuda(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
-                         std::int64_t slope_count, const void* x, const void* slope, const void* grad_y,
-                         void* grad_x, Write grad_x_write, void* grad_slope, Write grad_slope_write) {
+void prelu_backward_cuda(const Stream& stream, DType dtype, const PreluParams& p, const PreluGradients& q) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const T* in = static_cast<const T*>(x);
-    const T* gy = static_cast<const T*>(grad_y);
-    if (grad_slope != nullptr) {
-      const SumView view = slope_count == 1 ? SumView{1, rows * channels, 1} : SumView{1, rows, channels};
-      with_write(grad_slope_write, [&]<Write W>() {
+    const T* in = static_cast<const T*>(q.x);
+    const T* gy = static_cast<const T*>(q.grad_y);
+    const std::int64_t count = p.rows * p.channels;
+    if (q.grad_slope != nullptr) {
+      const SumView view = p.slopes == 1 ? SumView{1, count, 1} : SumView{1, p.rows, p.channels};
+      with_write(q.grad_slope_write, [&]<Write W>() {
         ordered_sum(stream, "prelu_grad_slope", view, SlopeTerm{},
-                    StoreSum<W, F>{static_cast<F*>(grad_slope), 1.0}, in, gy);
+                    StoreSum<W, F>{static_cast<F*>(q.grad_slope), 1.0}, in, gy);
       });
     }
-    if (grad_x == nullptr) return;
-    const PreluGradient<F> f{{static_cast<const F*>(slope), slope_count == 1 ? 0 : 1}};
-    with_write(grad_x_write, [&]<Write W>() {
-      map<W>(stream, "prelu_grad_x", rows * channels, Matrix{channels}, f, static_cast<T*>(grad_x), in, gy);
+    if (q.grad_x == nullptr) return;
+    const PreluGradient<F> f{{static_cast<const F*>(q.slope), p.slopes == 1 ? 0 : 1}};
+    with_write(q.grad_x_write, [&]<Write W>() {
+      map<W>(stream, "prelu_grad_x", count, Matrix{p.channels}, f, static_cast<T*>(q.grad_x), in, gy);
     });
   });
 }

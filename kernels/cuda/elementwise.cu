@@ -38,7 +38,7 @@ struct CombineAt {
   }
 };
 
-struct Multiply {
+struct Product {
   template <class F>
   VOXOT_DEVICE F operator()(F x, F y) const {
     return x * y;
@@ -148,41 +148,37 @@ void fill_cuda(const Stream& stream, DType dtype, std::int64_t count, double val
   });
 }
 
-void linear_combination_cuda(const Stream& stream, DType dtype, std::int64_t count, double a, const void* x,
-                             double b, const void* y, void* z) {
+void linear_combination_cuda(const Stream& stream, DType dtype, const LinearCombination& c) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const auto fa = static_cast<F>(a);
-    const T* px = static_cast<const T*>(x);
-    T* pz = static_cast<T*>(z);
-    if (b == 0) {
-      map<Write::overwrite>(stream, "scale", count, Flat{}, Scale<F>{fa}, pz, px);
+    const auto fa = static_cast<F>(c.a);
+    const T* px = static_cast<const T*>(c.x);
+    T* pz = static_cast<T*>(c.z);
+    if (c.b == 0) {
+      map<Write::overwrite>(stream, "scale", c.count, Flat{}, Scale<F>{fa}, pz, px);
     } else {
-      map<Write::overwrite>(stream, "linear_combination", count, Flat{}, Combine<F>{fa, static_cast<F>(b)},
-                            pz, px, static_cast<const T*>(y));
+      map<Write::overwrite>(stream, "linear_combination", c.count, Flat{},
+                            Combine<F>{fa, static_cast<F>(c.b)}, pz, px, static_cast<const T*>(c.y));
     }
   });
 }
 
-void axpby_cuda(const Stream& stream, DType dtype, std::int64_t count, double a, const void* x, double b,
-                void* y) {
-  linear_combination_cuda(stream, dtype, count, a, x, b, y, y);
+void axpby_cuda(const Stream& stream, DType dtype, const Axpby& c) {
+  linear_combination_cuda(stream, dtype, {c.count, c.a, c.x, c.b, c.y, c.y});
 }
 
-void linear_combination_at_cuda(const Stream& stream, DType dtype, std::int64_t count, const double* factors,
-                                const void* x, const void* y, void* z) {
+void linear_combination_at_cuda(const Stream& stream, DType dtype, const LinearCombinationAt& c) {
   with_type(dtype, [&]<class T>() {
-    map<Write::overwrite>(stream, "linear_combination_at", count, Flat{}, CombineAt<Compute<T>>{factors},
-                          static_cast<T*>(z), static_cast<const T*>(x), static_cast<const T*>(y));
+    map<Write::overwrite>(stream, "linear_combination_at", c.count, Flat{}, CombineAt<Compute<T>>{c.factors},
+                          static_cast<T*>(c.z), static_cast<const T*>(c.x), static_cast<const T*>(c.y));
   });
 }
 
-void multiply_cuda(const Stream& stream, DType dtype, std::int64_t count, const void* x, const void* y,
-                   void* z, Write write) {
+void multiply_cuda(const Stream& stream, DType dtype, const Multiply& m) {
   with_type(dtype, [&]<class T>() {
-    with_write(write, [&]<Write W>() {
-      map<W>(stream, "multiply", count, Flat{}, Multiply{}, static_cast<T*>(z), static_cast<const T*>(x),
-             static_cast<const T*>(y));
+    with_write(m.write, [&]<Write W>() {
+      map<W>(stream, "multiply", m.count, Flat{}, Product{}, static_cast<T*>(m.z), static_cast<const T*>(m.x),
+             static_cast<const T*>(m.y));
     });
   });
 }
@@ -196,27 +192,24 @@ void add_bias_cuda(const Stream& stream, DType dtype, std::int64_t rows, std::in
   });
 }
 
-void cast_cuda(const Stream& stream, DType from, DType to, std::int64_t count, const void* x, void* y,
-               Write write) {
-  with_type(from, [&]<class From>() {
-    with_type(to, [&]<class To>() {
-      with_write(write, [&]<Write W>() {
-        map<W>(stream, "cast", count, Flat{}, Same{}, static_cast<To*>(y), static_cast<const From*>(x));
+void cast_cuda(const Stream& stream, const Cast& c) {
+  with_type(c.from, [&]<class From>() {
+    with_type(c.to, [&]<class To>() {
+      with_write(c.write, [&]<Write W>() {
+        map<W>(stream, "cast", c.count, Flat{}, Same{}, static_cast<To*>(c.y), static_cast<const From*>(c.x));
       });
     });
   });
 }
 
-void fill_normal_cuda(const Stream& stream, DType dtype, std::int64_t count, RandomState state, double mean,
-                      double deviation, void* y) {
-  fill_random(stream, "fill_normal", dtype, count, state, y,
-              Normal{static_cast<float>(mean), static_cast<float>(deviation)});
+void fill_normal_cuda(const Stream& stream, DType dtype, const FillNormal& f) {
+  fill_random(stream, "fill_normal", dtype, f.count, f.state, f.y,
+              Normal{static_cast<float>(f.mean), static_cast<float>(f.deviation)});
 }
 
-void fill_uniform_cuda(const Stream& stream, DType dtype, std::int64_t count, RandomState state, double low,
-                       double high, void* y) {
-  fill_random(stream, "fill_uniform", dtype, count, state, y,
-              Uniform{static_cast<float>(low), static_cast<float>(high - low)});
+void fill_uniform_cuda(const Stream& stream, DType dtype, const FillUniform& f) {
+  fill_random(stream, "fill_uniform", dtype, f.count, f.state, f.y,
+              Uniform{static_cast<float>(f.low), static_cast<float>(f.high - f.low)});
 }
 
 const Implement registered[] = {

@@ -17,12 +17,11 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kStretchThreads, 1)
                   out + static_cast<std::int64_t>(stretch.sample) * stretches.length);
 }
 
-void gather(const Stream& stream, DType dtype, std::int64_t width, std::int64_t count, const void* from,
-            const std::int32_t* rows, void* out) {
+void gather(const Stream& stream, DType dtype, const GatherRows& g) {
   with_type(dtype, [&]<class T>() {
-    with_width<T>({width}, {from, out}, [&]<int V>() {
-      launch_stretches("gather_rows", stream, count, width, kGathered, gather_kernel<V, T>,
-                       static_cast<const T*>(from), rows, static_cast<T*>(out));
+    with_width<T>({g.width}, {g.from, g.out}, [&]<int V>() {
+      launch_stretches("gather_rows", stream, g.count, g.width, kGathered, gather_kernel<V, T>,
+                       static_cast<const T*>(g.from), g.rows, static_cast<T*>(g.out));
     });
   });
 }

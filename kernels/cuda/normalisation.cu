@@ -287,18 +287,17 @@ void statistics(const Stream& stream, DType dtype, const NormalisationParams& p,
   });
 }
 
-void forward(const Stream& stream, DType dtype, const NormalisationParams& p, const void* x, const void* mean,
-             const void* variance, const void* gamma, const void* beta, void* y) {
+void forward(const Stream& stream, DType dtype, const NormalisationParams& p, const NormalisationForward& f) {
   if (empty(p)) return;
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    with_width<T>({p.channels}, {x, y}, [&]<int V>() {
+    with_width<T>({p.channels}, {f.x, f.y}, [&]<int V>() {
       with_kink<F>(p.activation, [&](auto act) {
         const Layout l(p, V);
         simt::launch(l.launch("normalisation_forward", p.outer, stream), forward_kernel<T, V, decltype(act)>,
-                     l, act, static_cast<F>(p.epsilon), static_cast<const T*>(x), static_cast<const F*>(mean),
-                     static_cast<const F*>(variance), static_cast<const F*>(gamma),
-                     static_cast<const F*>(beta), static_cast<T*>(y));
+                     l, act, static_cast<F>(p.epsilon), static_cast<const T*>(f.x),
+                     static_cast<const F*>(f.mean), static_cast<const F*>(f.variance),
+                     static_cast<const F*>(f.gamma), static_cast<const F*>(f.beta), static_cast<T*>(f.y));
       });
     });
   });

@@ -157,8 +157,12 @@ void with_rule(const OptimizerParams& o, Body&& body) {
 }
 
 template <class F>
-void step_typed(const Stream& stream, const OptimizerParams& params, const OptimizerScalars* scalars,
-                std::int64_t count, const F* gradient, F* parameter, F* first, F* second) {
+void step_typed(const Stream& stream, const OptimizerParams& params, const OptimizerArrays& arrays) {
+  const std::int64_t count = arrays.count;
+  const F* const gradient = static_cast<const F*>(arrays.gradient);
+  F* const parameter = static_cast<F*>(arrays.parameter);
+  F* const first = static_cast<F*>(arrays.first);
+  F* const second = static_cast<F*>(arrays.second);
   constexpr int kVector = vector_size<F>();
   // States that a rule leaves alone are null, which is aligned.
   const bool vectors = aligned(gradient) && aligned(parameter) && aligned(first) && aligned(second);
@@ -169,22 +173,17 @@ void step_typed(const Stream& stream, const OptimizerParams& params, const Optim
     const unsigned threads = threads_for((count + vector - 1) / vector, kThreads);
     const std::int64_t share = std::int64_t{threads} * vector;
     const unsigned blocks = simt::blocks_for(std::min(count, kMostBlocks * share), share);
-    simt::launch({"optimizer_step", {blocks}, {threads}, 0, stream}, kernel, params, scalars, count, gradient,
-                 parameter, first, second);
+    simt::launch({"optimizer_step", {blocks}, {threads}, 0, stream}, kernel, params, arrays.scalars, count,
+                 gradient, parameter, first, second);
   });
 }
 
 void step_cuda(const Stream& stream, DType dtype, const OptimizerParams& params,
-               const OptimizerScalars* scalars, std::int64_t count, const void* gradient, void* parameter,
-               void* first, void* second) {
+               const OptimizerArrays& arrays) {
   VOXOT_CHECK(dtype != DType::bf16, "optimizer_step: master weights are fp32 or fp64");
-  if (count == 0) return;
-  const auto run = [&]<class F>() {
-    step_typed(stream, params, scalars, count, static_cast<const F*>(gradient), static_cast<F*>(parameter),
-               static_cast<F*>(first), static_cast<F*>(second));
-  };
-  if (dtype == DType::f64) return run.template operator()<double>();
-  run.template operator()<float>();
+  if (arrays.count == 0) return;
+  if (dtype == DType::f64) return step_typed<double>(stream, params, arrays);
+  step_typed<float>(stream, params, arrays);
 }
 
 struct Square {

@@ -227,11 +227,11 @@ void launch_backward(const char* name, const Stream& stream, const PoolParams& p
   });
 }
 
-void max_backward(const Stream& stream, DType dtype, const PoolParams& p, const std::uint8_t* winner,
-                  const void* grad_y, void* grad_x, Write write) {
+void max_backward(const Stream& stream, DType dtype, const PoolParams& p, const MaxPoolGradients& q) {
   with_type(dtype, [&]<class T>() {
-    with_width<T>({p.channels}, {winner, grad_y, grad_x}, [&]<int V>() {
-      launch_backward<T, V>("max_pool_backward", stream, p, MaxShare<T, V>{winner}, grad_y, grad_x, write);
+    with_width<T>({p.channels}, {q.winner, q.grad_y, q.grad_x}, [&]<int V>() {
+      launch_backward<T, V>("max_pool_backward", stream, p, MaxShare<T, V>{q.winner}, q.grad_y, q.grad_x,
+                            q.write);
     });
   });
 }

@@ -125,18 +125,17 @@ void forward(const Stream& stream, DType dtype, const ReductionParams& p, const 
   });
 }
 
-void backward(const Stream& stream, DType dtype, const ReductionParams& p, const void* x, const void* grad_y,
-              void* grad_x, Write write) {
+void backward(const Stream& stream, DType dtype, const ReductionParams& p, const ReductionGradients& q) {
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
-    const T* in = static_cast<const T*>(x);
-    const T* gy = static_cast<const T*>(grad_y);
-    T* gx = static_cast<T*>(grad_x);
+    const T* in = static_cast<const T*>(q.x);
+    const T* gy = static_cast<const T*>(q.grad_y);
+    T* gx = static_cast<T*>(q.grad_x);
     const auto n = static_cast<double>(p.axis);
     const SumView view = view_of(p);
     const std::int64_t count = view.results() * p.axis;
     const Reduced index{p.axis, p.inner};
-    with_write(write, [&]<Write W>() {
+    with_write(q.write, [&]<Write W>() {
       if (p.kind != Reduction::variance) {
         const auto scale = static_cast<F>(p.kind == Reduction::mean ? 1 / n : 1);
         return map<W>(stream, "reduce_backward", count, index, Spread<T>{gy, scale}, gx);
@@ -159,42 +158,38 @@ void squared_forward(const Stream& stream, DType dtype, std::int64_t count, cons
   });
 }
 
-void squared_backward(const Stream& stream, DType dtype, std::int64_t count, const void* a, const void* b,
-                      const void* grad_loss, double sign, void* grad, Write write) {
+void squared_backward(const Stream& stream, DType dtype, const MeanSquaredErrorGradients& q) {
   with_type(dtype, [&]<class T>() {
-    const DifferenceGradient<T> f{static_cast<const T*>(grad_loss),
-                                  static_cast<Compute<T>>(2 * sign / static_cast<double>(count))};
-    with_write(write, [&]<Write W>() {
-      map<W>(stream, "mean_squared_error_backward", count, Flat{}, f, static_cast<T*>(grad),
-             static_cast<const T*>(a), static_cast<const T*>(b));
+    const DifferenceGradient<T> f{static_cast<const T*>(q.grad_loss),
+                                  static_cast<Compute<T>>(2 * q.sign / static_cast<double>(q.count))};
+    with_write(q.write, [&]<Write W>() {
+      map<W>(stream, "mean_squared_error_backward", q.count, Flat{}, f, static_cast<T*>(q.gradient),
+             static_cast<const T*>(q.a), static_cast<const T*>(q.b));
     });
   });
 }
 
-void entropy_forward(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t classes,
-                     const void* x, const std::int32_t* labels, void* probabilities, void* loss) {
+void entropy_forward(const Stream& stream, DType dtype, const CrossEntropyForward& f) {
   with_type(dtype, [&]<class T>() {
-    const SumView view{1, rows, 1};
+    const SumView view{1, f.rows, 1};
     const SumPlan plan = plan_sum(view, static_cast<const double*>(nullptr));
-    double* losses = sum_scratch(rows + plan.partials());
-    const unsigned blocks = simt::blocks_for(rows, kRowThreads / simt::kWarp);
-    simt::launch({"cross_entropy_rows", {blocks}, {kRowThreads}, 0, stream}, softmax_rows<T>, rows, classes,
-                 static_cast<const T*>(x), labels, static_cast<T*>(probabilities), losses);
-    ordered_sum(stream, "cross_entropy_forward", plan, losses + rows, Itself{},
-                StoreSum<Write::overwrite, T>{static_cast<T*>(loss), 1 / static_cast<double>(rows)},
+    double* losses = sum_scratch(f.rows + plan.partials());
+    const unsigned blocks = simt::blocks_for(f.rows, kRowThreads / simt::kWarp);
+    simt::launch({"cross_entropy_rows", {blocks}, {kRowThreads}, 0, stream}, softmax_rows<T>, f.rows,
+                 f.classes, static_cast<const T*>(f.x), f.labels, static_cast<T*>(f.probabilities), losses);
+    ordered_sum(stream, "cross_entropy_forward", plan, losses + f.rows, Itself{},
+                StoreSum<Write::overwrite, T>{static_cast<T*>(f.loss), 1 / static_cast<double>(f.rows)},
                 static_cast<const double*>(losses));
   });
 }
 
-void entropy_backward(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t classes,
-                      const void* probabilities, const std::int32_t* labels, const void* grad_loss,
-                      void* grad_x, Write write) {
+void entropy_backward(const Stream& stream, DType dtype, const CrossEntropyGradients& q) {
   with_type(dtype, [&]<class T>() {
-    const EntropyGradient<T> f{labels, static_cast<const T*>(grad_loss),
-                               static_cast<Compute<T>>(1 / static_cast<double>(rows))};
-    with_write(write, [&]<Write W>() {
-      map<W>(stream, "cross_entropy_backward", rows * classes, Matrix{classes}, f, static_cast<T*>(grad_x),
-             static_cast<const T*>(probabilities));
+    const EntropyGradient<T> f{q.labels, static_cast<const T*>(q.grad_loss),
+                               static_cast<Compute<T>>(1 / static_cast<double>(q.rows))};
+    with_write(q.write, [&]<Write W>() {
+      map<W>(stream, "cross_entropy_backward", q.rows * q.classes, Matrix{q.classes}, f,
+             static_cast<T*>(q.grad_x), static_cast<const T*>(q.probabilities));
     });
   });
 }

@@ -200,16 +200,14 @@ void backward(const Stream& stream, DType dtype, const UpsampleParams& p, const 
   });
 }
 
-void copy(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t width, const void* from,
-          std::int64_t from_pitch, std::int64_t from_offset, void* to, std::int64_t to_pitch,
-          std::int64_t to_offset, Write write) {
+void copy(const Stream& stream, DType dtype, const CopyChannels& k) {
   with_type(dtype, [&]<class T>() {
-    const T* a = static_cast<const T*>(from) + from_offset;
-    T* b = static_cast<T*>(to) + to_offset;
-    with_width<T>({width, from_pitch, to_pitch}, {a, b}, [&]<int V>() {
-      with_write(write, [&]<Write W>() {
-        launch_rows("copy_channels", stream, rows, width / V, copy_channels_kernel<T, V, W>,
-                    static_cast<int>(width), a, from_pitch, b, to_pitch);
+    const T* a = static_cast<const T*>(k.from.rows) + k.from.offset;
+    T* b = static_cast<T*>(k.to.rows) + k.to.offset;
+    with_width<T>({k.width, k.from.pitch, k.to.pitch}, {a, b}, [&]<int V>() {
+      with_write(k.write, [&]<Write W>() {
+        launch_rows("copy_channels", stream, k.rows, k.width / V, copy_channels_kernel<T, V, W>,
+                    static_cast<int>(k.width), a, k.from.pitch, b, k.to.pitch);
       });
     });
   });

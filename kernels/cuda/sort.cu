@@ -75,12 +75,11 @@ void sum_cuda(const Stream& stream, std::int64_t n, const std::int32_t* values, 
   cuda::exclusive_sum(stream, simt::scratch(bytes), bytes, count, values, sums);
 }
 
-void group_cuda(const Stream& stream, std::int64_t n, const std::int64_t* keys, std::int32_t* order,
-                std::int32_t* count, std::int64_t* group_keys, std::int32_t* starts) {
-  const int elements = checked_count("group_by_key", n);
+void group_cuda(const Stream& stream, const KeyGroups& g) {
+  const int elements = checked_count("group_by_key", g.n);
   if (elements == 0) {
-    simt::clear(stream, count, sizeof *count);
-    simt::clear(stream, starts, sizeof *starts);
+    simt::clear(stream, g.count, sizeof *g.count);
+    simt::clear(stream, g.starts, sizeof *g.starts);
     return;
   }
   const std::size_t bytes = std::max(sort_pairs_bytes(elements), exclusive_sum_bytes(elements));
@@ -91,18 +90,18 @@ void group_cuda(const Stream& stream, std::int64_t n, const std::int64_t* keys, 
   std::byte* working = nullptr;
   const auto lay_out = [&] {
     working = parts.take<std::byte>(static_cast<std::int64_t>(bytes));
-    sorted = parts.take<std::int64_t>(n);
-    marks = parts.take<std::int32_t>(n);
-    group_of = parts.take<std::int32_t>(n);
+    sorted = parts.take<std::int64_t>(g.n);
+    marks = parts.take<std::int32_t>(g.n);
+    group_of = parts.take<std::int32_t>(g.n);
   };
   lay_out();
   parts.base(simt::scratch(parts.bytes()));
   lay_out();
   launch_each("number", stream, elements, number_kernel, marks);
-  cuda::sort_pairs(stream, working, bytes, elements, keys, marks, sorted, order);
+  cuda::sort_pairs(stream, working, bytes, elements, g.keys, marks, sorted, g.order);
   launch_each("mark", stream, elements, mark_kernel, sorted, marks);
   cuda::exclusive_sum(stream, working, bytes, elements, marks, group_of);
-  launch_each("groups", stream, elements, groups_kernel, sorted, group_of, count, group_keys, starts);
+  launch_each("groups", stream, elements, groups_kernel, sorted, group_of, g.count, g.group_keys, g.starts);
 }
 
 const Implement sort_pairs_cuda{kernels::sort_pairs, Device::cuda, sort_cuda};

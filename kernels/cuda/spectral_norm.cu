@@ -132,35 +132,34 @@ void iterate(const Stream& stream, DType dtype, const SpectralNormParams& p, con
   });
 }
 
-void forward(const Stream& stream, DType dtype, const SpectralNormParams& p, const void* weight,
-             const void* left, const void* right, void* sigma, void* result) {
+void forward(const Stream& stream, DType dtype, const SpectralNormParams& p, const SpectralNormForward& f) {
   with_weights(dtype, [&]<class F>() {
-    const F* const w = static_cast<const F*>(weight);
+    const F* const w = static_cast<const F*>(f.weight);
     double* const products = sum_scratch(p.rows);
-    times(stream, p, w, static_cast<const F*>(right), products);
-    F* const divisor = static_cast<F*>(sigma);
+    times(stream, p, w, static_cast<const F*>(f.v), products);
+    F* const divisor = static_cast<F*>(f.sigma);
     simt::launch({"spectral_norm_sigma", {1}, {kThreads}, 0, stream}, singular_value<F>, p.rows,
-                 static_cast<const F*>(left), static_cast<const double*>(products), divisor);
+                 static_cast<const F*>(f.u), static_cast<const double*>(products), divisor);
     map<Write::overwrite>(stream, "spectral_norm_forward", p.rows * p.columns, Flat{}, Divide<F>{divisor},
-                          static_cast<F*>(result), w);
+                          static_cast<F*>(f.y), w);
   });
 }
 
-void backward(const Stream& stream, DType dtype, const SpectralNormParams& p, const void* result,
-              const void* left, const void* right, const void* sigma, const void* grad_result,
-              void* grad_weight, Write write) {
+void backward(const Stream& stream, DType dtype, const SpectralNormParams& p,
+              const SpectralNormGradients& q) {
   with_weights(dtype, [&]<class F>() {
-    const F* const y = static_cast<const F*>(result);
-    const F* const g = static_cast<const F*>(grad_result);
+    const F* const y = static_cast<const F*>(q.y);
+    const F* const g = static_cast<const F*>(q.grad_y);
     const std::int64_t count = p.rows * p.columns;
     const SumPlan plan = plan_sum({1, count, 1}, g, y);
     double* const product = sum_scratch(1 + plan.partials());
     ordered_sum(stream, "spectral_norm_product", plan, product + 1, Product{},
                 StoreSum<Write::overwrite, double>{product, 1}, g, y);
-    const Gradient<F> f{static_cast<const F*>(left), static_cast<const F*>(right),
-                        static_cast<const F*>(sigma), product};
-    with_write(write, [&]<Write W>() {
-      map<W>(stream, "spectral_norm_backward", count, Matrix{p.columns}, f, static_cast<F*>(grad_weight), g);
+    const Gradient<F> f{static_cast<const F*>(q.u), static_cast<const F*>(q.v),
+                        static_cast<const F*>(q.sigma), product};
+    with_write(q.write, [&]<Write W>() {
+      map<W>(stream, "spectral_norm_backward", count, Matrix{p.columns}, f, static_cast<F*>(q.grad_weight),
+             g);
     });
   });
 }

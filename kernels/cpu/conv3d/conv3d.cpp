@@ -55,18 +55,20 @@ bool padding_swallows_window(const Conv3dParams& p) {
 bool widens(DType dtype) { return dtype == DType::bf16 && !cpu_has_bf16(); }
 extern const Conv3dFloat float_form;
 
-void convolve(DType dtype, const Conv3dParams& p, const void* x, const void* w, const Conv3dEpilogue& e,
-              void* y) {
+void convolve(DType dtype, const Conv3dParams& p, const Conv3dForward& f) {
+  const Conv3dEpilogue& e = f.epilogue;
   if (dtype == DType::f64) {
-    return conv3d_forward_naive(p, static_cast<const double*>(x), static_cast<const double*>(w), e,
-                                static_cast<double*>(y));
+    return conv3d_forward_naive(p, static_cast<const double*>(f.x), static_cast<const double*>(f.weight), e,
+                                static_cast<double*>(f.y));
   }
-  if (widens(dtype)) return widened_forward(float_form, p, x, static_cast<const float*>(w), e, y);
+  if (widens(dtype)) return widened_forward(float_form, p, f);
+  const float* const x = static_cast<const float*>(f.x);
+  const float* const w = static_cast<const float*>(f.weight);
+  float* const y = static_cast<float*>(f.y);
   if (dtype == DType::f32 && e.residual != nullptr && padding_swallows_window(p)) {
-    return conv3d_forward_naive(p, static_cast<const float*>(x), static_cast<const float*>(w), e,
-                                static_cast<float*>(y));
+    return conv3d_forward_naive(p, x, w, e, y);
   }
-  if (dtype != DType::f32 || !winograd_eligible(p)) return onednn_forward(dtype, p, x, w, e, y);
+  if (dtype != DType::f32 || !winograd_eligible(p)) return onednn_forward(dtype, p, f);
   static thread_local std::vector<float> scaled_bias;
   scaled_bias.resize(static_cast<std::size_t>(p.out_channels));
   if (e.bias != nullptr) {
@@ -74,16 +76,15 @@ void convolve(DType dtype, const Conv3dParams& p, const void* x, const void* w, 
     std::transform(from, from + p.out_channels, scaled_bias.begin(), [&](float v) { return e.scale * v; });
   }
   float* const u = transformed_weights(p);
-  winograd_transform_weights(p, static_cast<const float*>(w), e.scale, false, u);
-  winograd_forward(p, static_cast<const float*>(x), u, e.bias == nullptr ? nullptr : scaled_bias.data(),
-                   static_cast<const float*>(e.residual), e.activation, false, static_cast<float*>(y));
+  winograd_transform_weights(p, w, e.scale, false, u);
+  winograd_forward(p, x, u, e.bias == nullptr ? nullptr : scaled_bias.data(),
+                   static_cast<const float*>(e.residual), e.activation, false, y);
 }
 
-void forward(const Stream& stream, DType dtype, const Conv3dParams& p, const void* x, const void* w,
-             const Conv3dEpilogue& e, void* y) {
-  convolve(dtype, p, x, w, e, y);
-  const Conv3dStatistics& s = e.statistics;
-  if (s.mean != nullptr) normalisation_statistics(stream, dtype, s.of(p), y, s.mean, s.variance);
+void forward(const Stream& stream, DType dtype, const Conv3dParams& p, const Conv3dForward& f) {
+  convolve(dtype, p, f);
+  const Conv3dStatistics& s = f.epilogue.statistics;
+  if (s.mean != nullptr) normalisation_statistics(stream, dtype, s.of(p), f.y, s.mean, s.variance);
 }
 
 constexpr std::int64_t kVectorChannels = 8;
@@ -96,8 +97,10 @@ Conv3dParams filled_up(Conv3dParams m) {
 
 /// A stride-1 grad_input towards few channels: with channels of zeros added, whose results are dropped.
 /// Several times faster than a direct convolution, whose vectors lie along the output channels too.
-void grad_input_filled_up(const Conv3dParams& m, const float* gy, const float* w, float scale, float* gx,
-                          bool accumulate) {
+void grad_input_filled_up(const Conv3dParams& m, const Conv3dGradInput& g) {
+  const float* const w = static_cast<const float*>(g.weight);
+  float* const gx = static_cast<float*>(g.grad_x);
+  const bool accumulate = g.write == Write::accumulate;
   const Conv3dParams wide = filled_up(m);
   const std::int64_t channels = m.out_channels;
   static thread_local std::vector<float> weights;
@@ -106,11 +109,11 @@ void grad_input_filled_up(const Conv3dParams& m, const float* gy, const float* w
     std::copy_n(w + row * channels, channels, weights.data() + row * kVectorChannels);
   }
   float* const u = transformed_weights(wide);
-  winograd_transform_weights(wide, weights.data(), scale, true, u);
+  winograd_transform_weights(wide, weights.data(), g.scale, true, u);
   static thread_local std::vector<float> result;
   const std::int64_t voxels = m.batch * m.out_voxels();
   result.resize(std::max(result.size(), static_cast<std::size_t>(voxels * kVectorChannels)));
-  winograd_forward(wide, gy, u, nullptr, nullptr, {}, false, result.data());
+  winograd_forward(wide, static_cast<const float*>(g.grad_y), u, nullptr, nullptr, {}, false, result.data());
   const float* const from = result.data();
   each(voxels, [=](std::int64_t i) {
     for (std::int64_t c = 0; c < channels; ++c) {
@@ -120,74 +123,63 @@ void grad_input_filled_up(const Conv3dParams& m, const float* gy, const float* w
   });
 }
 
-void grad_input(const Stream&, DType dtype, const Conv3dParams& p, const void* gy, const void* w, float scale,
-                void* gx, Write write) {
+void grad_input(const Stream&, DType dtype, const Conv3dParams& p, const Conv3dGradInput& g) {
   if (dtype == DType::f64) {
-    return conv3d_grad_input_naive(p, static_cast<const double*>(gy), static_cast<const double*>(w),
-                                   static_cast<double>(scale), static_cast<double*>(gx), write);
+    return conv3d_grad_input_naive(p, static_cast<const double*>(g.grad_y),
+                                   static_cast<const double*>(g.weight), static_cast<double>(g.scale),
+                                   static_cast<double*>(g.grad_x), g.write);
   }
-  if (widens(dtype))
-    return widened_grad_input(float_form, p, gy, static_cast<const float*>(w), scale, gx, write);
+  if (widens(dtype)) return widened_grad_input(float_form, p, g);
   if (dtype == DType::f32 && mirrors(p)) {
     const Conv3dParams m = mirrored_params(p);
-    const bool accumulate = write == Write::accumulate;
-    const float* const grad_y = static_cast<const float*>(gy);
-    const float* const weight = static_cast<const float*>(w);
-    float* const grad_x = static_cast<float*>(gx);
     if (winograd_eligible(m)) {
       float* const u = transformed_weights(m);
-      winograd_transform_weights(m, weight, scale, true, u);
-      return winograd_forward(m, grad_y, u, nullptr, nullptr, {}, accumulate, grad_x);
+      winograd_transform_weights(m, static_cast<const float*>(g.weight), g.scale, true, u);
+      return winograd_forward(m, static_cast<const float*>(g.grad_y), u, nullptr, nullptr, {},
+                              g.write == Write::accumulate, static_cast<float*>(g.grad_x));
     }
     if (m.out_channels < kVectorChannels && winograd_eligible(filled_up(m))) {
-      return grad_input_filled_up(m, grad_y, weight, scale, grad_x, accumulate);
+      return grad_input_filled_up(m, g);
     }
   }
-  onednn_grad_input(dtype, p, gy, w, scale, gx, write);
+  onednn_grad_input(dtype, p, g);
 }
 
-void grad_weight(const Stream&, DType dtype, const Conv3dParams& p, const void* x, const void* gy,
-                 float scale, void* gw, void* gb, Write write) {
+void grad_weight(const Stream&, DType dtype, const Conv3dParams& p, const Conv3dGradWeight& g) {
   if (dtype == DType::f64) {
-    return conv3d_grad_weight_naive(p, static_cast<const double*>(x), static_cast<const double*>(gy),
-                                    static_cast<double>(scale), static_cast<double*>(gw),
-                                    static_cast<double*>(gb), write);
+    return conv3d_grad_weight_naive(p, static_cast<const double*>(g.x), static_cast<const double*>(g.grad_y),
+                                    static_cast<double>(g.scale), static_cast<double*>(g.grad_weight),
+                                    static_cast<double*>(g.grad_bias), g.write);
   }
-  if (widens(dtype)) {
-    return widened_grad_weight(float_form, p, x, gy, scale, static_cast<float*>(gw), static_cast<float*>(gb),
-                               write);
-  }
-  const bool plain = scale == 1.0F && write == Write::overwrite;
+  if (widens(dtype)) return widened_grad_weight(float_form, p, g);
+  const bool plain = g.scale == 1.0F && g.write == Write::overwrite;
   static thread_local std::vector<float> weight;
   static thread_local std::vector<float> bias;
   if (!plain) weight.resize(static_cast<std::size_t>(p.weight_count()));
   bias.resize(static_cast<std::size_t>(p.out_channels));
-  float* const to_weight = plain ? static_cast<float*>(gw) : weight.data();
-  float* const to_bias = gb == nullptr ? nullptr : bias.data();
+  float* const to_weight = plain ? static_cast<float*>(g.grad_weight) : weight.data();
+  float* const to_bias = g.grad_bias == nullptr ? nullptr : bias.data();
   if (dtype == DType::f32 && winograd_grad_weight_eligible(p)) {
-    winograd_grad_weight(p, static_cast<const float*>(x), static_cast<const float*>(gy), to_weight, to_bias);
+    winograd_grad_weight(p, static_cast<const float*>(g.x), static_cast<const float*>(g.grad_y), to_weight,
+                         to_bias);
   } else {
-    onednn_grad_weight(dtype, p, x, gy, to_weight, to_bias);
+    onednn_grad_weight(dtype, p,
+                       {.x = g.x, .grad_y = g.grad_y, .grad_weight = to_weight, .grad_bias = to_bias});
   }
-  const auto write_out = [&](const std::vector<float>& from, void* to) {
+  const auto write_out = [scale = g.scale, write = g.write](const std::vector<float>& from, void* to) {
     float* out = static_cast<float*>(to);
     for (std::size_t i = 0; i < from.size(); ++i) {
       out[i] = (write == Write::accumulate ? out[i] : 0.0F) + scale * from[i];
     }
   };
-  if (!plain) write_out(weight, gw);
-  if (gb != nullptr) write_out(bias, gb);
+  if (!plain) write_out(weight, g.grad_weight);
+  if (g.grad_bias != nullptr) write_out(bias, g.grad_bias);
 }
 
 const Conv3dFloat float_form{
-    [](const Conv3dParams& p, const float* x, const float* w, const Conv3dEpilogue& e, float* y) {
-      convolve(DType::f32, p, x, w, e, y);
-    },
-    [](const Conv3dParams& p, const float* gy, const float* w, float scale, float* gx) {
-      grad_input({}, DType::f32, p, gy, w, scale, gx, Write::overwrite);
-    },
-    [](const Conv3dParams& p, const float* x, const float* gy, float scale, float* gw, float* gb,
-       Write write) { grad_weight({}, DType::f32, p, x, gy, scale, gw, gb, write); },
+    [](const Conv3dParams& p, const Conv3dForward& f) { convolve(DType::f32, p, f); },
+    [](const Conv3dParams& p, const Conv3dGradInput& g) { grad_input({}, DType::f32, p, g); },
+    [](const Conv3dParams& p, const Conv3dGradWeight& g) { grad_weight({}, DType::f32, p, g); },
 };
 
 const Implement registered[] = {

@@ -205,34 +205,33 @@ bool mirrors(const Conv3dParams& p) {
   return true;
 }
 
-void onednn_forward(DType dtype, const Conv3dParams& p, const void* x, const void* w, const Conv3dEpilogue& e,
-                    void* y) {
+void onednn_forward(DType dtype, const Conv3dParams& p, const Conv3dForward& f) {
+  const Conv3dEpilogue& e = f.epilogue;
   // oneDNN's ReLU makes 0 of NaN; its leaky one, a choice in place of a maximum, passes it on.
   const bool relu = e.activation.kind == ActivationKind::relu ||
                     (e.activation.kind == ActivationKind::leaky_relu && e.activation.slope == 0);
   const Activation fused = relu ? Activation{} : e.activation;
   const Key key{Direction::forward, dtype, p, e.bias != nullptr, e.residual != nullptr, false, fused};
   Plan& plan = plan_for(key);
-  pack_weights(plan, scaled(w, e.scale, plan.staged));
-  plan.run.point(0, x);
-  plan.run.point(2, y);
+  pack_weights(plan, scaled(f.weight, e.scale, plan.staged));
+  plan.run.point(0, f.x);
+  plan.run.point(2, f.y);
   if (key.bias) plan.run.point(3, scaled(e.bias, e.scale, plan.bias));
   if (key.residual) plan.run.point(key.bias ? 4 : 3, e.residual);
   plan.run.run();
   if (relu) {
-    kernels::activation_forward({}, dtype, e.activation, p.batch * p.out_voxels() * p.out_channels, y, y);
+    kernels::activation_forward({}, dtype, e.activation, p.batch * p.out_voxels() * p.out_channels, f.y, f.y);
   }
 }
 
-void onednn_grad_input(DType dtype, const Conv3dParams& p, const void* grad_y, const void* w, float scale,
-                       void* grad_x, Write write) {
-  const bool accumulate = write == Write::accumulate;
+void onednn_grad_input(DType dtype, const Conv3dParams& p, const Conv3dGradInput& g) {
+  const bool accumulate = g.write == Write::accumulate;
   if (mirrors(p)) {
     Plan& plan = plan_for({Direction::mirrored, dtype, mirrored_params(p), false, false, accumulate, {}});
-    mirror(p, static_cast<const float*>(w), scale, plan.staged.data());
+    mirror(p, static_cast<const float*>(g.weight), g.scale, plan.staged.data());
     pack_weights(plan, plan.staged.data());
-    plan.run.point(0, grad_y);
-    plan.run.point(2, grad_x);
+    plan.run.point(0, g.grad_y);
+    plan.run.point(2, g.grad_x);
     plan.run.run();
     return;
   }
@@ -241,28 +240,27 @@ void onednn_grad_input(DType dtype, const Conv3dParams& p, const void* grad_y, c
   if (accumulate)
     temporary.resize(std::max(temporary.size(), static_cast<std::size_t>(count) * size_of(dtype)));
   Plan& plan = plan_for({Direction::grad_input, dtype, p, false, false, false, {}});
-  pack_weights(plan, scaled(w, scale, plan.staged));
-  plan.run.point(0, grad_y);
-  plan.run.point(2, accumulate ? static_cast<void*>(temporary.data()) : grad_x);
+  pack_weights(plan, scaled(g.weight, g.scale, plan.staged));
+  plan.run.point(0, g.grad_y);
+  plan.run.point(2, accumulate ? static_cast<void*>(temporary.data()) : g.grad_x);
   plan.run.run();
   if (!accumulate) return;
   with_type(dtype, [&]<class T>() {
     const T* result = reinterpret_cast<const T*>(temporary.data());
-    T* to = static_cast<T*>(grad_x);
+    T* to = static_cast<T*>(g.grad_x);
     each(count,
          [=](std::int64_t i) { put<Write::accumulate>(to[i], static_cast<Compute<T>>(load(result[i]))); });
   });
 }
 
-void onednn_grad_weight(DType dtype, const Conv3dParams& p, const void* x, const void* grad_y,
-                        float* grad_weight, float* grad_bias) {
-  Plan& plan = plan_for({Direction::grad_weight, dtype, p, grad_bias != nullptr, false, false, {}});
-  plan.run.point(0, x);
-  plan.run.point(1, grad_y);
-  if (grad_bias != nullptr) plan.run.point(3, grad_bias);
+void onednn_grad_weight(DType dtype, const Conv3dParams& p, const Conv3dGradWeight& g) {
+  Plan& plan = plan_for({Direction::grad_weight, dtype, p, g.grad_bias != nullptr, false, false, {}});
+  plan.run.point(0, g.x);
+  plan.run.point(1, g.grad_y);
+  if (g.grad_bias != nullptr) plan.run.point(3, g.grad_bias);
   plan.run.run();
   plan.pack.point(0, plan.run.data(2));
-  plan.pack.point(1, grad_weight);
+  plan.pack.point(1, g.grad_weight);
   plan.pack.run();
 }
 

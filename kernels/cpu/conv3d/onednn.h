@@ -5,13 +5,10 @@
 namespace voxot::cpu {
 
 /// Without statistics.
-void onednn_forward(DType dtype, const Conv3dParams& p, const void* x, const void* w, const Conv3dEpilogue& e,
-                    void* y);
-void onednn_grad_input(DType dtype, const Conv3dParams& p, const void* grad_y, const void* w, float scale,
-                       void* grad_x, Write write);
-/// Overwrites grad_weight and grad_bias (may be null).
-void onednn_grad_weight(DType dtype, const Conv3dParams& p, const void* x, const void* grad_y,
-                        float* grad_weight, float* grad_bias);
+void onednn_forward(DType dtype, const Conv3dParams& p, const Conv3dForward& f);
+void onednn_grad_input(DType dtype, const Conv3dParams& p, const Conv3dGradInput& g);
+/// With scale 1, overwriting.
+void onednn_grad_weight(DType dtype, const Conv3dParams& p, const Conv3dGradWeight& g);
 
 /// Whether grad_input is a forward convolution, with mirrored weights: that of mirrored_params().
 bool mirrors(const Conv3dParams& p);

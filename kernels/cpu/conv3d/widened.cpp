@@ -34,7 +34,8 @@ void narrow(const float* from, std::int64_t count, void* volume, Write write) {
   with_write(write, [&]<Write W>() { each(count, [=](std::int64_t i) { put<W>(to[i], from[i]); }); });
 }
 
-const float* rounded(const float* values, std::int64_t count, float scale, std::vector<float>& room) {
+const float* rounded(const void* weights, std::int64_t count, float scale, std::vector<float>& room) {
+  const float* const values = static_cast<const float*>(weights);
   float* const to = room_for(room, count);
   each(count, [=](std::int64_t i) {
     bf16 value;
@@ -49,9 +50,9 @@ std::int64_t out_count(const Conv3dParams& p) { return p.batch * p.out_voxels() 
 
 }  // namespace
 
-void widened_forward(const Conv3dFloat& run, const Conv3dParams& p, const void* x, const float* w,
-                     const Conv3dEpilogue& e, void* y) {
+void widened_forward(const Conv3dFloat& run, const Conv3dParams& p, const Conv3dForward& f) {
   Rooms& r = rooms();
+  const Conv3dEpilogue& e = f.epilogue;
   Conv3dEpilogue plain = e;
   plain.scale = 1;
   plain.statistics = {};
@@ -63,23 +64,28 @@ void widened_forward(const Conv3dFloat& run, const Conv3dParams& p, const void* 
   }
   if (e.residual != nullptr) plain.residual = widen(e.residual, out_count(p), r.residual);
   float* const out = room_for(r.out, out_count(p));
-  run.forward(p, widen(x, in_count(p), r.in), rounded(w, p.weight_count(), e.scale, r.weight), plain, out);
-  narrow(out, out_count(p), y, Write::overwrite);
+  run.forward(p, {.x = widen(f.x, in_count(p), r.in),
+                  .weight = rounded(f.weight, p.weight_count(), e.scale, r.weight),
+                  .epilogue = plain,
+                  .y = out});
+  narrow(out, out_count(p), f.y, Write::overwrite);
 }
 
-void widened_grad_input(const Conv3dFloat& run, const Conv3dParams& p, const void* grad_y, const float* w,
-                        float scale, void* grad_x, Write write) {
+void widened_grad_input(const Conv3dFloat& run, const Conv3dParams& p, const Conv3dGradInput& g) {
   Rooms& r = rooms();
   float* const in = room_for(r.in, in_count(p));
-  run.grad_input(p, widen(grad_y, out_count(p), r.out), rounded(w, p.weight_count(), scale, r.weight), 1, in);
-  narrow(in, in_count(p), grad_x, write);
+  run.grad_input(p, {.grad_y = widen(g.grad_y, out_count(p), r.out),
+                     .weight = rounded(g.weight, p.weight_count(), g.scale, r.weight),
+                     .grad_x = in});
+  narrow(in, in_count(p), g.grad_x, g.write);
 }
 
-void widened_grad_weight(const Conv3dFloat& run, const Conv3dParams& p, const void* x, const void* grad_y,
-                         float scale, float* grad_weight, float* grad_bias, Write write) {
+void widened_grad_weight(const Conv3dFloat& run, const Conv3dParams& p, const Conv3dGradWeight& g) {
   Rooms& r = rooms();
-  run.grad_weight(p, widen(x, in_count(p), r.in), widen(grad_y, out_count(p), r.out), scale, grad_weight,
-                  grad_bias, write);
+  Conv3dGradWeight wide = g;
+  wide.x = widen(g.x, in_count(p), r.in);
+  wide.grad_y = widen(g.grad_y, out_count(p), r.out);
+  run.grad_weight(p, wide);
 }
 
 }  // namespace voxot::cpu

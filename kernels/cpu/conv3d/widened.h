@@ -7,18 +7,14 @@ namespace voxot::cpu {
 
 /// The three convolutions of fp32.
 struct Conv3dFloat {
-  void (*forward)(const Conv3dParams&, const float* x, const float* w, const Conv3dEpilogue&, float* y);
-  void (*grad_input)(const Conv3dParams&, const float* grad_y, const float* w, float scale, float* grad_x);
-  void (*grad_weight)(const Conv3dParams&, const float* x, const float* grad_y, float scale,
-                      float* grad_weight, float* grad_bias, Write write);
+  void (*forward)(const Conv3dParams&, const Conv3dForward&);
+  void (*grad_input)(const Conv3dParams&, const Conv3dGradInput&);
+  void (*grad_weight)(const Conv3dParams&, const Conv3dGradWeight&);
 };
 
 /// As the contracts of kernels/conv3d.h for bf16, without the statistics; weights are rounded to bf16 first.
-void widened_forward(const Conv3dFloat& run, const Conv3dParams& p, const void* x, const float* w,
-                     const Conv3dEpilogue& e, void* y);
-void widened_grad_input(const Conv3dFloat& run, const Conv3dParams& p, const void* grad_y, const float* w,
-                        float scale, void* grad_x, Write write);
-void widened_grad_weight(const Conv3dFloat& run, const Conv3dParams& p, const void* x, const void* grad_y,
-                         float scale, float* grad_weight, float* grad_bias, Write write);
+void widened_forward(const Conv3dFloat& run, const Conv3dParams& p, const Conv3dForward& f);
+void widened_grad_input(const Conv3dFloat& run, const Conv3dParams& p, const Conv3dGradInput& g);
+void widened_grad_weight(const Conv3dFloat& run, const Conv3dParams& p, const Conv3dGradWeight& g);
 
 }  // namespace voxot::cpu

@@ -301,8 +301,7 @@ class AugmentingPaths {
   std::vector<double> finished_distance_;
 };
 
-void solve_all(const Stream&, DType dtype, const AssignmentParams& p, const void* cost,
-               std::int32_t* column_of_row, double* row_potential, double* column_potential) {
+void solve_all(const Stream&, DType dtype, const AssignmentParams& p, const AssignmentArrays& a) {
   const auto run = [&]<class T>() {
     // Memory is taken before the threads part: nothing throws among them.
     const bool many = p.count > 1 && p.count * p.n * p.n > kParallelGrain;
@@ -312,8 +311,8 @@ void solve_all(const Stream&, DType dtype, const AssignmentParams& p, const void
 #pragma omp parallel for schedule(dynamic) num_threads(workers) if (many)
     for (std::int64_t k = 0; k < p.count; ++k) {
       solvers[static_cast<std::size_t>(omp_get_thread_num())].solve(
-          static_cast<const T*>(cost) + k * p.n * p.n, p.initialise, column_of_row + k * p.n,
-          row_potential + k * p.n, column_potential + k * p.n);
+          static_cast<const T*>(a.cost) + k * p.n * p.n, p.initialise, a.column_of_row + k * p.n,
+          a.row_potential + k * p.n, a.column_potential + k * p.n);
     }
   };
   VOXOT_CHECK(dtype != DType::bf16, "assignment: costs are fp32 or fp64, got bf16");

@@ -33,15 +33,14 @@ double largest_of_row(const T* cost, std::int64_t count) {
   return static_cast<double>(largest);
 }
 
-void run(const Stream&, DType dtype, const DualParams& p, const void* cost, const double* f, const double* g,
-         double* excess, double* largest) {
+void run(const Stream&, DType dtype, const DualParams& p, const DualArrays& a) {
   VOXOT_CHECK(dtype != DType::bf16, "dual_excess: costs in bf16; expected fp32 or fp64");
   const auto all = [&]<class T>() {
 #pragma omp parallel for schedule(static) if (p.count * p.rows * p.columns > 8 * cpu::kParallelGrain)
     for (std::int64_t i = 0; i < p.count * p.rows; ++i) {
-      const T* const row = static_cast<const T*>(cost) + i * p.columns;
-      excess[i] = excess_of_row(row, f[i], g + i / p.rows * p.columns, p.columns);
-      largest[i] = largest_of_row(row, p.columns);
+      const T* const row = static_cast<const T*>(a.cost) + i * p.columns;
+      a.excess[i] = excess_of_row(row, a.f[i], a.g + i / p.rows * p.columns, p.columns);
+      a.largest[i] = largest_of_row(row, p.columns);
     }
   };
   dtype == DType::f64 ? all.template operator()<double>() : all.template operator()<float>();

@@ -87,34 +87,30 @@ void side(const PairwiseCostParams& p, const Side<T>& s, T* grad, Write write) {
 }
 
 template <class T>
-void backward(const PairwiseCostParams& p, const T* x, const T* y, const T* weights, T* grad_x, Write write_x,
-              T* grad_y, Write write_y) {
+void backward(const PairwiseCostParams& p, const PairwiseCostGradients& q) {
+  T* const grad_x = static_cast<T*>(q.grad_x);
+  T* const grad_y = static_cast<T*>(q.grad_y);
 #pragma omp parallel for schedule(static) if (p.batch > 1)
   for (std::int64_t b = 0; b < p.batch; ++b) {
-    const T* xs = x + b * p.rows * p.dimension;
-    const T* ys = y + b * p.columns * p.dimension;
-    const T* w = weights + b * p.rows * p.columns;
+    const T* xs = static_cast<const T*>(q.x) + b * p.rows * p.dimension;
+    const T* ys = static_cast<const T*>(q.y) + b * p.columns * p.dimension;
+    const T* w = static_cast<const T*>(q.grad_cost) + b * p.rows * p.columns;
     if (grad_x != nullptr) {
       side<T>(p, {p.rows, p.columns, p.dimension, xs, ys, w, false}, grad_x + b * p.rows * p.dimension,
-              write_x);
+              q.grad_x_write);
     }
     if (grad_y != nullptr) {
       side<T>(p, {p.columns, p.rows, p.dimension, ys, xs, w, true}, grad_y + b * p.columns * p.dimension,
-              write_y);
+              q.grad_y_write);
     }
   }
 }
 
-void run(const Stream&, DType dtype, const PairwiseCostParams& p, const void* x, const void* y,
-         const void* grad_cost, void* grad_x, Write write_x, void* grad_y, Write write_y) {
+void run(const Stream&, DType dtype, const PairwiseCostParams& p, const PairwiseCostGradients& q) {
   p.validate();
   VOXOT_CHECK(dtype != DType::bf16, "pairwise_cost_backward: features in bf16; expected fp32 or fp64");
-  const auto typed = [&]<class T>(T) {
-    backward(p, static_cast<const T*>(x), static_cast<const T*>(y), static_cast<const T*>(grad_cost),
-             static_cast<T*>(grad_x), write_x, static_cast<T*>(grad_y), write_y);
-  };
-  if (dtype == DType::f64) return typed(double{});
-  typed(float{});
+  if (dtype == DType::f64) return backward<double>(p, q);
+  backward<float>(p, q);
 }
 
 const Implement registered{pairwise_cost_backward, Device::cpu, run};

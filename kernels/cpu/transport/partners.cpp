@@ -20,13 +20,12 @@ void each_row(const char* op, DType dtype, const PlanExtent& extent, const void*
   dtype == DType::f64 ? run.template operator()<double>() : run.template operator()<float>();
 }
 
-void draw(const Stream&, DType dtype, const PlanExtent& extent, const RandomState& state,
-          const std::int32_t* places, const void* plan, std::int32_t* partner) {
-  each_row("draw_partners", dtype, extent, plan, [&](std::int64_t i, const auto* row) {
+void draw(const Stream&, DType dtype, const PlanExtent& extent, const PartnerDraw& d) {
+  each_row("draw_partners", dtype, extent, d.plan, [&](std::int64_t i, const auto* row) {
     const auto mass = [=](std::int64_t j) { return row[j] > 0 ? static_cast<double>(row[j]) : 0.0; };
     double sum = 0;
     for (std::int64_t j = 0; j < extent.columns; ++j) sum += mass(j);
-    Random random = sample_random(state, places != nullptr ? places[i] : i);
+    Random random = sample_random(d.state, d.places != nullptr ? d.places[i] : i);
     const double wanted = static_cast<double>(random.uniform()) * sum;
     std::int32_t last = 0;
     double passed = 0;
@@ -35,7 +34,7 @@ void draw(const Stream&, DType dtype, const PlanExtent& extent, const RandomStat
       last = static_cast<std::int32_t>(j);
       passed += mass(j);
     }
-    partner[i] = last;
+    d.partner[i] = last;
   });
 }
 

@@ -104,14 +104,13 @@ void solve(Problem& p, const Source& source, SinkhornStatus& status) {
 
 }  // namespace
 
-Problem::Problem(std::int64_t n, std::int64_t m, const SinkhornParams& p, const double* weights_a,
-                 const double* weights_b, double* potential_f, double* potential_g)
+Problem::Problem(std::int64_t n, std::int64_t m, const SinkhornParams& p, const kernels::SinkhornSides& sides)
     : rows(n),
       columns(m),
-      a(weights_a),
-      b(weights_b),
-      f(potential_f),
-      g(potential_g),
+      a(sides.a),
+      b(sides.b),
+      f(sides.f),
+      g(sides.g),
       params(p),
       symmetric(p.symmetric),
       least_weight(std::numeric_limits<double>::infinity()) {
@@ -145,40 +144,34 @@ void each_problem(std::int64_t count, const SinkhornShape* shapes, const Body& b
 }
 
 template <class T>
-void solve_all(const SinkhornParams& params, std::int64_t count, const SinkhornShape* shapes, const T* cost,
-               const double* a, const double* b, double* f, double* g, SinkhornStatus* statuses) {
-  each_problem(count, shapes, [&](std::int64_t k) {
-    const SinkhornShape& s = shapes[k];
-    Problem p(s.rows, s.columns, params, a + s.source, b + s.target, f + s.source, g + s.target);
-    solve(p, MatrixRows<T>{cost + s.cost, s.columns}, statuses[k]);
+void solve_all(const SinkhornParams& params, const SinkhornBatch& all) {
+  each_problem(all.count, all.shapes, [&](std::int64_t k) {
+    const SinkhornShape& s = all.shapes[k];
+    Problem p(s.rows, s.columns, params, all.sides.of(s));
+    solve(p, MatrixRows<T>{static_cast<const T*>(all.cost) + s.cost, s.columns}, all.statuses[k]);
   });
 }
 
-void run(const Stream&, DType dtype, const SinkhornParams& params, std::int64_t count,
-         const SinkhornShape* shapes, const void* cost, const double* a, const double* b, double* f,
-         double* g, SinkhornStatus* statuses) {
+void run(const Stream&, DType dtype, const SinkhornParams& params, const SinkhornBatch& all) {
   params.validate();
   VOXOT_CHECK(dtype != DType::bf16, "sinkhorn: costs in bf16; expected fp32 or fp64");
-  if (dtype == DType::f64) {
-    return solve_all(params, count, shapes, static_cast<const double*>(cost), a, b, f, g, statuses);
-  }
-  solve_all(params, count, shapes, static_cast<const float*>(cost), a, b, f, g, statuses);
+  if (dtype == DType::f64) return solve_all<double>(params, all);
+  solve_all<float>(params, all);
 }
 
 template <class T>
-void plans(const double* epsilons, std::int64_t count, const SinkhornShape* shapes, const T* cost,
-           const double* a, const double* b, const double* f, const double* g, T* plan) {
-  for (std::int64_t k = 0; k < count; ++k) {
-    const SinkhornShape& s = shapes[k];
-    const double inverse = 1 / epsilons[k];
+void plans(const SinkhornPlans& all) {
+  for (std::int64_t k = 0; k < all.count; ++k) {
+    const SinkhornShape& s = all.shapes[k];
+    const double inverse = 1 / all.epsilons[k];
 #pragma omp parallel for schedule(static) if (s.rows * s.columns > kLarge / 16)
     for (std::int64_t i = 0; i < s.rows; ++i) {
-      const T* from = cost + s.cost + i * s.columns;
-      T* to = plan + s.cost + i * s.columns;
-      const double fi = f[s.source + i];
-      const double ai = a[s.source + i];
-      const double* gs = g + s.target;
-      const double* bs = b + s.target;
+      const T* from = static_cast<const T*>(all.cost) + s.cost + i * s.columns;
+      T* to = static_cast<T*>(all.plan) + s.cost + i * s.columns;
+      const double fi = all.f[s.source + i];
+      const double ai = all.a[s.source + i];
+      const double* gs = all.g + s.target;
+      const double* bs = all.b + s.target;
 #pragma omp simd
       for (std::int64_t j = 0; j < s.columns; ++j) {
         const double weight = ai * bs[j];
@@ -189,44 +182,33 @@ void plans(const double* epsilons, std::int64_t count, const SinkhornShape* shap
   }
 }
 
-void run_plan(const Stream&, DType dtype, const double* epsilons, std::int64_t count,
-              const SinkhornShape* shapes, const void* cost, const double* a, const double* b,
-              const double* f, const double* g, void* plan) {
+void run_plan(const Stream&, DType dtype, const SinkhornPlans& all) {
   VOXOT_CHECK(dtype != DType::bf16, "sinkhorn_plan: costs in bf16; expected fp32 or fp64");
-  if (dtype == DType::f64) {
-    return plans(epsilons, count, shapes, static_cast<const double*>(cost), a, b, f, g,
-                 static_cast<double*>(plan));
-  }
-  plans(epsilons, count, shapes, static_cast<const float*>(cost), a, b, f, g, static_cast<float*>(plan));
+  if (dtype == DType::f64) return plans<double>(all);
+  plans<float>(all);
 }
 
-void run_queued(const Stream& stream, DType dtype, const SinkhornParams& params, std::int64_t rows,
-                std::int64_t columns, const void* cost, const double* a, const double* b, double* f,
-                double* g, SinkhornStatus* status, void* plan) {
-  const SinkhornShape shape{rows, columns};
-  run(stream, dtype, params, 1, &shape, cost, a, b, f, g, status);
-  run_plan(stream, dtype, &status->epsilon, 1, &shape, cost, a, b, f, g, plan);
+void run_queued(const Stream& stream, DType dtype, const SinkhornParams& params, const SinkhornQueued& q) {
+  const SinkhornShape shape{q.rows, q.columns};
+  const SinkhornSides& s = q.sides;
+  run(stream, dtype, params, {1, &shape, q.cost, s, q.status});
+  run_plan(stream, dtype, {1, &q.status->epsilon, &shape, q.cost, s.a, s.b, s.f, s.g, q.plan});
 }
 
 template <class T>
-void solve_streamed(const SinkhornParams& params, const PairwiseCostParams& features, const T* x, const T* y,
-                    const double* a, const double* b, double* f, double* g, SinkhornStatus* status) {
-  Problem p(features.rows, features.columns, params, a, b, f, g);
-  solve(p, FeatureRows<T>{cpu::CostTiles<T>(features, x, y), features.columns}, *status);
+void solve_streamed(const SinkhornParams& params, const SinkhornStreamed& s) {
+  const PairwiseCostParams& features = s.features;
+  Problem p(features.rows, features.columns, params, s.sides);
+  const cpu::CostTiles<T> tiles(features, static_cast<const T*>(s.x), static_cast<const T*>(s.y));
+  solve(p, FeatureRows<T>{tiles, features.columns}, *s.status);
 }
 
-void run_streamed(const Stream&, DType dtype, const SinkhornParams& params,
-                  const PairwiseCostParams& features, const void* x, const void* y, const double* a,
-                  const double* b, double* f, double* g, SinkhornStatus* status) {
+void run_streamed(const Stream&, DType dtype, const SinkhornParams& params, const SinkhornStreamed& s) {
   params.validate();
-  features.validate();
+  s.features.validate();
   VOXOT_CHECK(dtype != DType::bf16, "sinkhorn_streamed: features in bf16; expected fp32 or fp64");
-  if (dtype == DType::f64) {
-    return solve_streamed(params, features, static_cast<const double*>(x), static_cast<const double*>(y), a,
-                          b, f, g, status);
-  }
-  solve_streamed(params, features, static_cast<const float*>(x), static_cast<const float*>(y), a, b, f, g,
-                 status);
+  if (dtype == DType::f64) return solve_streamed<double>(params, s);
+  solve_streamed<float>(params, s);
 }
 
 const Implement registered[] = {{sinkhorn_plan, Device::cpu, run_plan}};

@@ -60,8 +60,7 @@ struct Problem {
   std::vector<double> log_a;  // −inf where a weight is 0
   std::vector<double> log_b;
 
-  Problem(std::int64_t n, std::int64_t m, const SinkhornParams& p, const double* weights_a,
-          const double* weights_b, double* potential_f, double* potential_g);
+  Problem(std::int64_t n, std::int64_t m, const SinkhornParams& p, const kernels::SinkhornSides& sides);
 
   [[nodiscard]] std::int64_t chunks() const {
     return std::clamp<std::int64_t>(std::min(rows * columns >> 17, rows / 16), 1, 32);

@@ -72,30 +72,34 @@ ConvMath math() { return tf32() ? ConvMath::tf32 : ConvMath::exact; }
 
 const Implement registered[] = {
     {conv3d_forward, Device::cuda,
-     [](const Stream& stream, DType dtype, const Conv3dParams& params, const void* x, const void* weight,
-        const Conv3dEpilogue& epilogue, void* y) {
-       cuda::run(stream,
-                 {ConvPass::forward, dtype, math(), params, x, weight, y, epilogue, Write::overwrite});
+     [](const Stream& stream, DType dtype, const Conv3dParams& params, const Conv3dForward& f) {
+       cuda::run(stream, {ConvPass::forward, dtype, math(), params, f.x, f.weight, f.y, f.epilogue,
+                          Write::overwrite});
      }},
     {conv3d_grad_input, Device::cuda,
-     [](const Stream& stream, DType dtype, const Conv3dParams& params, const void* grad_y, const void* weight,
-        float scale, void* grad_x, Write write) {
-       Conv3dEpilogue epilogue;
-       epilogue.scale = scale;
-       cuda::run(stream,
-                 {ConvPass::grad_input, dtype, math(), params, grad_y, weight, grad_x, epilogue, write});
+     [](const Stream& stream, DType dtype, const Conv3dParams& params, const Conv3dGradInput& g) {
+       cuda::run(stream, {ConvPass::grad_input,
+                          dtype,
+                          math(),
+                          params,
+                          g.grad_y,
+                          g.weight,
+                          g.grad_x,
+                          {.scale = g.scale},
+                          g.write});
      }},
     {conv3d_grad_weight, Device::cuda,
-     [](const Stream& stream, DType dtype, const Conv3dParams& params, const void* x, const void* grad_y,
-        float scale, void* grad_weight, void* grad_bias, Write write) {
-       Conv3dEpilogue epilogue;
-       epilogue.scale = scale;
-       cuda::run(stream,
-                 {ConvPass::grad_weight, dtype, math(), params, x, grad_y, grad_weight, epilogue, write});
-       if (grad_bias != nullptr) {
-         cuda::conv3d_grad_bias(stream, dtype, params.batch * params.out_voxels(), params.out_channels,
-                                grad_y, scale, grad_bias, write);
-       }
+     [](const Stream& stream, DType dtype, const Conv3dParams& params, const Conv3dGradWeight& g) {
+       cuda::run(stream, {ConvPass::grad_weight,
+                          dtype,
+                          math(),
+                          params,
+                          g.x,
+                          g.grad_y,
+                          g.grad_weight,
+                          {.scale = g.scale},
+                          g.write});
+       if (g.grad_bias != nullptr) cuda::conv3d_grad_bias(stream, dtype, params, g);
      }},
 };
 

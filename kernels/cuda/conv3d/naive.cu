@@ -201,13 +201,12 @@ void conv3d_naive(const Stream& stream, const ConvCall& call) {
   });
 }
 
-void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
-                      const void* grad_y, float scale, void* grad_bias, Write write) {
+void conv3d_grad_bias(const Stream& stream, DType dtype, const Conv3dParams& p, const Conv3dGradWeight& g) {
   with_type(dtype, [&]<class T>() {
-    with_write(write, [&]<Write W>() {
-      const SumView columns{1, rows, channels};
-      const StoreSum<W, Compute<T>> store{static_cast<Compute<T>*>(grad_bias), scale};
-      ordered_sum(stream, "conv3d_grad_bias", columns, Itself{}, store, static_cast<const T*>(grad_y));
+    with_write(g.write, [&]<Write W>() {
+      const SumView columns{1, p.batch * p.out_voxels(), p.out_channels};
+      const StoreSum<W, Compute<T>> store{static_cast<Compute<T>*>(g.grad_bias), g.scale};
+      ordered_sum(stream, "conv3d_grad_bias", columns, Itself{}, store, static_cast<const T*>(g.grad_y));
     });
   });
 }

@@ -83,8 +83,8 @@ const ConvVariant& fastest_cudnn();
 void conv3d_epilogue(const Stream& stream, const ConvCall& call);
 /// The statistics that the call asks for, if any, of its output in memory.
 void conv3d_statistics(const Stream& stream, const ConvCall& call);
-/// grad_bias[q] ← or += scale·Σ grad_y over rows × channels.
-void conv3d_grad_bias(const Stream& stream, DType dtype, std::int64_t rows, std::int64_t channels,
-                      const void* grad_y, float scale, void* grad_bias, Write write);
+/// grad_bias[q] ← or += scale·Σ grad_y over the voxels.
+void conv3d_grad_bias(const Stream& stream, DType dtype, const Conv3dParams& params,
+                      const Conv3dGradWeight& gradients);
 
 }  // namespace voxot::cuda

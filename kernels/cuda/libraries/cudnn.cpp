@@ -402,7 +402,10 @@ void run(const Stream& stream, const ConvCall& c, bool any_order) {
   const std::size_t copied = copies ? (static_cast<std::size_t>(weights) * 2 + 255) / 256 * 256 : 0;
   auto* scratch =
       static_cast<std::byte*>(simt::scratch(copied + static_cast<std::size_t>(plan->workspace) + 1));
-  if (copies) kernels::cast(stream, DType::f32, DType::bf16, weights, c.other, scratch, Write::overwrite);
+  if (copies) {
+    kernels::cast(stream,
+                  {.count = weights, .from = DType::f32, .x = c.other, .to = DType::bf16, .y = scratch});
+  }
   try {
     execute(stream, *plan, c.input, copies ? scratch : c.other, c.output, scratch + copied);
   } catch (const Refused&) {

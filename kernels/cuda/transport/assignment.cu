@@ -279,16 +279,15 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kLanes, 16)
   }
 }
 
-void solve_all(const Stream& stream, DType dtype, const AssignmentParams& p, const void* cost,
-               std::int32_t* column_of_row, double* row_potential, double* column_potential) {
+void solve_all(const Stream& stream, DType dtype, const AssignmentParams& p, const AssignmentArrays& a) {
   VOXOT_CHECK(dtype != DType::bf16, "assignment: costs are fp32 or fp64, got bf16");
   VOXOT_CHECK(p.n <= kMostAssignedOnCuda, "assignment: {} points; cuda takes up to {}", p.n,
               kMostAssignedOnCuda);
   if (p.count == 0) return;
   const auto run = [&]<class T, int Columns>() {
     simt::launch({"assignment", {simt::blocks_for(p.count, 1)}, {simt::kWarp}, 0, stream},
-                 shortest_paths<T, Columns>, static_cast<int>(p.n), p.initialise, static_cast<const T*>(cost),
-                 column_of_row, row_potential, column_potential);
+                 shortest_paths<T, Columns>, static_cast<int>(p.n), p.initialise,
+                 static_cast<const T*>(a.cost), a.column_of_row, a.row_potential, a.column_potential);
   };
   const auto columns = [&]<class T>() {
     if (p.n <= 1 * kLanes) return run.template operator()<T, 1>();

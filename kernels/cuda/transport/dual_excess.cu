@@ -44,13 +44,12 @@ VOXOT_KERNEL void VOXOT_LAUNCH_BOUNDS(kThreads, 1)
   largest[i] = size;
 }
 
-void run(const Stream& stream, DType dtype, const DualParams& p, const void* cost, const double* f,
-         const double* g, double* excess, double* largest) {
+void run(const Stream& stream, DType dtype, const DualParams& p, const DualArrays& a) {
   VOXOT_CHECK(dtype != DType::bf16, "dual_excess: costs in bf16; expected fp32 or fp64");
   if (p.count * p.rows == 0) return;
   const auto launch = [&]<class T>() {
     simt::launch({"dual_excess", {simt::blocks_for(p.count * p.rows, kWarps)}, {kThreads}, 0, stream},
-                 excess_kernel<T>, p, static_cast<const T*>(cost), f, g, excess, largest);
+                 excess_kernel<T>, p, static_cast<const T*>(a.cost), a.f, a.g, a.excess, a.largest);
   };
   dtype == DType::f64 ? launch.template operator()<double>() : launch.template operator()<float>();
 }

@@ -162,8 +162,9 @@ void launch_pull(const Stream& stream, const Pull<T>& p, std::int64_t batch, Wri
 }
 
 template <class T>
-void gradients(const Stream& stream, const PairwiseCostParams& p, const T* x, const T* y, const T* grad_cost,
-               T* grad_x, Write how_x, T* grad_y, Write how_y) {
+void gradients(const Stream& stream, const PairwiseCostParams& p, const PairwiseCostGradients& q) {
+  const T* const x = static_cast<const T*>(q.x);
+  const T* const y = static_cast<const T*>(q.y);
   const bool cosine = p.kind == GroundCost::cosine;
   T* scales = nullptr;
   T* cost = nullptr;
@@ -177,11 +178,11 @@ void gradients(const Stream& stream, const PairwiseCostParams& p, const T* x, co
   Pull<T> rows;
   rows.points = x;
   rows.others = y;
-  rows.grad_cost = grad_cost;
+  rows.grad_cost = static_cast<const T*>(q.grad_cost);
   rows.cost = cost;
   rows.scales = scales;
   rows.other_scales = cosine ? scales + p.batch * p.rows : nullptr;
-  rows.grad = grad_x;
+  rows.grad = static_cast<T*>(q.grad_x);
   rows.count = static_cast<int>(p.rows);
   rows.other_count = static_cast<int>(p.columns);
   rows.dimension = static_cast<int>(p.dimension);
@@ -193,21 +194,16 @@ void gradients(const Stream& stream, const PairwiseCostParams& p, const T* x, co
   std::swap(columns.scales, columns.other_scales);
   std::swap(columns.count, columns.other_count);
   std::swap(columns.pitch, columns.other_pitch);
-  columns.grad = grad_y;
-  if (grad_x != nullptr) launch_pull(stream, rows, p.batch, how_x);
-  if (grad_y != nullptr) launch_pull(stream, columns, p.batch, how_y);
+  columns.grad = static_cast<T*>(q.grad_y);
+  if (q.grad_x != nullptr) launch_pull(stream, rows, p.batch, q.grad_x_write);
+  if (q.grad_y != nullptr) launch_pull(stream, columns, p.batch, q.grad_y_write);
 }
 
-void pairwise_backward(const Stream& stream, DType dtype, const PairwiseCostParams& p, const void* x,
-                       const void* y, const void* grad_cost, void* grad_x, Write how_x, void* grad_y,
-                       Write how_y) {
+void pairwise_backward(const Stream& stream, DType dtype, const PairwiseCostParams& p,
+                       const PairwiseCostGradients& q) {
   check_costs(dtype, p);
-  const auto run = [&]<class T>() {
-    gradients(stream, p, static_cast<const T*>(x), static_cast<const T*>(y), static_cast<const T*>(grad_cost),
-              static_cast<T*>(grad_x), how_x, static_cast<T*>(grad_y), how_y);
-  };
-  if (dtype == DType::f64) return run.template operator()<double>();
-  run.template operator()<float>();
+  if (dtype == DType::f64) return gradients<double>(stream, p, q);
+  gradients<float>(stream, p, q);
 }
 
 const Implement pairwise_cost_backward_cuda{pairwise_cost_backward, Device::cuda, pairwise_backward};

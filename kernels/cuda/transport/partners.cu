@@ -155,11 +155,10 @@ simt::Launch warps_of(const char* op, const Stream& stream, int rows, int rows_o
   return {op, {simt::blocks_for(rows, std::int64_t{kWarps} * rows_of_warp)}, {kThreads}, 0, stream};
 }
 
-void draw(const Stream& stream, DType dtype, const PlanExtent& extent, const RandomState& state,
-          const std::int32_t* places, const void* plan, std::int32_t* partner) {
+void draw(const Stream& stream, DType dtype, const PlanExtent& extent, const PartnerDraw& d) {
   with_plan("draw_partners", dtype, extent, [&]<class T>(int rows, int columns) {
-    simt::launch(warps_of("draw_partners", stream, rows, 32), draw_kernel<T>, rows, columns, state, places,
-                 static_cast<const T*>(plan), partner);
+    simt::launch(warps_of("draw_partners", stream, rows, 32), draw_kernel<T>, rows, columns, d.state,
+                 d.places, static_cast<const T*>(d.plan), d.partner);
   });
 }
 

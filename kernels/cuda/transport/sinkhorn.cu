@@ -106,9 +106,9 @@ void launch_blocks(const Stream& stream, const SinkhornParams& params, std::size
 }
 
 template <class T>
-void solve_all(const Stream& stream, const SinkhornParams& params, std::int64_t count,
-               const SinkhornShape* shapes, const T* cost, const double* a, const double* b, double* f,
-               double* g, SinkhornStatus* statuses) {
+void solve_all(const Stream& stream, const SinkhornParams& params, const SinkhornBatch& all) {
+  const std::int64_t count = all.count;
+  const SinkhornShape* const shapes = all.shapes;
   std::vector<std::int64_t> small;
   std::vector<Problem<T>> problems(static_cast<std::size_t>(count));
   Parts parts;
@@ -124,11 +124,8 @@ void solve_all(const Stream& stream, const SinkhornParams& params, std::int64_t 
       const std::int64_t chunks = in_block(s) ? chunks_in_block(s.rows, s.columns) : chunks_of(s.rows);
       Problem<T>& p = problems[static_cast<std::size_t>(k)];
       p = lay_out_problem<T>(s.rows, s.columns, chunks, parts);
-      p.cost = cost + s.cost;
-      p.a = a + s.source;
-      p.b = b + s.target;
-      p.f = f + s.source;
-      p.g = g + s.target;
+      p.cost = static_cast<const T*>(all.cost) + s.cost;
+      set_sides(p, all.sides.of(s));
     }
   };
   lay_out();
@@ -150,66 +147,51 @@ void solve_all(const Stream& stream, const SinkhornParams& params, std::int64_t 
     std::vector<SinkhornStatus> found(small.size());
     simt::copy(stream, found.data(), device_statuses, found.size() * sizeof(SinkhornStatus));
     simt::synchronize(stream);
-    for (std::size_t k = 0; k < small.size(); ++k) statuses[small[k]] = found[k];
+    for (std::size_t k = 0; k < small.size(); ++k) all.statuses[small[k]] = found[k];
   }
   for (std::int64_t k = 0; k < count; ++k) {
     const Problem<T>& p = problems[static_cast<std::size_t>(k)];
     if (!in_block(shapes[k]))
       solve_large<T>(
-          stream, params, p, {p}, [](std::size_t) {}, state, statuses[k]);
+          stream, params, p, {p}, [](std::size_t) {}, state, all.statuses[k]);
   }
 }
 
-void run(const Stream& stream, DType dtype, const SinkhornParams& params, std::int64_t count,
-         const SinkhornShape* shapes, const void* cost, const double* a, const double* b, double* f,
-         double* g, SinkhornStatus* statuses) {
+void run(const Stream& stream, DType dtype, const SinkhornParams& params, const SinkhornBatch& all) {
   params.validate();
   VOXOT_CHECK(dtype != DType::bf16, "sinkhorn: costs in bf16; expected fp32 or fp64");
-  if (count == 0) return;
-  if (dtype == DType::f64) {
-    return solve_all(stream, params, count, shapes, static_cast<const double*>(cost), a, b, f, g, statuses);
-  }
-  solve_all(stream, params, count, shapes, static_cast<const float*>(cost), a, b, f, g, statuses);
+  if (all.count == 0) return;
+  if (dtype == DType::f64) return solve_all<double>(stream, params, all);
+  solve_all<float>(stream, params, all);
 }
 
 template <class T>
-void solve_queued(const Stream& stream, const SinkhornParams& params, std::int64_t rows, std::int64_t columns,
-                  const T* cost, const double* a, const double* b, double* f, double* g,
-                  SinkhornStatus* status, T* plan) {
+void solve_queued(const Stream& stream, const SinkhornParams& params, const SinkhornQueued& q) {
   Problem<T> problem;
   Parts parts;
   Problem<T>* place = nullptr;
   const auto lay_out = [&] {
     place = parts.take<Problem<T>>(1);
-    problem = lay_out_problem<T>(rows, columns, chunks_in_block(rows, columns), parts);
+    problem = lay_out_problem<T>(q.rows, q.columns, chunks_in_block(q.rows, q.columns), parts);
   };
   lay_out();
   parts.base(simt::scratch(parts.bytes()));
   lay_out();
-  problem.cost = cost;
-  problem.a = a;
-  problem.b = b;
-  problem.f = f;
-  problem.g = g;
+  problem.cost = static_cast<const T*>(q.cost);
+  set_sides(problem, q.sides);
   simt::launch({"put_problem", {1}, {1}, 0, stream}, put_problem<T>, problem, place);
-  const std::int64_t costs = rows * columns;
-  launch_blocks<T>(stream, params, 1, costs <= shared_room<T>() ? costs : 0, place, status);
-  queue_plan<T>(stream, {rows, columns}, status, cost, a, b, f, g, plan);
+  const std::int64_t costs = q.rows * q.columns;
+  launch_blocks<T>(stream, params, 1, costs <= shared_room<T>() ? costs : 0, place, q.status);
+  queue_plan<T>(stream, q);
 }
 
-void run_queued(const Stream& stream, DType dtype, const SinkhornParams& params, std::int64_t rows,
-                std::int64_t columns, const void* cost, const double* a, const double* b, double* f,
-                double* g, SinkhornStatus* status, void* plan) {
+void run_queued(const Stream& stream, DType dtype, const SinkhornParams& params, const SinkhornQueued& q) {
   params.validate();
   VOXOT_CHECK(dtype != DType::bf16, "sinkhorn_queued: costs in bf16; expected fp32 or fp64");
-  VOXOT_CHECK(in_block({rows, columns}), "sinkhorn_queued: {}×{} points; cuda takes up to {}×{}", rows,
-              columns, kBlockExtent, kBlockExtent);
-  if (dtype == DType::f64) {
-    return solve_queued(stream, params, rows, columns, static_cast<const double*>(cost), a, b, f, g, status,
-                        static_cast<double*>(plan));
-  }
-  solve_queued(stream, params, rows, columns, static_cast<const float*>(cost), a, b, f, g, status,
-               static_cast<float*>(plan));
+  VOXOT_CHECK(in_block({q.rows, q.columns}), "sinkhorn_queued: {}×{} points; cuda takes up to {}×{}", q.rows,
+              q.columns, kBlockExtent, kBlockExtent);
+  if (dtype == DType::f64) return solve_queued<double>(stream, params, q);
+  solve_queued<float>(stream, params, q);
 }
 
 const Implement sinkhorn_queued_cuda{kernels::sinkhorn_queued, Device::cuda, run_queued};

@@ -40,6 +40,14 @@ Problem<T> lay_out_problem(std::int64_t rows, std::int64_t columns, std::int64_t
   return p;
 }
 
+template <class T>
+void set_sides(Problem<T>& p, const kernels::SinkhornSides& sides) {
+  p.a = sides.a;
+  p.b = sides.b;
+  p.f = sides.f;
+  p.g = sides.g;
+}
+
 /// Solves `whole`, whose rows the panels hold in order. `prepare` queues what fills a panel's costs; it is
 /// called before each use of the panel.
 template <class T>

@@ -50,16 +50,15 @@ VOXOT_KERNEL void one_plan(SinkhornShape shape, const SinkhornStatus* status, co
   if (row < shape.rows) plan_row(shape, status->epsilon, row, cost, a, b, f, g, plan);
 }
 
-void run_plans(const Stream& stream, DType dtype, const double* epsilons, std::int64_t count,
-               const SinkhornShape* shapes, const void* cost, const double* a, const double* b,
-               const double* f, const double* g, void* plan) {
+void run_plans(const Stream& stream, DType dtype, const SinkhornPlans& all) {
   VOXOT_CHECK(dtype != DType::bf16, "sinkhorn_plan: costs in bf16; expected fp32 or fp64");
+  const std::int64_t count = all.count;
   if (count == 0) return;
   std::vector<PlanOf> problems;
   std::int64_t most_rows = 1;
   for (std::int64_t k = 0; k < count; ++k) {
-    problems.push_back({shapes[k], epsilons[k]});
-    most_rows = std::max(most_rows, shapes[k].rows);
+    problems.push_back({all.shapes[k], all.epsilons[k]});
+    most_rows = std::max(most_rows, all.shapes[k].rows);
   }
   const std::int64_t row_blocks = (most_rows + kWarps - 1) / kWarps;
   VOXOT_CHECK(count * row_blocks <= 0x7FFFFFFF, "sinkhorn_plan: {} problems of up to {} rows in one call",
@@ -69,8 +68,8 @@ void run_plans(const Stream& stream, DType dtype, const double* epsilons, std::i
   simt::synchronize(stream);
   const auto launch = [&]<class T>() {
     simt::launch({"sinkhorn_plan", {static_cast<unsigned>(count * row_blocks)}, {kThreads}, 0, stream},
-                 plans<T>, device, static_cast<int>(row_blocks), static_cast<const T*>(cost), a, b, f, g,
-                 static_cast<T*>(plan));
+                 plans<T>, device, static_cast<int>(row_blocks), static_cast<const T*>(all.cost), all.a,
+                 all.b, all.f, all.g, static_cast<T*>(all.plan));
   };
   if (dtype == DType::f64) return launch.template operator()<double>();
   launch.template operator()<float>();
@@ -84,16 +83,14 @@ const Implement sinkhorn_plan_cuda{sinkhorn_plan, Device::cuda, run_plans};
 namespace voxot::cuda::sinkhorn {
 
 template <class T>
-void queue_plan(const Stream& stream, const SinkhornShape& shape, const SinkhornStatus* status, const T* cost,
-                const double* a, const double* b, const double* f, const double* g, T* plan) {
-  simt::launch(
-      {"sinkhorn_plan", {simt::blocks_for(shape.rows, kernels::kWarps)}, {kernels::kThreads}, 0, stream},
-      kernels::one_plan<T>, shape, status, cost, a, b, f, g, plan);
+void queue_plan(const Stream& stream, const kernels::SinkhornQueued& q) {
+  const kernels::SinkhornSides& s = q.sides;
+  simt::launch({"sinkhorn_plan", {simt::blocks_for(q.rows, kernels::kWarps)}, {kernels::kThreads}, 0, stream},
+               kernels::one_plan<T>, SinkhornShape{q.rows, q.columns}, q.status,
+               static_cast<const T*>(q.cost), s.a, s.b, s.f, s.g, static_cast<T*>(q.plan));
 }
 
-template void queue_plan(const Stream&, const SinkhornShape&, const SinkhornStatus*, const float*,
-                         const double*, const double*, const double*, const double*, float*);
-template void queue_plan(const Stream&, const SinkhornShape&, const SinkhornStatus*, const double*,
-                         const double*, const double*, const double*, const double*, double*);
+template void queue_plan<float>(const Stream&, const kernels::SinkhornQueued&);
+template void queue_plan<double>(const Stream&, const kernels::SinkhornQueued&);
 
 }  // namespace voxot::cuda::sinkhorn

@@ -4,9 +4,8 @@
 
 namespace voxot::cuda::sinkhorn {
 
-/// Queues sinkhorn_plan (kernels/sinkhorn.h) with the ε of `status`, in the device's memory.
+/// Queues the plan of a queued problem (kernels/sinkhorn.h), with the ε of its status.
 template <class T>
-void queue_plan(const Stream& stream, const SinkhornShape& shape, const SinkhornStatus* status, const T* cost,
-                const double* a, const double* b, const double* f, const double* g, T* plan);
+void queue_plan(const Stream& stream, const kernels::SinkhornQueued& problem);
 
 }  // namespace voxot::cuda::sinkhorn

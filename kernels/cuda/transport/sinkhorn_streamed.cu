@@ -43,9 +43,8 @@ class DeviceBlock {
 };
 
 template <class T>
-void solve(const Stream& stream, DType dtype, const SinkhornParams& params,
-           const PairwiseCostParams& features, const T* x, const T* y, const double* a, const double* b,
-           double* f, double* g, SinkhornStatus& status) {
+void solve(const Stream& stream, DType dtype, const SinkhornParams& params, const SinkhornStreamed& s) {
+  const PairwiseCostParams& features = s.features;
   const std::int64_t n = features.rows;
   const std::int64_t m = features.columns;
   const std::int64_t panel_rows = panel_rows_of(n, m, sizeof(T));
@@ -66,10 +65,7 @@ void solve(const Stream& stream, DType dtype, const SinkhornParams& params,
   parts.base(block.get());
   lay_out();
   whole.cost = costs;
-  whole.a = a;
-  whole.b = b;
-  whole.f = f;
-  whole.g = g;
+  set_sides(whole, s.sides);
   std::vector<Problem<T>> panels;
   std::int64_t chunk = 0;
   for (std::int64_t first = 0; first < n; first += panel_rows) {
@@ -88,24 +84,18 @@ void solve(const Stream& stream, DType dtype, const SinkhornParams& params,
   const auto prepare = [&](std::size_t k) {
     PairwiseCostParams part = features;
     part.rows = panels[k].rows;
-    pairwise_cost(stream, dtype, part, x + static_cast<std::int64_t>(k) * panel_rows * features.dimension, y,
-                  costs);
+    const std::int64_t first = static_cast<std::int64_t>(k) * panel_rows * features.dimension;
+    pairwise_cost(stream, dtype, part, static_cast<const T*>(s.x) + first, s.y, costs);
   };
-  solve_large<T>(stream, params, whole, panels, prepare, state, status);
+  solve_large<T>(stream, params, whole, panels, prepare, state, *s.status);
 }
 
-void run(const Stream& stream, DType dtype, const SinkhornParams& params, const PairwiseCostParams& features,
-         const void* x, const void* y, const double* a, const double* b, double* f, double* g,
-         SinkhornStatus* status) {
+void run(const Stream& stream, DType dtype, const SinkhornParams& params, const SinkhornStreamed& s) {
   params.validate();
-  features.validate();
+  s.features.validate();
   VOXOT_CHECK(dtype != DType::bf16, "sinkhorn_streamed: features in bf16; expected fp32 or fp64");
-  if (dtype == DType::f64) {
-    return solve(stream, dtype, params, features, static_cast<const double*>(x),
-                 static_cast<const double*>(y), a, b, f, g, *status);
-  }
-  solve(stream, dtype, params, features, static_cast<const float*>(x), static_cast<const float*>(y), a, b, f,
-        g, *status);
+  if (dtype == DType::f64) return solve<double>(stream, dtype, params, s);
+  solve<float>(stream, dtype, params, s);
 }
 
 const Implement sinkhorn_streamed_cuda{sinkhorn_streamed, Device::cuda, run};
