@@ -80,7 +80,6 @@ noise_cells = 2
 ema = 0.0
 seed = 4
 precision = "fp32"
-freeze_batchnorm = false
 [transport]
 model = "unet3d"
 base = 4
