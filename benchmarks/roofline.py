@@ -87,7 +87,8 @@ def passes(u: list[Layer], r: list[Layer], inner: int):
 
 def unmoved(b: int, extent: int, batch: int, inner: int) -> dict[str, int]:
     """Elements that an outer iteration does not move: of statistics that a convolution takes as it writes, one reading of
-    its result; of skip connections that are written in their place, a copy forward and one of the gradient."""
+    its result. And what it would not move if skip connections were written in their place: a copy forward and one of the
+    gradient."""
     forward, backward = inner + 1, inner
     results = sum(batch * layer.extent**3 * layer.outputs for layer in unet(b, extent) if layer.kernel == 3)
     skips = sum(batch * (extent >> i) ** 3 * (b << i) for i in range(3))
@@ -127,7 +128,7 @@ def main() -> None:
             for p in ("bf16", "fp32")
         ]
         print(f"| {name} | {1e3 * floors[0]:.1f} | {1e3 * floors[1]:.0f} |")
-    print("\nWhat UNet3D's convolutions and normalisations spare the memory in it:\n")
+    print("\nWhat statistics that UNet3D's convolutions take as they write spare the memory in it, and skip connections in place would:\n")
     print("| | GB bf16 | GB fp32 | " + " | ".join(f"{d} {p} ms" for d, p in columns) + " |")
     print("|---|" + "---|" * (2 + len(columns)))
     for name, elements in unmoved(args.base, args.extent, args.batch, args.inner).items():
