@@ -128,7 +128,7 @@ def main() -> None:
             for p in ("bf16", "fp32")
         ]
         print(f"| {name} | {1e3 * floors[0]:.1f} | {1e3 * floors[1]:.0f} |")
-    print("\nWhat statistics that UNet3D's convolutions take as they write spare the memory in it, and skip connections in place would:\n")
+    print("\nWhat UNet3D is spared by statistics that convolutions take, and would be by skip connections in place:\n")
     print("| | GB bf16 | GB fp32 | " + " | ".join(f"{d} {p} ms" for d, p in columns) + " |")
     print("|---|" + "---|" * (2 + len(columns)))
     for name, elements in unmoved(args.base, args.extent, args.batch, args.inner).items():

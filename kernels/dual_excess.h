@@ -19,8 +19,8 @@ struct DualArrays {
   double* excess;    // [count, rows]: of each row the largest f[i] + g[j] − cost[i, j]
   double* largest;   // [count, rows]: of each row the largest |cost[i, j]|
 };
-/// What f + g rounds off is added back (Knuth's two-sum): where both are far larger than the costs, it would
-/// hide a violation as large as them. An excess is NaN where a part of its row is.
+/// The rounding error of f + g is added back (Knuth's two-sum): where both potentials are far larger than the
+/// costs, it could hide a violation as large as the costs. An excess is NaN where a part of its row is.
 inline constinit Kernel<void(DType, const DualParams&, const DualArrays&)> dual_excess{"dual_excess"};
 
 }  // namespace kernels

@@ -1,6 +1,6 @@
 #pragma once
 // Whether arrays are finite: counts[i] ← how many of the values of span i are NaN or infinite, of all spans
-// in one pass. What is saved and loaded is looked through so (engine/finite.h).
+// in one pass. State is checked with it when it is saved and loaded (engine/finite.h).
 #include "kernels/kernel.h"
 
 namespace voxot {

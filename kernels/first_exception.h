@@ -1,5 +1,5 @@
 #pragma once
-// What leaves a parallel loop by an exception ends the program; this brings it out behind the loop.
+// An exception that leaves a parallel loop ends the program; this keeps it and throws it after the loop.
 #include <exception>
 #include <mutex>
 
@@ -17,7 +17,7 @@ class FirstException {
       if (first_ == nullptr) first_ = std::current_exception();
     }
   }
-  /// Behind the loop.
+  /// To be called after the loop.
   void rethrow() const {
     if (first_ != nullptr) std::rethrow_exception(first_);
   }

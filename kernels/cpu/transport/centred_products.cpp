@@ -22,7 +22,7 @@ constexpr std::int64_t kPanel = 128;
 constexpr std::int64_t kRows = kVectorBytes == 64 ? 8 : 4;
 constexpr std::int64_t kFetchStep = 16;  // dimensions between whose products lines are fetched
 constexpr std::int64_t kLine = 64;       // bytes
-/// Points whose mean is the origin: one of a few is as good as one of all to a share 1/kSampled of the
+/// Points whose mean is the origin: the mean of so few serves as that of all does, up to 1/kSampled of the
 /// spread.
 constexpr std::int64_t kSampled = 8;
 

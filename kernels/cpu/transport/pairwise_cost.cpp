@@ -38,8 +38,8 @@ void normalise(const T* v, double inverse, std::int64_t count, T* to) {
   for (std::int64_t k = 0; k < count; ++k) to[k] = static_cast<T>(static_cast<double>(v[k]) * inverse);
 }
 
-/// The cosine cost of vectors that are nearly parallel, from what of their difference lies across them: far
-/// from the origin the difference is exact where unit vectors are rounded.
+/// The cosine cost of vectors that are nearly parallel, from the part of their difference that lies across
+/// them. Far from the origin the difference is exact where unit vectors are rounded.
 template <class T>
 double near_cosine(const T* a, double inverse_a, const T* b, double inverse_b, std::int64_t count) {
   const double ratio = inverse_b / inverse_a;  // ‖a‖/‖b‖
@@ -188,7 +188,7 @@ namespace {
 
 constexpr std::int64_t kTile = 128;  // rows; fixed, so that neither batch nor threads change a bit
 
-/// Below the diagonal what is above it: both are the same distance, each with a rounding of its own.
+/// Copies what is above the diagonal below it: both are the same distance, each with a rounding of its own.
 template <class T>
 void mirror(std::int64_t n, T* cost) {
   for (std::int64_t i = 1; i < n; ++i) {

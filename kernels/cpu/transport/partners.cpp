@@ -42,7 +42,7 @@ void largest(const Stream&, DType dtype, const PlanExtent& extent, const void* p
   each_row("largest_partners", dtype, extent, plan, [&](std::int64_t i, const auto* row) {
     std::int64_t best = 0;
     for (std::int64_t j = 1; j < extent.columns; ++j) {
-      // A number beats what is none.
+      // A number wins over NaN.
       if (row[j] > row[best] || (std::isnan(row[best]) && !std::isnan(row[j]))) best = j;
     }
     partner[i] = static_cast<std::int32_t>(best);

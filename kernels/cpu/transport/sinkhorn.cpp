@@ -86,7 +86,7 @@ void solve(Problem& p, const Source& source, SinkhornStatus& status) {
   }
   std::int64_t done = 0;
   const std::int64_t limit = p.params.max_iterations;
-  // From large to small ε a start would be forgotten.
+  // Stages from a large ε to a small one would forget the start.
   const bool started = std::any_of(p.g, p.g + p.columns, [](double v) { return v != 0; });
   if (p.params.scaling > 0 && !started && !p.symmetric) lower_epsilon(p, source, largest, done);
   // The error in passing is rounded as the costs are; the certificate's counts. Where the two disagree the

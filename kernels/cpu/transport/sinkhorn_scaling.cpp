@@ -25,7 +25,7 @@ constexpr double kMostScale = 1e12;
 constexpr double kLeastWeight = 1e-20;
 constexpr std::int64_t kGroup = 4;  // rows that share the loads of v and of the column sums
 constexpr std::int64_t kRows = 16;  // rows between whose sums and products x is taken
-/// Iterations that a matrix must have lasted for to be worth making again at once.
+/// Iterations that a matrix must have served before another is made at once.
 constexpr std::int64_t kWorthIt = 8;
 
 /// sums[r] ← Σ_j K_rj·v_j of `Rows` rows.
@@ -259,7 +259,7 @@ Step Scaling<T>::step(double* error) {
       for (std::int64_t j = 0; j < p_.columns; ++j) sums[j] += static_cast<double>(partial[j]);
     }
     range.join(ranges[static_cast<std::size_t>(c)]);
-    // A plain update meets its marginal, so what it was off by before is of the past.
+    // A plain update meets its marginal, so the error from before it does not count.
     if (rows.rule == Rule::relaxed || rows.averaged) total += errors[static_cast<std::size_t>(c)];
   }
   if (!range.within(kMostScale)) return Step::refused;
