@@ -36,6 +36,7 @@ struct DatasetConfig {
   std::int64_t seed = 0;              // gaussian: what m and Σ are made from
 };
 
+/// The parts of a data set, which share no underlying item.
 enum class Split : std::uint8_t { train, validation, test };
 
 /// What is known of one drawn sample; -1 where nothing is.
@@ -46,6 +47,7 @@ struct SampleLabel {
   std::int64_t item = -1;  // index of the underlying image within its split
 };
 
+/// One split of a data set: what is drawn from it, on the host or in a device's memory.
 class Dataset {
  public:
   virtual ~Dataset() = default;
@@ -85,6 +87,7 @@ struct NamedHue {
   const char* name;
   float hue;
 };
+/// Six for "uniform", none for "none". Throws UsageError for an unknown scheme.
 const std::vector<NamedHue>& colour_palette(const std::string& scheme);
 
 /// Dominant hue in degrees of a coloured sample (D·H·W voxels × 3 channels in [-1, 1]): the hue of the

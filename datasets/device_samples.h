@@ -13,6 +13,7 @@ namespace voxot {
 /// Bytes of the largest table that is put into a device's memory; larger data sets are drawn on the host.
 inline constexpr std::int64_t kMostTableBytes = std::int64_t{2} << 30;
 
+/// A data set as a table in the memory of a device, from which batches are drawn without the host.
 class DeviceSamples {
  public:
   /// Samples made of images, densities fp32 on the device, items × the params' image height × width.

@@ -31,12 +31,14 @@ enum class DatasetKey : std::uint8_t {
   seed,
 };
 
+/// A set of keys.
 class DatasetKeys {
  public:
   constexpr DatasetKeys() = default;
   constexpr DatasetKeys(std::initializer_list<DatasetKey> keys) {
     for (const DatasetKey key : keys) bits_ |= 1U << static_cast<unsigned>(key);
   }
+  /// Whether the key is in it.
   [[nodiscard]] constexpr bool has(DatasetKey key) const {
     return (bits_ >> static_cast<unsigned>(key) & 1U) != 0;
   }
@@ -57,6 +59,7 @@ struct DatasetFiles {
   std::array<std::int64_t, 3> items{};
 };
 
+/// One kind of data set: what it is, which keys it reads, and how it is opened.
 struct DatasetKind {
   const char* name = "";
   const char* description = "";  // a line of `voxot data list`

@@ -31,6 +31,7 @@ namespace voxot {
 /// Depth of the cloud in pixels.
 inline constexpr float kCloudDepth = 6.0F;
 
+/// Images as voxelised point clouds, the way the comment above says.
 class PointCloud {
  public:
   /// Cells along each side of the grid, and how far points move, in standard deviations of the cloud.

@@ -2,7 +2,7 @@
 """Names every public declaration without a comment: check_documented.py XML_FOLDER, which Doxygen has written.
 
 A type has a comment, and so has a function, a constant or an alias. A comment speaks for the declarations that follow it up
-to the next blank line, and a class's for its constructors. Without one go members of structs and values of enums, whose names
+to the next blank line, a kernel's for the arguments right above it, and a class's for its constructors. Without one go members of structs and values of enums, whose names
 and defaults speak, accessors (const, without parameters), what is defaulted, deleted or overridden, destructors and
 comparisons. A header begins with a comment.
 
@@ -19,13 +19,21 @@ def lines(file):
     return Path(file).read_text(encoding="utf-8").splitlines()
 
 
-def commented_above(file, line):
-    """Whether the paragraph that holds the line (counted from 1) has a comment above it."""
+def commented(file, line, end):
+    """Whether the paragraph that holds the lines (counted from 1) has a comment: above them, or behind the whole type."""
+    behind = lines(file)[end:end + 1]
+    if end > line and behind and behind[0].strip().startswith("///"):
+        return True
+    within = False  # a type that the paragraph holds too
     for text in reversed(lines(file)[:line - 1]):
         text = text.strip()
         if text.startswith("///"):
             return True
-        if not text or text.endswith(":") or text.startswith(("struct", "class", "namespace", "#")):
+        if text == "};":
+            within = True
+        elif within:
+            within = not text.startswith(("struct", "class"))
+        elif not text or text.endswith(":") or text.startswith(("struct", "class", "namespace", "#")):
             return False
     return False
 
@@ -60,8 +68,13 @@ def members_missing(compound):
         yield member.find("location"), what + (member.findtext("argsstring") or "")
 
 
+def place_of(location):
+    line = int(location.get("line", 1))
+    return location.get("file"), line, max(line, int(location.get("bodyend", -1)))
+
+
 def missing(file):
-    """(file, line, what) of a file of Doxygen's XML."""
+    """(file, first line, last line, what) of a file of Doxygen's XML."""
     for compound in ElementTree.parse(file).getroot().iter("compounddef"):
         if compound.get("prot", "public") != "public":
             continue
@@ -69,10 +82,10 @@ def missing(file):
         location = compound.find("location")
         bare = not text_of(compound, "briefdescription", "detaileddescription")
         if bare and kind in ("class", "struct", "file"):
-            yield location.get("file"), int(location.get("line", 1)), f"{kind} {compound.findtext('compoundname')}"
+            yield place_of(location) + (f"{kind} {compound.findtext('compoundname')}",)
         if kind in ("class", "struct", "namespace"):
             for place, what in members_missing(compound):
-                yield place.get("file"), int(place.get("line")), what
+                yield place_of(place) + (what,)
 
 
 def main():
@@ -81,8 +94,8 @@ def main():
         return 2
     files = sorted(Path(sys.argv[1]).glob("*.xml"))
     found = {place for file in files if file.name != "index.xml" for place in missing(file)}
-    found = sorted(place for place in found if place[2].startswith("file ") or not commented_above(*place[:2]))
-    for file, line, what in found:
+    found = sorted(place for place in found if place[3].startswith("file ") or not commented(*place[:3]))
+    for file, line, _, what in found:
         print(f"{file}:{line}: {what} has no comment", file=sys.stderr)
     if not files:
         print(f"{sys.argv[1]} holds no XML of Doxygen", file=sys.stderr)

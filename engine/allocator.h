@@ -9,6 +9,7 @@
 
 namespace voxot {
 
+/// What an allocator has handed out and holds.
 struct AllocatorStatistics {
   std::size_t in_use = 0;                // bytes handed out now
   std::size_t held = 0;                  // bytes asked from the system and not returned

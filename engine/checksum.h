@@ -8,6 +8,7 @@
 
 namespace voxot {
 
+/// The checksum of a sequence of bytes.
 class Checksum {
  public:
   Checksum();
@@ -15,6 +16,7 @@ class Checksum {
   Checksum(const Checksum&) = delete;
   Checksum& operator=(const Checksum&) = delete;
 
+  /// The next bytes of the sequence.
   void add(std::span<const std::byte> bytes);
   /// Of all that was added: 16 hexadecimal digits in lower case, as `xxhsum -H3` prints them.
   [[nodiscard]] std::string digits() const;

@@ -23,6 +23,7 @@ std::string duration_text(double seconds);
 /// "voxot: TEXT" as a line on stderr. A stderr that is full or closed loses it and stops nothing.
 void note(std::string_view text);
 
+/// The progress of long work on one line of a stream, with rate and time left.
 class Progress {
  public:
   /// `first_step`: where a resumed run begins, so that the rate counts only this process's steps.

@@ -12,6 +12,7 @@ namespace voxot {
 /// Outer iterations of the longest run. No record of a greater step is believed.
 inline constexpr std::int64_t kMostSteps = 1'000'000'000;
 
+/// A number by the name that logs give it.
 struct Metric {
   std::string name;
   double value = 0;

@@ -21,6 +21,7 @@
 
 namespace voxot {
 
+/// The contents of a .safetensors file.
 struct SafetensorsFile {
   std::map<std::string, HostArray> tensors;
   std::map<std::string, std::string> metadata;  // less the checksum

@@ -17,6 +17,7 @@
 
 namespace voxot {
 
+/// The form of an iteration.
 struct StaticIterationOptions {
   std::size_t inputs = 0;   // batches that the host gives
   std::int64_t losses = 1;  // fp64 numbers that a run leaves

@@ -51,6 +51,7 @@ enum class EvaluationDraw : std::uint8_t {
   diversity_noise,  // draws of z for one source
 };
 
+/// The numbers that the draws of one name have.
 struct EvaluationRange {
   EvaluationDraw draw;
   bool noise;           // else samples
@@ -61,6 +62,7 @@ struct EvaluationRange {
   [[nodiscard]] constexpr std::uint64_t end() const { return (first + count) << (noise ? 32 : 20); }
 };
 
+/// One row for each EvaluationDraw, in their order.
 inline constexpr EvaluationRange kEvaluationRanges[] = {
     {EvaluationDraw::judge_test, false, 0},         {EvaluationDraw::test_source, false, 1},
     {EvaluationDraw::test_target, false, 2},        {EvaluationDraw::test_noise, true, 3},
@@ -87,8 +89,10 @@ constexpr bool evaluation_draws_are_apart() {
 }
 static_assert(evaluation_draws_are_apart());
 
+/// The number that an Initialiser takes.
 constexpr std::uint32_t number_of(NetworkStream network) { return static_cast<std::uint32_t>(network); }
 
+/// Its row of the table.
 constexpr const EvaluationRange& range_of(EvaluationDraw draw) {
   return kEvaluationRanges[static_cast<std::size_t>(draw)];
 }

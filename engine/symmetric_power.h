@@ -1,4 +1,5 @@
 #pragma once
+// Powers of symmetric matrices, for Fréchet distances and closed-form Gaussian maps.
 #include <cstdint>
 #include <span>
 #include <vector>

@@ -15,6 +15,7 @@ namespace voxot {
 /// The gradient of a tensor if it is wanted now, else null.
 using SlotRef = std::shared_ptr<GradientSlot>;
 
+/// One op that was computed: what its gradient needs, and where that goes.
 class Node {
  public:
   Node() = default;
@@ -29,6 +30,7 @@ class Node {
   SlotRef output;
 };
 
+/// The ops that were computed, in order.
 class Tape {
  public:
   [[nodiscard]] bool recording() const { return recording_; }

@@ -15,6 +15,7 @@
 
 namespace voxot {
 
+/// Extents of up to kMaxRank axes, row-major.
 class Shape {
  public:
   static constexpr std::size_t kMaxRank = 5;
@@ -25,6 +26,7 @@ class Shape {
   explicit Shape(std::span<const std::int64_t> extents);
 
   [[nodiscard]] std::size_t rank() const { return rank_; }
+  /// The extent of an axis below rank(); back(): of the last.
   [[nodiscard]] std::int64_t operator[](std::size_t axis) const { return extents_[axis]; }
   [[nodiscard]] std::int64_t back() const { return extents_[rank_ - 1]; }
   [[nodiscard]] std::int64_t count() const;
@@ -40,6 +42,7 @@ class Shape {
 
 struct GradientSlot;
 
+/// Values of one type on one device, in memory that copies of the tensor share.
 class Tensor {
  public:
   Tensor() = default;
@@ -47,17 +50,20 @@ class Tensor {
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu);
   /// A shape that has no memory yet: not defined().
   static Tensor outline(const Shape& shape);
+  /// Every element `value`.
   static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = Device::cpu);
   /// Throws Error when the number of values is not the shape's.
   static Tensor from(const Shape& shape, std::span<const float> values, DType dtype = DType::f32,
                      Device device = Device::cpu);
   static Tensor from(const Shape& shape, std::span<const double> values, DType dtype = DType::f64,
                      Device device = Device::cpu);
+  /// N(mean, deviation²), the same on every device but for last bits.
   static Tensor normal(const Shape& shape, const RandomState& state, double mean, double deviation,
                        DType dtype = DType::f32, Device device = Device::cpu);
 
   [[nodiscard]] bool defined() const { return storage_ != nullptr; }
   [[nodiscard]] const Shape& shape() const { return shape_; }
+  /// Of an axis below the rank.
   [[nodiscard]] std::int64_t extent(std::size_t axis) const { return shape_[axis]; }
   [[nodiscard]] std::int64_t count() const { return shape_.count(); }
   [[nodiscard]] DType dtype() const { return dtype_; }
@@ -113,6 +119,7 @@ struct GradientSlot {
   bool persistent = false;  // `value` is memory of the owner's (a parameter's slice of the flat gradient)
   Tensor value;
 
+  /// Memory for a gradient, and how it is written.
   struct Destination {
     void* data;
     Write write;

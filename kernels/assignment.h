@@ -11,6 +11,7 @@
 
 namespace voxot {
 
+/// `count` problems of n×n.
 struct AssignmentParams {
   std::int64_t count = 1;
   std::int64_t n = 1;

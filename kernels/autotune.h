@@ -9,12 +9,14 @@
 
 namespace voxot::kernels {
 
+/// Who chooses a variant.
 enum class Autotune : std::uint8_t {
   off,      // rules of thumb alone: the same choice on every machine of a kind
   pinned,   // what the file says, else rules of thumb; nothing is measured or written
   measure,  // what the file says, else what the user's cache says, else the fastest of a measurement
 };
 
+/// How variants are chosen from now on.
 struct AutotuneOptions {
   Autotune mode = Autotune::measure;
   /// pinned: read. measure: read where it is there, and every choice that is used is added to it, so that a

@@ -76,6 +76,7 @@ struct Conv3dEpilogue {
   Conv3dStatistics statistics{};
 };
 
+/// y, as above.
 struct Conv3dForward {
   const void* x;
   const void* weight;
@@ -104,6 +105,7 @@ struct Conv3dGradWeight {
 
 namespace kernels {
 
+/// dtype is that of the volumes.
 inline constinit Kernel<void(DType, const Conv3dParams&, const Conv3dForward&)> conv3d_forward{
     "conv3d_forward"};
 inline constinit Kernel<void(DType, const Conv3dParams&, const Conv3dGradInput&)> conv3d_grad_input{

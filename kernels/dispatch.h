@@ -25,6 +25,7 @@ void with_type(DType dtype, Body&& body) {
   }
 }
 
+/// Calls body.operator()<write>().
 template <class Body>
 void with_write(Write write, Body&& body) {
   if (write == Write::overwrite) return body.template operator()<Write::overwrite>();

@@ -4,6 +4,7 @@
 
 namespace voxot {
 
+/// `count` problems of rows × columns.
 struct DualParams {
   std::int64_t count = 1;  // problems, one behind the other
   std::int64_t rows = 1;

@@ -36,6 +36,7 @@ struct Contract {
   std::string name;
   std::array<bool, kDeviceCount> implemented{};
 };
+/// All of this program, by name.
 std::vector<Contract> contracts();
 /// Version of oneDNN and whatever else computes, for `voxot info`.
 std::string describe_libraries();

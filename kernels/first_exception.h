@@ -5,6 +5,7 @@
 
 namespace voxot {
 
+/// Keeps the first exception of a parallel loop.
 class FirstException {
  public:
   /// body(), on any thread; the first exception of all calls is kept.

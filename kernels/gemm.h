@@ -5,6 +5,7 @@
 
 namespace voxot {
 
+/// The extents of `batch` products, and their factors.
 struct GemmParams {
   std::int64_t rows = 1;     // of op(A) and C
   std::int64_t columns = 1;  // of op(B) and C

@@ -15,22 +15,28 @@
 
 namespace voxot::kernels {
 
+/// Before a kernel or after it.
 enum class Moment : std::uint8_t { begin, end };
 /// Called before and after every kernel while set (CPU: around the work; CUDA: around its launch). For
 /// profiles.
 using ProfileHook = void (*)(const char* name, const Stream& stream, Moment moment);
 inline constinit ProfileHook profile_hook = nullptr;
 
+/// A contract; its signature is that of a call, without the stream.
 template <class Signature>
 class Kernel;
 
+/// The one form there is: a kernel returns nothing.
 template <class... Args>
 class Kernel<void(Args...)> {
  public:
+  /// An implementation for one device.
   using Function = void (*)(const Stream&, Args...);
 
   constexpr explicit Kernel(const char* name) : name_(name) {}
 
+  /// Runs, or queues, the implementation of the stream's device. Throws Error with the kernel's name where
+  /// there is none, and what the implementation throws.
   void operator()(const Stream& stream, Args... args) const {
     const Function function = functions_[static_cast<std::size_t>(stream.device)];
     if (function == nullptr)
@@ -43,12 +49,15 @@ class Kernel<void(Args...)> {
   }
 
   [[nodiscard]] const char* name() const { return name_; }
+  /// Whether this program has an implementation for the device.
   [[nodiscard]] bool implemented(Device device) const {
     return functions_[static_cast<std::size_t>(device)] != nullptr;
   }
+  /// Takes the place of another implementation for the device.
   void implement(Device device, Function function) {
     functions_[static_cast<std::size_t>(device)] = function;
   }
+  /// What the implementation was compiled for.
   [[nodiscard]] InstructionSet compiled_for(Device device) const {
     return compiled_for_[static_cast<std::size_t>(device)];
   }

@@ -44,11 +44,13 @@ inline constinit Kernel<void(void**)> end_capture{"end_capture"};
 inline constinit Kernel<void(void*)> launch_graph{"launch_graph"};
 inline constinit Kernel<void(void*)> destroy_graph{"destroy_graph"};
 
+/// A block of device memory. Throws Error when there is none; device_free() returns it.
 inline void* device_allocate(Device device, std::size_t bytes) {
   void* block = nullptr;
   allocate({device, nullptr}, bytes, &block);
   return block;
 }
+/// Gives a block of device_allocate() back.
 inline void device_free(Device device, void* block) { deallocate({device, nullptr}, block); }
 
 /// The engine's stream of a device.

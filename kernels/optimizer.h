@@ -10,6 +10,7 @@
 
 namespace voxot {
 
+/// Which of the updates above.
 enum class OptimizerKind : std::uint8_t { sgd, adam, adamw, rmsprop };
 
 /// The numbers that change from step to step; they live on the device, so that a captured graph reads fresh
@@ -20,6 +21,7 @@ struct OptimizerScalars {
   std::int64_t step = 1;  // counted from 1
 };
 
+/// What stays the same from step to step, in the letters above: alpha is α, beta1 is β₁.
 struct OptimizerParams {
   OptimizerKind kind = OptimizerKind::adam;
   double beta1 = 0.9;
@@ -40,6 +42,7 @@ struct OptimizerArrays {
   void* first;   // m or b; may be null when the kind does not use it
   void* second;  // v; may be null when the kind does not use it
 };
+/// One update, as above.
 inline constinit Kernel<void(DType, const OptimizerParams&, const OptimizerArrays&)> optimizer_step{
     "optimizer_step"};
 

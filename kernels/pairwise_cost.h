@@ -6,6 +6,7 @@
 
 namespace voxot {
 
+/// The cost of carrying a unit of mass from x to y.
 enum class GroundCost : std::uint8_t {
   squared_euclidean,           // ‖x − y‖²
   half_squared_per_dimension,  // ½‖x − y‖²/D, the cost of minibatch pairing
@@ -14,6 +15,7 @@ enum class GroundCost : std::uint8_t {
   cosine,
 };
 
+/// `batch` pairs of sets of vectors.
 struct PairwiseCostParams {
   GroundCost kind = GroundCost::squared_euclidean;
   std::int64_t batch = 1;      // independent pairs of sets

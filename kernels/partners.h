@@ -8,6 +8,7 @@
 
 namespace voxot {
 
+/// The size of a plan.
 struct PlanExtent {
   std::int64_t rows = 1;
   std::int64_t columns = 1;

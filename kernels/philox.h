@@ -13,6 +13,7 @@
 
 namespace voxot {
 
+/// Counter and key of Philox4×32.
 using PhiloxCounter = std::array<std::uint32_t, 4>;
 using PhiloxKey = std::array<std::uint32_t, 2>;
 
@@ -58,6 +59,7 @@ struct RandomState {
   [[nodiscard]] VOXOT_HOST_DEVICE constexpr std::uint64_t draw() const {
     return offset == nullptr ? step : step + *offset;
   }
+  /// The words of the draw, four at a time.
   VOXOT_HOST_DEVICE constexpr PhiloxCounter block(std::uint32_t index) const {
     const std::uint64_t number = draw();
     return philox({index, static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(number >> 32),
@@ -84,6 +86,7 @@ class Random {
   VOXOT_HOST_DEVICE Random(std::uint64_t seed, Purpose purpose, std::uint64_t step = 0)
       : state_{seed, purpose, step} {}
 
+  /// The next word; the others read one word each, normal() two.
   VOXOT_HOST_DEVICE std::uint32_t word() {
     if (used_ == 4) {
       words_ = state_.block(next_++);
@@ -91,6 +94,7 @@ class Random {
     }
     return words_[used_++];
   }
+  /// In (0, 1), or in (low, high); normal(): N(0, 1).
   VOXOT_HOST_DEVICE float uniform() { return uniform_from(word()); }
   VOXOT_HOST_DEVICE float uniform(float low, float high) { return low + (high - low) * uniform(); }
   VOXOT_HOST_DEVICE float normal() {

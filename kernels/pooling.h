@@ -37,6 +37,7 @@ struct MaxPoolGradients {
   void* grad_x;
   Write write = Write::overwrite;
 };
+/// grad_x ← or += grad_y where the maximum was.
 inline constinit Kernel<void(DType, const PoolParams&, const MaxPoolGradients&)> max_pool_backward{
     "max_pool_backward"};
 /// (dtype, params, x, y)

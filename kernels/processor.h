@@ -6,6 +6,7 @@
 
 namespace voxot::kernels {
 
+/// Vectors of a processor, narrower before wider.
 enum class InstructionSet : std::uint8_t { generic, neon, avx2, avx512 };
 
 /// What the including source is compiled for.

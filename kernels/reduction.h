@@ -5,8 +5,10 @@
 
 namespace voxot {
 
+/// What becomes of the axis.
 enum class Reduction : std::uint8_t { sum, mean, variance };  // variance is unbiased: Σ(x − x̄)²/(axis − 1)
 
+/// The view of x that a reduction takes.
 struct ReductionParams {
   Reduction kind = Reduction::sum;
   std::int64_t outer = 1;
@@ -25,6 +27,7 @@ struct ReductionGradients {
   void* grad_x;
   Write write = Write::overwrite;
 };
+/// grad_x ← or += the gradient of the reduction.
 inline constinit Kernel<void(DType, const ReductionParams&, const ReductionGradients&)> reduce_backward{
     "reduce_backward"};
 
@@ -66,6 +69,7 @@ struct CrossEntropyGradients {
   void* grad_x;
   Write write = Write::overwrite;
 };
+/// grad_x ← or += (probabilities − one at the label)·grad_loss/rows.
 inline constinit Kernel<void(DType, const CrossEntropyGradients&)> cross_entropy_backward{
     "cross_entropy_backward"};
 

@@ -70,6 +70,7 @@ struct SinkhornShape {
   std::int64_t target = 0;  // b and g
 };
 
+/// What is said of one solved problem.
 struct SinkhornStatus {
   double epsilon = 0;  // absolute
   std::int64_t iterations = 0;

@@ -10,6 +10,7 @@
 
 namespace voxot {
 
+/// The matrix's extents, and ε.
 struct SpectralNormParams {
   std::int64_t rows = 1;
   std::int64_t columns = 1;
@@ -42,6 +43,7 @@ struct SpectralNormGradients {
   void* grad_weight;
   Write write = Write::overwrite;
 };
+/// grad_weight ← or += the gradient above.
 inline constinit Kernel<void(DType, const SpectralNormParams&, const SpectralNormGradients&)>
     spectral_norm_backward{"spectral_norm_backward"};
 

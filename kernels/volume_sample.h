@@ -124,6 +124,7 @@ struct BatchPart {
 struct SampleDraw : BatchPart {
   Order order = Order::random;
 
+  /// The random numbers of sample i.
   [[nodiscard]] VOXOT_HOST_DEVICE Random random(std::int64_t i) const {
     return sample_random(state, first + i);
   }
@@ -178,6 +179,7 @@ struct Density {
   int first;
   int last;
 
+  /// The value at a voxel, of which h and w are inside.
   VOXOT_HOST_DEVICE float at(int d, int h, int w) const {
     if (d < first || d >= last) return 0.0F;
     return values[d * pitch + std::int64_t{h} * extent[2] + w];
@@ -245,6 +247,7 @@ struct FineDensity {
   float first;                // where the depth begins
   float last;                 // and ends
 
+  /// The image at a row and a column, zero outside.
   VOXOT_HOST_DEVICE float at(int h, int w) const {
     return h >= 0 && h < size && w >= 0 && w < size ? image[std::int64_t{h} * size + w] : 0.0F;
   }

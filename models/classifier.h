@@ -9,6 +9,7 @@
 
 namespace voxot {
 
+/// Widths of the classifier, and what it sees.
 struct VoxelClassifierOptions {
   std::array<std::int64_t, 4> volume{16, 16, 16, 3};  // D, H, W, C
   std::int64_t classes = 10;
@@ -16,11 +17,13 @@ struct VoxelClassifierOptions {
   std::int64_t features = 64;
 };
 
+/// The network above.
 class VoxelClassifier : public Module {
  public:
   explicit VoxelClassifier(const VoxelClassifierOptions& options);
   ~VoxelClassifier() override;
 
+  /// Both of one forward pass.
   struct Result {
     Tensor features;  // N×features
     Tensor logits;    // N×classes

@@ -6,6 +6,7 @@
 
 namespace voxot {
 
+/// A perceptron as map or as potential.
 struct MlpOptions {
   std::array<std::int64_t, 4> volume{1, 1, 1, 2};  // D, H, W, C of a sample
   std::vector<std::int64_t> hidden{128, 128, 128};
@@ -33,6 +34,7 @@ class Mlp : public Module {
 class Matrix : public Module {
  public:
   explicit Matrix(std::int64_t size) { add(weight_, "weight", {size, size}); }
+  /// x N×D → N×D
   Tensor operator()(Tape& tape, const Tensor& x) const { return ops::linear(tape, x, weight_, {}); }
 
  protected:
@@ -42,6 +44,7 @@ class Matrix : public Module {
   Tensor weight_;
 };
 
+/// T(x, z) = MLP(x, z), with `residual` and `linear` x and W·x added; x N×D×H×W×C, flattened.
 class MlpMap : public TransportMap {
  public:
   explicit MlpMap(const MlpOptions& options);

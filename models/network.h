@@ -19,6 +19,7 @@ class TransportMap : public Module {
 /// f(y): volumes in, N×1 out (never reduced precision).
 class Potential : public Module {
  public:
+  /// y N×D×H×W×C.
   virtual Tensor forward(Tape& tape, const Tensor& y) = 0;
 };
 
@@ -39,6 +40,7 @@ class PairGenerator : public Module {
 /// A critic whose features also feed a classifier (DASPOT, CoGAN for domain adaptation).
 class ClassifyingCritic : public Module {
  public:
+  /// Both of one forward pass.
   struct Result {
     Tensor score;   // N×1, never of reduced precision
     Tensor logits;  // N×classes, the same

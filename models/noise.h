@@ -4,6 +4,7 @@
 
 namespace voxot {
 
+/// The distribution S: N(0, deviation²) for each voxel or each cell.
 struct NoiseOptions {
   double deviation = 0.1;
   // 0: a number for each voxel and channel, as published. n: one for each of n cells along D, H and W (1

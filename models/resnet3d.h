@@ -12,6 +12,7 @@
 
 namespace voxot {
 
+/// Widths of the network, and what it sees.
 struct ResNet3DOptions {
   std::int64_t channels = 3;
   std::array<std::int64_t, 3> extent{16, 16, 16};  // D, H, W; the shortest but D = 1 decides the levels
@@ -22,6 +23,7 @@ struct ResNet3DOptions {
   DType compute = DType::f32;
 };
 
+/// The network above.
 class ResNet3D : public Potential {
  public:
   /// Throws Error unless every extent (D may be 1) is at least 4 and is halved without remainder at every

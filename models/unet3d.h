@@ -8,8 +8,10 @@
 
 namespace voxot {
 
+/// How a level's result is enlarged for the next.
 enum class UpsamplingKind : std::uint8_t { nearest, transposed };
 
+/// Widths and forms of the network.
 struct UNet3DOptions {
   std::int64_t channels = 3;        // of x and of the result
   std::int64_t noise_channels = 0;  // appended to the input
@@ -21,6 +23,7 @@ struct UNet3DOptions {
   DType compute = DType::f32;
 };
 
+/// The network above.
 class UNet3D : public TransportMap {
  public:
   explicit UNet3D(const UNet3DOptions& options);

@@ -10,6 +10,7 @@ namespace voxot {
 /// The numbers of a cost that change with γ, as they lie in the device's memory: 1, the variance's weight, 0.
 using CostFactors = std::array<double, 3>;
 
+/// C(x, T_x#S) of a batch, on the tape.
 class Cost {
  public:
   virtual ~Cost() = default;
@@ -19,6 +20,7 @@ class Cost {
   /// The same with factors() of γ and Z in the memory of x's device.
   virtual Tensor evaluate(Tape& tape, const Tensor& x, const Tensor& mapped,
                           const Buffer<double>& factors) const = 0;
+  /// Of γ and Z.
   [[nodiscard]] virtual CostFactors factors(double, std::int64_t) const { return {1, 0, 0}; }
 };
 

@@ -73,6 +73,7 @@ struct PlanEntry {
   double mass = 0;
 };
 
+/// A sparse plan between weights of rows and of columns, its potentials and the proof.
 struct TransportPlan {
   std::int64_t rows = 0;
   std::int64_t columns = 0;

@@ -6,6 +6,7 @@
 
 namespace voxot {
 
+/// A network, its noise and perhaps its averaged weights, as a capability.
 class NetworkTransport final : public Transport {
  public:
   /// `average`: the moving average of the map's weights that is applied in their place where it has begun;

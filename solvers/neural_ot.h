@@ -19,6 +19,7 @@
 
 namespace voxot {
 
+/// The form of the problem and of its steps.
 struct NeuralOtOptions {
   std::int64_t inner_steps = 10;  // K_T
   std::int64_t batch_size = 16;
@@ -57,6 +58,7 @@ struct NeuralOtParts {
   Sampler target;
 };
 
+/// The solver above.
 class NeuralOt final : public Solver {
  public:
   /// Throws Error unless steps, batch and copies are positive.

@@ -12,6 +12,7 @@ namespace voxot {
 /// The larger of two errors that certificates name; NaN where either is.
 inline double worse(double a, double b) { return a > b || std::isnan(a) ? a : b; }
 
+/// Which plan lies between the batches: an entropic one, or an optimal one.
 enum class PairingPlan : std::uint8_t { sinkhorn, exact };
 
 /// Costs of an exact plan are fp64 whatever the features are, so that its certificate speaks of the features
@@ -39,6 +40,7 @@ struct PairingBatch {
   Buffer<std::int64_t> target_labels{};
 };
 
+/// What pairs are like.
 struct PairingDiagnostics {
   double effective_partners = 0;  // exp of a row's entropy, mean over the rows: 1 where the plan is a map
   double plan_entropy = 0;        // −Σ P·log P of the plan of mass 1, nats
@@ -51,6 +53,7 @@ struct PairingDiagnostics {
   [[nodiscard]] double gap() const;
 };
 
+/// The pairs of one batch, and what is said of their plan.
 struct Pairing {
   std::vector<std::int64_t> partner;  // the target's index for each source
   std::vector<double> cost;           // of each pair

@@ -27,6 +27,7 @@ struct Side {
   std::vector<std::int64_t> labels;  // of the groups
   std::vector<std::int32_t> starts;  // of the groups, and the end
 
+  /// The sample at a place.
   [[nodiscard]] std::int64_t sample(std::int64_t place) const {
     return host_order.empty() ? place : host_order[static_cast<std::size_t>(place)];
   }

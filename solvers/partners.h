@@ -4,6 +4,7 @@
 
 namespace voxot {
 
+/// How a row of a plan becomes one column.
 enum class PartnerRule : std::uint8_t {
   sample,       // drawn from the row, normalised
   maximum,      // the row's largest element, the first of equals

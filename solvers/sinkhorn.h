@@ -11,6 +11,7 @@
 
 namespace voxot {
 
+/// How a problem is solved (SinkhornParams), and what is kept.
 struct SinkhornOptions : SinkhornParams {
   bool plan = false;  // keep each problem's plan
 };
@@ -23,6 +24,7 @@ struct SinkhornProblem {
   std::span<const double> start{};           // m target potentials, of a similar problem; none: 0
 };
 
+/// The answer to one problem.
 struct SinkhornResult {
   std::vector<double> f;  // n source potentials, in units of cost; f + c, g − c serve as well
   std::vector<double> g;  // m target potentials

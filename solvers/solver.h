@@ -67,6 +67,7 @@ struct NetworkRole {
   MovingAverage* average = nullptr;  // whose weights stand for the trained network; null: its own
 };
 
+/// What trains networks, one step after another.
 class Solver : public Trained {
  public:
   /// Queues one step, of as many iterations as the solver's schedule says; the host waits only where it has

@@ -1,4 +1,5 @@
 #pragma once
+// Activations on the tape. Results have the shape and type of x.
 #include "engine/tape.h"
 #include "kernels/activation.h"
 

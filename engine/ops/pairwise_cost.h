@@ -1,4 +1,5 @@
 #pragma once
+// Costs between feature vectors on the tape (kernels/pairwise_cost.h).
 #include "engine/tape.h"
 #include "kernels/pairwise_cost.h"
 

@@ -1,4 +1,5 @@
 #pragma once
+// Pooling of volumes on the tape (kernels/pooling.h).
 #include <array>
 
 #include "engine/tape.h"

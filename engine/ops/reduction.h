@@ -1,4 +1,5 @@
 #pragma once
+// Reductions and losses on the tape (kernels/reduction.h).
 #include "engine/buffer.h"
 #include "engine/tape.h"
 #include "kernels/reduction.h"

@@ -1,4 +1,5 @@
 #pragma once
+// Enlarging volumes and joining their channels, on the tape (kernels/resample.h).
 #include <array>
 
 #include "engine/tape.h"
@@ -6,6 +7,7 @@
 
 namespace voxot::ops {
 
+/// How the values between those that are known are found.
 enum class Upsampling : std::uint8_t { nearest, trilinear };
 
 /// x N×D×H×W×C enlarged by whole factors (D, H, W); trilinear with half-pixel centres (align_corners =

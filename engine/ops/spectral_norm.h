@@ -1,4 +1,5 @@
 #pragma once
+// Spectral normalisation on the tape (kernels/spectral_norm.h).
 #include "engine/tape.h"
 
 namespace voxot::ops {
