@@ -42,6 +42,16 @@ void Module::set_training(bool training) {
   for (const Child& child : children_) child.module->set_training(training);
 }
 
+void EvaluationMode::enter(Module& module) {
+  if (module.training_) trained_.push_back(&module);
+  module.training_ = false;
+  for (const Module::Child& child : module.children_) enter(*child.module);
+}
+
+EvaluationMode::~EvaluationMode() {
+  for (Module* const module : trained_) module->training_ = true;
+}
+
 void Module::use_spectral_norm() {
   for (const Child& child : children_) child.module->use_spectral_norm();
 }

@@ -83,6 +83,7 @@ class Module {
   virtual void reset(Initialiser&) {}
 
  private:
+  friend class EvaluationMode;
   void collect(const std::string& prefix, std::vector<NamedTensor>& all) const;
 
   struct Child {
@@ -104,19 +105,18 @@ class OutlineOnly {
   OutlineOnly& operator=(const OutlineOnly&) = delete;
 };
 
-/// Evaluation mode (running statistics) while it lives.
+/// A module and all below it are in evaluation mode (running statistics) while it lives, then each in the
+/// mode that it was in.
 class EvaluationMode {
  public:
-  explicit EvaluationMode(Module& module) : module_(module), before_(module.training()) {
-    module.set_training(false);
-  }
-  ~EvaluationMode() { module_.set_training(before_); }
+  explicit EvaluationMode(Module& module) { enter(module); }
+  ~EvaluationMode();
   EvaluationMode(const EvaluationMode&) = delete;
   EvaluationMode& operator=(const EvaluationMode&) = delete;
 
  private:
-  Module& module_;
-  bool before_;
+  void enter(Module& module);
+  std::vector<Module*> trained_;  // those that were in training mode
 };
 
 /// A layer with a weight [C_out, …] and perhaps a bias. With use_spectral_norm() the layer computes with

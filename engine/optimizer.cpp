@@ -156,6 +156,7 @@ MovingAverage::MovingAverage(Parameters& parameters, double decay)
 }
 
 std::array<double, 2> MovingAverage::next() {
+  VOXOT_CHECK(!swapped_, "moving average: an update while the network shows the average");
   const auto t = static_cast<double>(updates_);
   const double keep = updates_ == 0 ? 0.0 : std::min(decay_, (1 + t) / (10 + t));
   ++updates_;
@@ -192,9 +193,11 @@ void MovingAverage::swap() {
   for (const NamedTensor& entry : parameters_.named()) {
     if (!entry.parameter && entry.tensor != nullptr) exchange(*entry.tensor, buffers_[i++]);
   }
+  swapped_ = !swapped_;
 }
 
 void MovingAverage::save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const {
+  VOXOT_CHECK(!swapped_, "moving average: to be saved while the network shows the average");
   const auto buffer = [&](std::size_t i) { return prefix + "buffer." + std::to_string(i); };
   FiniteCheck check;
   check.add(prefix + "average", average_);

@@ -77,21 +77,25 @@ class MovingAverage {
             const std::string& source = "checkpoint");
   /// Exchanges the network's values with the average; a second call brings them back.
   void swap();
+  /// The network holds the average now (an odd number of swaps).
+  [[nodiscard]] bool swapped() const { return swapped_; }
 
  private:
   Parameters& parameters_;
   double decay_;
   std::int64_t updates_ = 0;
+  bool swapped_ = false;
   Tensor factors_;  // of update()
   Tensor average_;
   std::vector<Tensor> buffers_;
 };
 
-/// The network shows its averaged weights while this lives (nothing happens before the first update).
+/// The network shows its averaged weights while this lives: nothing happens before the first update, and
+/// where it shows them already.
 class Averaged {
  public:
   explicit Averaged(MovingAverage* average)
-      : average_(average != nullptr && average->ready() ? average : nullptr) {
+      : average_(average != nullptr && average->ready() && !average->swapped() ? average : nullptr) {
     if (average_ != nullptr) average_->swap();
   }
   ~Averaged() {

@@ -89,10 +89,17 @@ const Tensor& Parameters::gradients() {
   return gradients_;
 }
 
-void Parameters::freeze(bool frozen) {
-  for (const NamedTensor& entry : named_) {
-    if (entry.parameter) entry.tensor->gradient()->required = !frozen;
+Freeze::Freeze(Parameters& parameters, bool evaluation) {
+  if (evaluation) evaluation_.emplace(parameters.module());
+  for (const NamedTensor& entry : parameters.named()) {
+    if (!entry.parameter || !entry.tensor->gradient()->required) continue;
+    thawed_.push_back(entry.tensor->gradient());
+    thawed_.back()->required = false;
   }
+}
+
+Freeze::~Freeze() {
+  for (const auto& slot : thawed_) slot->required = true;
 }
 
 std::map<std::string, HostArray> state_dict(const Module& module, const std::string& prefix) {

@@ -2,6 +2,8 @@
 // All parameters of a network in one flat buffer, and their gradients in another: what the fused optimizers,
 // the clipping, the moving average and the checkpoints work on.
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,9 +27,6 @@ class Parameters {
   [[nodiscard]] const std::vector<NamedTensor>& named() const { return named_; }
   [[nodiscard]] Module& module() { return module_; }
 
-  /// Frozen: no gradient of any parameter is computed or kept.
-  void freeze(bool frozen);
-
  private:
   Module& module_;
   std::vector<NamedTensor> named_;
@@ -35,24 +34,18 @@ class Parameters {
   Tensor gradients_;
 };
 
-/// Freezes a network while it lives; `evaluation` also puts its normalisation into evaluation mode.
+/// While it lives, no gradient of any of the network's parameters is computed or kept; `evaluation` also puts
+/// the network into evaluation mode. Then every parameter and every module is as it was found.
 class Freeze {
  public:
-  explicit Freeze(Parameters& parameters, bool evaluation = false)
-      : parameters_(parameters), training_(parameters.module().training()) {
-    parameters_.freeze(true);
-    if (evaluation) parameters_.module().set_training(false);
-  }
-  ~Freeze() {
-    parameters_.freeze(false);
-    parameters_.module().set_training(training_);
-  }
+  explicit Freeze(Parameters& parameters, bool evaluation = false);
+  ~Freeze();
   Freeze(const Freeze&) = delete;
   Freeze& operator=(const Freeze&) = delete;
 
  private:
-  Parameters& parameters_;
-  bool training_;
+  std::vector<std::shared_ptr<GradientSlot>> thawed_;  // of the parameters that wanted a gradient
+  std::optional<EvaluationMode> evaluation_;
 };
 
 /// A module's parameters and buffers in PyTorch's names and axis order, behind `prefix`. Throws Error naming

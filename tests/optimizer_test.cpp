@@ -346,6 +346,24 @@ TEST_CASE("moving average: the first update copies, then the decay warms up", "[
   }
 }
 
+TEST_CASE("moving average: shown twice, it is shown until the first goes", "[optimizer][moving_average]") {
+  Vector network(2);
+  Parameters parameters(network);
+  MovingAverage average(parameters, 0.99);
+  set(network.values, {1, 2});
+  average.update();
+  set(network.values, {3, 4});
+  {
+    const Averaged outer(&average);
+    { const Averaged inner(&average); }
+    CHECK(doubles(network.values) == std::vector<double>{1, 2});
+    std::map<std::string, HostArray> arrays;
+    CHECK_THAT(error_of([&] { average.update(); }), Catch::Contains("shows the average"));
+    CHECK_THAT(error_of([&] { average.save("a.", arrays); }), Catch::Contains("shows the average"));
+  }
+  CHECK(doubles(network.values) == std::vector<double>{3, 4});
+}
+
 TEST_CASE("moving average: a constant is its own average, buffers too", "[optimizer][moving_average]") {
   Buffered network;
   Parameters parameters(network);

@@ -157,6 +157,59 @@ TEST_CASE("tape: Freeze restores training mode and gradients, also nested in NoR
   CHECK(tape.size() > 0);
 }
 
+TEST_CASE("tape: a nested Freeze leaves the outer one's network frozen", "[tape]") {
+  Networks n;
+  Tensor* const first = n.f_parameters.named().front().tensor;
+  const auto wanted = [&](const Tensor* t) { return t->gradient()->required; };
+  const auto any_wanted = [&] {
+    return std::any_of(n.f_parameters.named().begin(), n.f_parameters.named().end(),
+                       [&](const NamedTensor& entry) { return entry.parameter && wanted(entry.tensor); });
+  };
+  {
+    const Freeze outer(n.f_parameters);
+    {
+      const Freeze inner(n.f_parameters, true);
+      CHECK_FALSE(n.f.training());
+    }
+    CHECK(n.f.training());
+    CHECK_FALSE(any_wanted());
+    Tape tape;
+    n.f.forward(tape, Networks::volumes(0, 1));
+    CHECK(tape.size() == 0);
+  }
+  // A parameter that was frozen before stays frozen, the rest come back.
+  first->gradient()->required = false;
+  { const Freeze frozen(n.f_parameters); }
+  CHECK_FALSE(wanted(first));
+  for (const NamedTensor& entry : n.f_parameters.named())
+    CHECK(wanted(entry.tensor) == (entry.tensor != first));
+}
+
+TEST_CASE("tape: evaluation mode ends part by part, also around and inside Freeze", "[tape]") {
+  struct Pair : Module {
+    Pair() {
+      add(a, "a");
+      add(b, "b");
+    }
+    Norm a{NormKind::batch, 2};
+    Norm b{NormKind::batch, 2};
+  } pair;
+  Parameters parameters(pair);
+  pair.b.set_training(false);
+  {
+    const EvaluationMode outer(pair);
+    CHECK_FALSE((pair.training() || pair.a.training() || pair.b.training()));
+    {
+      const Freeze frozen(parameters, true);
+      const EvaluationMode inner(pair);
+    }
+    CHECK_FALSE((pair.training() || pair.a.training() || pair.b.training()));
+  }
+  CHECK(pair.training());
+  CHECK(pair.a.training());
+  CHECK_FALSE(pair.b.training());
+}
+
 TEST_CASE("tape: saved values and inner gradients are freed as it unwinds", "[tape]") {
   release_cached_memory(Device::cpu);
   const std::size_t before = allocator_statistics(Device::cpu).in_use;
