@@ -217,16 +217,6 @@ std::string scale_text(const HostArray& array) {
   return "";
 }
 
-void transpose_samples(const float* from, float* to, std::int64_t n, std::int64_t rows,
-                       std::int64_t columns) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t c = 0; c < columns; ++c)
-        to[(i * columns + c) * rows + r] = from[(i * rows + r) * columns + c];
-    }
-  }
-}
-
 NetworkSamples network_samples(const HostArray& array, const std::string& name) {
   const auto [n, channels, depth, height, width] = sample_axes(array, name);
   const std::vector<float> from = network_values<float>(array, name);

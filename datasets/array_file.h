@@ -68,8 +68,4 @@ struct NetworkSamples {
 /// Both of the above.
 NetworkSamples network_samples(const HostArray& array, const std::string& name);
 
-/// Copies between N×C×voxels (files; C rows) and N×voxels×C (networks; `voxels` rows): to [n, columns, rows]
-/// ← from [n, rows, columns].
-void transpose_samples(const float* from, float* to, std::int64_t n, std::int64_t rows, std::int64_t columns);
-
 }  // namespace voxot

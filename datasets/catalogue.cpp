@@ -13,18 +13,6 @@ namespace {
 
 constexpr std::int64_t kBlock = 1024;
 
-/// n × voxels × channels to n × channels × voxels.
-void append_channels_first(const std::vector<float>& block, std::int64_t n, std::int64_t voxels,
-                           std::int64_t channels, std::vector<float>& all) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    for (std::int64_t c = 0; c < channels; ++c) {
-      for (std::int64_t v = 0; v < voxels; ++v) {
-        all.push_back(block[(i * voxels + v) * channels + c]);
-      }
-    }
-  }
-}
-
 }  // namespace
 
 std::vector<CatalogueEntry> list_datasets(const std::filesystem::path& data_directory) {
@@ -48,8 +36,7 @@ void make_dataset(const DatasetConfig& config, Split split, const std::filesyste
   const auto [depth, height, width, channels] = dataset->sample_shape();
   const std::int64_t voxels = depth * height * width;
   std::vector<float> block(static_cast<std::size_t>(std::min(n, kBlock) * voxels * channels));
-  std::vector<float> data;
-  data.reserve(static_cast<std::size_t>(n * voxels * channels));
+  std::vector<float> data(static_cast<std::size_t>(n * voxels * channels));
   std::vector<SampleLabel> drawn;
   std::vector<std::int64_t> labels;
   std::vector<std::int64_t> colours;
@@ -58,7 +45,7 @@ void make_dataset(const DatasetConfig& config, Split split, const std::filesyste
     const RandomState state{seed, Purpose::evaluation, static_cast<std::uint64_t>(done / kBlock)};
     drawn.resize(static_cast<std::size_t>(count));
     dataset->draw({state, count}, block.data(), drawn);
-    append_channels_first(block, count, voxels, channels, data);
+    transpose_samples(block.data(), data.data() + done * voxels * channels, count, voxels, channels);
     for (const SampleLabel& label : drawn) {
       labels.push_back(label.digit);
       colours.push_back(label.colour);

@@ -206,4 +206,14 @@ HostArray HostArray::from_int64(std::vector<std::int64_t> shape, const std::vect
   return from_values(FileType::i64, std::move(shape), values);
 }
 
+void transpose_samples(const float* from, float* to, std::int64_t n, std::int64_t rows,
+                       std::int64_t columns) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t c = 0; c < columns; ++c)
+        to[(i * columns + c) * rows + r] = from[(i * rows + r) * columns + c];
+    }
+  }
+}
+
 }  // namespace voxot

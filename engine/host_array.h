@@ -53,4 +53,8 @@ struct HostArray {
   static HostArray from_int64(std::vector<std::int64_t> shape, const std::vector<std::int64_t>& values);
 };
 
+/// The axis change between files (N×C×voxels; C rows) and networks (N×voxels×C; `voxels` rows): to [n,
+/// columns, rows] ← from [n, rows, columns].
+void transpose_samples(const float* from, float* to, std::int64_t n, std::int64_t rows, std::int64_t columns);
+
 }  // namespace voxot

@@ -3,63 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <utility>
 
-#include "engine/finite.h"
+#include "engine/stored_state.h"
 #include "kernels/elementwise.h"
 
 namespace voxot {
-namespace {
-
-HostArray flat(const Tensor& t) { return HostArray::from_floats({t.count()}, t.to_floats()); }
-
-/// State as it lies in a file: what is added is found, fits and is finite before any of it is taken.
-class StoredState {
- public:
-  StoredState(const std::map<std::string, HostArray>& arrays, const std::string& prefix,
-              const std::string& source)
-      : arrays_(arrays), prefix_(prefix), source_(source) {}
-
-  void add(const std::string& name, const Tensor& to) {
-    const HostArray& array = find(name);
-    VOXOT_CHECK(array.count() == to.count(), "{}: {} has {} elements, expected {}", source_, prefix_ + name,
-                array.count(), to.count());
-    array.check();
-    check_.add(prefix_ + name, array);
-    found_.emplace_back(&array, to);
-  }
-  /// A step count does not fit a float once it passes 2^24, so it is stored as it is.
-  [[nodiscard]] std::int64_t whole(const std::string& name) const {
-    const HostArray& array = find(name);
-    VOXOT_CHECK(array.type == FileType::i64 && array.bytes.size() == sizeof(std::int64_t),
-                "{}: {} is {}, expected one i64", source_, prefix_ + name, array.describe());
-    std::int64_t value = 0;
-    std::copy(array.bytes.begin(), array.bytes.end(), reinterpret_cast<std::byte*>(&value));
-    return value;
-  }
-  void take() const {
-    check_.run(source_);
-    for (const auto& [array, to] : found_) {
-      const std::vector<float> values = array->to_floats();
-      to.copy_from(Tensor::from(to.shape(), std::span<const float>(values)));
-    }
-  }
-
- private:
-  [[nodiscard]] const HostArray& find(const std::string& name) const {
-    const auto found = arrays_.find(prefix_ + name);
-    VOXOT_CHECK(found != arrays_.end(), "{}: has no {}", source_, prefix_ + name);
-    return found->second;
-  }
-
-  const std::map<std::string, HostArray>& arrays_;
-  const std::string& prefix_;
-  const std::string& source_;
-  FiniteCheck check_;
-  std::vector<std::pair<const HostArray*, Tensor>> found_;
-};
-
-}  // namespace
 
 double Schedule::factor(std::int64_t step) const {
   const double warm =
@@ -125,24 +73,39 @@ void Optimizer::update(OptimizerScalars* scalars) {
   parameters_.zero_gradients();
 }
 
+std::vector<Optimizer::Kept> Optimizer::kept() const {
+  const OptimizerKind kind = options_.params.kind;
+  const bool adaptive = kind == OptimizerKind::adam || kind == OptimizerKind::adamw;
+  std::vector<Kept> kept;
+  if (first_.defined()) kept.push_back({adaptive ? "exp_avg" : "momentum_buffer", "first", first_});
+  if (second_.defined()) kept.push_back({adaptive ? "exp_avg_sq" : "square_avg", "second", second_});
+  return kept;
+}
+
 void Optimizer::save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const {
-  FiniteCheck check;
-  if (first_.defined()) check.add(prefix + "first", first_);
-  if (second_.defined()) check.add(prefix + "second", second_);
-  check.run(kNotSaved);
-  arrays[prefix + "step"] = HostArray::from_int64({1}, {steps_});
-  if (first_.defined()) arrays[prefix + "first"] = flat(first_);
-  if (second_.defined()) arrays[prefix + "second"] = flat(second_);
+  StateWriter state(prefix);
+  state.add("step", steps_);
+  for (const Kept& buffer : kept()) {
+    for (const auto& [entry, values] : parameters_.parts(buffer.values))
+      state.add(buffer.name + ("." + entry.name), entry, values);
+  }
+  state.write(arrays);
 }
 
 void Optimizer::load(const std::string& prefix, const std::map<std::string, HostArray>& arrays,
                      const std::string& source) {
-  StoredState stored(arrays, prefix, source);
-  const std::int64_t steps = stored.whole("step");
-  if (first_.defined()) stored.add("first", first_);
-  if (second_.defined()) stored.add("second", second_);
-  stored.take();
-  steps_ = steps;
+  StateReader state(arrays, prefix, source);
+  state.add("step", steps_);
+  const bool flat = state.has("first") || state.has("second");
+  for (const Kept& buffer : kept()) {
+    if (flat) {
+      state.add_flat(buffer.flat_name, buffer.values);
+      continue;
+    }
+    for (const auto& [entry, values] : parameters_.parts(buffer.values))
+      state.add(buffer.name + ("." + entry.name), entry, values);
+  }
+  state.take();
 }
 
 MovingAverage::MovingAverage(Parameters& parameters, double decay)
@@ -196,26 +159,36 @@ void MovingAverage::swap() {
   swapped_ = !swapped_;
 }
 
+std::vector<Parameters::Part> MovingAverage::parts() const {
+  std::vector<Parameters::Part> parts = parameters_.parts(average_);
+  std::size_t i = 0;
+  for (const NamedTensor& entry : parameters_.named()) {
+    if (!entry.parameter && entry.tensor != nullptr) parts.push_back({entry, buffers_[i++]});
+  }
+  return parts;
+}
+
 void MovingAverage::save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const {
   VOXOT_CHECK(!swapped_, "moving average: to be saved while the network shows the average");
-  const auto buffer = [&](std::size_t i) { return prefix + "buffer." + std::to_string(i); };
-  FiniteCheck check;
-  check.add(prefix + "average", average_);
-  for (std::size_t i = 0; i < buffers_.size(); ++i) check.add(buffer(i), buffers_[i]);
-  check.run(kNotSaved);
-  arrays[prefix + "updates"] = HostArray::from_int64({1}, {updates_});
-  arrays[prefix + "average"] = flat(average_);
-  for (std::size_t i = 0; i < buffers_.size(); ++i) arrays[buffer(i)] = flat(buffers_[i]);
+  StateWriter state(prefix);
+  state.add("n_averaged", updates_);
+  for (const auto& [entry, values] : parts()) state.add("module." + entry.name, entry, values);
+  state.write(arrays);
 }
 
 void MovingAverage::load(const std::string& prefix, const std::map<std::string, HostArray>& arrays,
                          const std::string& source) {
-  StoredState stored(arrays, prefix, source);
-  const std::int64_t updates = stored.whole("updates");
-  stored.add("average", average_);
-  for (std::size_t i = 0; i < buffers_.size(); ++i) stored.add("buffer." + std::to_string(i), buffers_[i]);
-  stored.take();
-  updates_ = updates;
+  StateReader state(arrays, prefix, source);
+  if (state.has("average")) {
+    state.add("updates", updates_);
+    state.add_flat("average", average_);
+    for (std::size_t i = 0; i < buffers_.size(); ++i)
+      state.add_flat("buffer." + std::to_string(i), buffers_[i]);
+  } else {
+    state.add("n_averaged", updates_);
+    for (const auto& [entry, values] : parts()) state.add("module." + entry.name, entry, values);
+  }
+  state.take();
 }
 
 }  // namespace voxot

@@ -45,14 +45,25 @@ class Optimizer {
   /// Updates counted so far.
   [[nodiscard]] std::int64_t steps() const { return steps_; }
 
-  /// State under `prefix` ("optimizer.transport."), for checkpoints. Throws Error where it is not finite.
+  /// State under `prefix` ("optimizer.transport."), for checkpoints: "step", and what the kind keeps of each
+  /// parameter under PyTorch's name for it, in PyTorch's axis order ("exp_avg.inc.double_conv.0.weight";
+  /// exp_avg and exp_avg_sq of Adam, momentum_buffer, square_avg of RMSprop). Throws Error where it is not
+  /// finite.
   void save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const;
-  /// Throws Error, before anything is changed, when the state does not fit this network or is not finite;
-  /// `source` begins the message.
+  /// Also from the form that voxot wrote before it stored names: "first" and "second", each one flat buffer
+  /// in the order of this program's memory. Throws Error naming the tensor, before anything is changed, when
+  /// the state does not fit this network or is not finite; `source` begins the message.
   void load(const std::string& prefix, const std::map<std::string, HostArray>& arrays,
             const std::string& source = "checkpoint");
 
  private:
+  struct Kept {
+    const char* name;
+    const char* flat_name;  // of the form without parameters' names
+    Tensor values;
+  };
+  [[nodiscard]] std::vector<Kept> kept() const;
+
   Parameters& parameters_;
   OptimizerOptions options_;
   std::int64_t steps_ = 0;
@@ -71,7 +82,8 @@ class MovingAverage {
   std::array<double, 2> next();
   void update(const double* factors);
   [[nodiscard]] bool ready() const { return updates_ > 0; }
-  /// As Optimizer's.
+  /// As Optimizer's, under the names of torch.optim.swa_utils.AveragedModel: "n_averaged", and parameters and
+  /// buffers behind "module.". The form without names has "updates", "average" and "buffer.0", "buffer.1", …
   void save(const std::string& prefix, std::map<std::string, HostArray>& arrays) const;
   void load(const std::string& prefix, const std::map<std::string, HostArray>& arrays,
             const std::string& source = "checkpoint");
@@ -81,6 +93,8 @@ class MovingAverage {
   [[nodiscard]] bool swapped() const { return swapped_; }
 
  private:
+  [[nodiscard]] std::vector<Parameters::Part> parts() const;
+
   Parameters& parameters_;
   double decay_;
   std::int64_t updates_ = 0;

@@ -27,6 +27,13 @@ class Parameters {
   [[nodiscard]] const std::vector<NamedTensor>& named() const { return named_; }
   [[nodiscard]] Module& module() { return module_; }
 
+  /// What belongs to one parameter in a flat buffer that is laid out as values().
+  struct Part {
+    const NamedTensor& entry;
+    Tensor values;  // in the buffer's memory, shaped as the parameter
+  };
+  [[nodiscard]] std::vector<Part> parts(const Tensor& flat) const;
+
  private:
   Module& module_;
   std::vector<NamedTensor> named_;

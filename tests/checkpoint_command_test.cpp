@@ -52,9 +52,11 @@ TEST_CASE("command: NaN or infinity in a checkpoint is refused by name", "[comma
       {"transport.inc.double_conv.0.weight", "transport: inc.double_conv.0.weight"},
       {"transport.inc.double_conv.1.running_var", "transport: inc.double_conv.1.running_var"},
       {"potential.conv_img.weight", "potential: conv_img.weight"},
-      {"solver.transport.second", "solver.transport.second"},
-      {"solver.potential.first", "solver.potential.first"},
-      {"solver.average.average", "solver.average.average"}};
+      {"solver.transport.exp_avg_sq.inc.double_conv.0.weight",
+       "solver.transport.exp_avg_sq.inc.double_conv.0.weight"},
+      {"solver.potential.exp_avg.conv_img.bias", "solver.potential.exp_avg.conv_img.bias"},
+      {"solver.average.module.inc.double_conv.1.running_mean",
+       "solver.average.module.inc.double_conv.1.running_mean"}};
   float bad = NAN;
   for (const auto& [name, said] : places) {
     SafetensorsFile damaged = good;
@@ -67,7 +69,7 @@ TEST_CASE("command: NaN or infinity in a checkpoint is refused by name", "[comma
         fmt::format("step-0000003.safetensors: {}: 1 of {} values are NaN or infinite", said, values.size()));
     bad = std::isnan(bad) ? INFINITY : NAN;
   }
-  check_fails(folder, {"evaluate", "run"}, 1, "solver.average.average: 1 of");
+  check_fails(folder, {"evaluate", "run"}, 1, "solver.average.module.inc.double_conv.1.running_mean: 1 of");
   write_bytes(file, whole);
   const Command resumed(folder, short_run("--resume"));
   CHECK(resumed.wait() == 0);
@@ -116,7 +118,7 @@ TEST_CASE("command: a state that overflows is not saved, and the last good check
   CHECK(command.wait() == 1);
   const std::string said = command.err();
   INFO(said);
-  CHECK_THAT(said, Catch::Contains("voxot: error: not saved: solver.potential.second: "));
+  CHECK_THAT(said, Catch::Contains("voxot: error: not saved: solver.potential.exp_avg_sq.conv_img.weight: "));
   std::vector<fs::path> kept;
   for (const auto& entry : fs::directory_iterator(folder / "run/checkpoints")) kept.push_back(entry.path());
   REQUIRE_FALSE(kept.empty());
