@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/ops/activation.h"
 #include "engine/ops/spectral_norm.h"
 #include "kernels/elementwise.h"
 
@@ -186,7 +187,12 @@ void Linear::reset(Initialiser& initialiser) {
 }
 
 Norm::Norm(NormKind kind, std::int64_t channels)
-    : kind_(kind), groups_(kind == NormKind::group ? std::min<std::int64_t>(8, channels) : channels) {
+    : Norm(kind, channels, std::min<std::int64_t>(8, channels)) {}
+
+Norm::Norm(NormKind kind, std::int64_t channels, std::int64_t groups)
+    : kind_(kind), groups_(kind == NormKind::group ? groups : channels) {
+  VOXOT_CHECK(groups_ >= 1 && channels % groups_ == 0, "Norm: {} channels do not fall into {} groups",
+              channels, groups_);
   if (kind == NormKind::none) return;
   add(weight_, "weight", {channels});
   add(bias_, "bias", {channels});
@@ -208,22 +214,34 @@ void Norm::reset(Initialiser&) {
   batches_ = 0;
 }
 
-Tensor Norm::operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation) {
+std::optional<ops::Moments> Norm::moments() const {
+  const bool each_sample = kind_ == NormKind::group || kind_ == NormKind::instance;
+  if (!each_sample && (kind_ != NormKind::batch || !training())) return std::nullopt;
+  return ops::Moments{each_sample, groups_, {}, {}};
+}
+
+Tensor Norm::operator()(Tape& tape, const Tensor& x, Activation activation, const ops::Moments& known) {
+  if (kind_ == NormKind::none)
+    return activation.kind == ActivationKind::none ? x : ops::activation(tape, x, activation);
+  ops::BatchNormOptions options;
+  options.activation = activation;
+  options.moments = known;
+  options.training = training();
+  if (kind_ != NormKind::batch) return ops::group_norm(tape, x, groups_, weight_, bias_, options);
+  if (training()) ++batches_;
+  return ops::batch_norm(tape, x, weight_, bias_, running_mean_, running_variance_, options);
+}
+
+Tensor conv_norm_act(Tape& tape, const Conv3d& conv, Norm& norm, const Tensor& x, Activation activation) {
   ops::Conv3dFused fused;
-  if (kind_ == NormKind::none) {
+  if (norm.kind() == NormKind::none) {
     fused.activation = activation;
     return conv(tape, x, fused);
   }
-  ops::BatchNormOptions options;
-  options.activation = activation;
-  options.training = training();
-  options.moments.each_sample = kind_ != NormKind::batch;
-  options.moments.groups = groups_;
-  if (options.moments.each_sample || training()) fused.moments = &options.moments;
+  std::optional<ops::Moments> moments = norm.moments();
+  if (moments) fused.moments = &*moments;
   const Tensor y = conv(tape, x, fused);
-  if (kind_ != NormKind::batch) return ops::group_norm(tape, y, groups_, weight_, bias_, options);
-  if (training()) ++batches_;
-  return ops::batch_norm(tape, y, weight_, bias_, running_mean_, running_variance_, options);
+  return norm(tape, y, activation, moments.value_or(ops::Moments{}));
 }
 
 }  // namespace voxot

@@ -1,6 +1,7 @@
 #pragma once
 // Modules: networks as trees of named parameters and buffers, and the layers they are made of.
 #include <array>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -191,13 +192,18 @@ class Linear : public WeightLayer {
 
 enum class NormKind : std::uint8_t { none, batch, group, instance };
 
-/// The normalisation that follows a convolution. `group` takes min(8, channels) groups.
+/// A normalisation of N×…×C with its weights, and its running statistics where it is of the batch.
 class Norm : public Module {
  public:
+  /// `groups` counts for NormKind::group alone. Throws Error where the channels do not fall into them.
+  Norm(NormKind kind, std::int64_t channels, std::int64_t groups);
+  /// min(8, channels) groups.
   Norm(NormKind kind, std::int64_t channels);
-  /// act(norm(conv(x))): the convolution takes the statistics that are needed as it writes, and has the
-  /// activation where there is no normalisation.
-  Tensor operator()(Tape& tape, const Conv3d& conv, const Tensor& x, Activation activation);
+  /// act(norm(x)), shaped as x. `known`: what moments() asks for, where it has been taken.
+  Tensor operator()(Tape& tape, const Tensor& x, Activation activation = {}, const ops::Moments& known = {});
+  [[nodiscard]] NormKind kind() const { return kind_; }
+  /// The moments of x by which it normalises now, not yet taken; none where it needs none.
+  [[nodiscard]] std::optional<ops::Moments> moments() const;
 
  protected:
   void reset(Initialiser&) override;
@@ -208,5 +214,9 @@ class Norm : public Module {
   Tensor weight_, bias_, running_mean_, running_variance_;
   std::int64_t batches_ = 0;
 };
+
+/// act(norm(conv(x))): the convolution takes the moments that the normalisation asks for as it writes, and
+/// has the activation where there is no normalisation.
+Tensor conv_norm_act(Tape& tape, const Conv3d& conv, Norm& norm, const Tensor& x, Activation activation);
 
 }  // namespace voxot

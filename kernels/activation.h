@@ -26,6 +26,12 @@ struct ActivationFunctor {
   static constexpr ActivationKind kKind = K;
   F slope;
 
+  /// g·act'(x) of the argument, for every kind.
+  VOXOT_HOST_DEVICE F gradient_at(F x, F g) const {
+    if constexpr (K == ActivationKind::silu) return gradient(x, g);
+    return gradient(value(x), g);
+  }
+
   VOXOT_HOST_DEVICE F value(F x) const {
     if constexpr (K == ActivationKind::relu) return x < 0 ? F{0} : x;
     if constexpr (K == ActivationKind::leaky_relu) return x > 0 ? x : slope * x;

@@ -53,6 +53,17 @@ inline constinit Kernel<void(DType, const Multiply&)> multiply{"multiply"};
 /// y[r, c] += bias[c] (dtype, rows, channels, bias, y); bias has the parameter type (fp32, for f64 f64).
 inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, void*)> add_bias{"add_bias"};
 
+struct BroadcastAdd {
+  std::int64_t outer = 1;
+  std::int64_t rows = 1;
+  std::int64_t channels = 1;
+  const void* x = nullptr;
+  const void* v = nullptr;
+  void* y = nullptr;  // may be x
+};
+/// y[n, r, c] ← x[n, r, c] + v[n, c], all of one type (dtype, arguments).
+inline constinit Kernel<void(DType, const BroadcastAdd&)> broadcast_add{"broadcast_add"};
+
 struct Cast {
   std::int64_t count;
   DType from;

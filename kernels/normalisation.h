@@ -17,7 +17,7 @@ struct NormalisationParams {
   std::int64_t channels = 1;
   std::int64_t groups = 1;
   double epsilon = 1e-5;
-  Activation activation{};  // none, relu or leaky_relu
+  Activation activation{};  // none, relu, leaky_relu or silu
 };
 
 namespace kernels {
@@ -43,7 +43,7 @@ struct NormalisationGradients {
   const void* mean;
   const void* variance;
   const void* gamma;
-  const void* beta;               // with γ tells on which side of the activation's kink a value lies
+  const void* beta;               // with γ gives the activation's argument
   bool statistics_fixed = false;  // evaluation mode: mean and variance are constants
   void* grad_x = nullptr;         // may be null; may be grad_y when overwritten
   Write grad_x_write = Write::overwrite;

@@ -59,9 +59,9 @@ VoxelClassifier::Result VoxelClassifier::forward(Tape& tape, const Tensor& x) {
                   x.extent(4) == v[3],
               "VoxelClassifier: made for N×{}×{}×{}×{}, got {}", v[0], v[1], v[2], v[3], x.shape().text());
   Layers& l = *layers_;
-  Tensor h = l.norm_0(tape, l.conv_0, x, kRelu);
-  h = l.norm_1(tape, l.conv_1, h, kRelu);
-  h = l.norm_2(tape, l.conv_2, h, kRelu);
+  Tensor h = conv_norm_act(tape, l.conv_0, l.norm_0, x, kRelu);
+  h = conv_norm_act(tape, l.conv_1, l.norm_1, h, kRelu);
+  h = conv_norm_act(tape, l.conv_2, l.norm_2, h, kRelu);
   const Tensor features =
       l.features(tape, ops::reshape(tape, h, {h.extent(0), h.count() / h.extent(0)}), kRelu);
   return {features, l.logits(tape, features)};

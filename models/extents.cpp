@@ -37,6 +37,10 @@ std::optional<Extents> nearest(const Extents& e, const TakesExtents& takes, cons
 
 }  // namespace
 
+Extents axes(bool flat, std::int64_t across, std::int64_t none) {
+  return {flat ? none : across, across, across};
+}
+
 bool unet3d_takes(const Extents& e) {
   const auto all = halved(e);
   return std::all_of(all.begin(), all.end(),

@@ -10,6 +10,10 @@ namespace voxot {
 
 using Extents = std::array<std::int64_t, 3>;  // D, H, W
 
+/// What a network does along D, H and W alike it leaves out along D where volumes are flat (D = 1): {none,
+/// across, across}, else `across` thrice.
+Extents axes(bool flat, std::int64_t across, std::int64_t none);
+
 /// UNet3D halves three times: D (unless it is 1), H and W are multiples of 8.
 bool unet3d_takes(const Extents& e);
 /// Poolings between the blocks of ResNet3D: the shortest extent (D = 1 does not count) of 4·2^k to below

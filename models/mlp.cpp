@@ -1,6 +1,5 @@
 #include "models/mlp.h"
 
-#include "engine/ops/activation.h"
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduction.h"
 #include "engine/ops/resample.h"
@@ -33,12 +32,7 @@ Tensor Mlp::operator()(Tape& tape, const Tensor& x) const {
   Tensor h = x;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const bool last = i + 1 == layers_.size();
-    if (last || activation_.saves_input()) {
-      h = (*layers_[i])(tape, h);
-      if (!last) h = ops::activation(tape, h, activation_);
-    } else {
-      h = (*layers_[i])(tape, h, activation_);
-    }
+    h = (*layers_[i])(tape, h, last ? Activation{} : activation_);
   }
   return h;
 }

@@ -11,13 +11,6 @@ namespace {
 
 constexpr Activation kLeaky{ActivationKind::leaky_relu, 0.2F};
 
-using Axes = std::array<std::int64_t, 3>;  // D, H, W
-
-/// What the network does along D, H and W alike it leaves out along D where volumes are flat.
-Axes axes(bool flat, std::int64_t across, std::int64_t none) {
-  return {flat ? none : across, across, across};
-}
-
 /// A 3³ convolution (3² of a flat volume) that keeps the extents.
 struct Same : Conv3d {
   Same(std::int64_t in, std::int64_t out, bool flat)
@@ -90,9 +83,9 @@ Tensor ResNet3D::forward(Tape& tape, const Tensor& y) {
   ops::Conv3dFused leaky;
   leaky.activation = kLeaky;
   Tensor h = (*conv_img_)(tape, ops::cast(tape, y, compute_type(y, options_.compute)), leaky);
-  const Axes three = axes(flat(), 3, 1);
-  const Axes two = axes(flat(), 2, 1);
-  const Axes one = axes(flat(), 1, 0);
+  const Extents three = axes(flat(), 3, 1);
+  const Extents two = axes(flat(), 2, 1);
+  const Extents one = axes(flat(), 1, 0);
   for (const auto& block : blocks_) {
     h = block != nullptr ? (*block)(tape, h) : ops::average_pool3d(tape, h, {three, two, one});
   }

@@ -10,13 +10,6 @@ namespace {
 
 constexpr Activation kRelu{ActivationKind::relu, 0};
 
-using Axes = std::array<std::int64_t, 3>;  // D, H, W
-
-/// What a network does along D, H and W alike it leaves out along D where volumes are flat.
-Axes axes(bool flat, std::int64_t across, std::int64_t none) {
-  return {flat ? none : across, across, across};
-}
-
 class DoubleConv : public Module {
  public:
   DoubleConv(std::int64_t in, std::int64_t mid, std::int64_t out, const UNet3DOptions& o)
@@ -30,10 +23,11 @@ class DoubleConv : public Module {
     add(norm_1_, "double_conv.4");
   }
   Tensor operator()(Tape& tape, const Tensor& x) {
-    return norm_1_(tape, conv_1_, norm_0_(tape, conv_0_, x, kRelu), kRelu);
+    return conv_norm_act(tape, conv_1_, norm_1_, first(tape, x), kRelu);
   }
 
  private:
+  Tensor first(Tape& tape, const Tensor& x) { return conv_norm_act(tape, conv_0_, norm_0_, x, kRelu); }
   static ops::Conv3dGeometry same(const UNet3DOptions& o) {
     return {{1, 1, 1}, axes(o.flat, 1, 0), {1, 1, 1}};
   }
@@ -61,7 +55,7 @@ class Up : public Module {
   Up(std::int64_t skip, std::int64_t below, std::int64_t out, const UNet3DOptions& o)
       : conv_(skip + below, (skip + below) / 2, out, o) {
     if (o.upsampling == UpsamplingKind::transposed) {
-      const Axes twice = axes(o.flat, 2, 1);
+      const Extents twice = axes(o.flat, 2, 1);
       up_ = std::make_unique<ConvTranspose3d>(below, below, twice,
                                               ops::Conv3dGeometry{twice, {0, 0, 0}, {1, 1, 1}});
       add(*up_, "up");

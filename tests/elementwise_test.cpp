@@ -60,6 +60,22 @@ TEST_CASE("elementwise: arithmetic", "[elementwise][device]") {
       {"large mul",
        {"", {{large}, {large}}, [](Tape& t, const Inputs& in) { return ops::mul(t, in[0], in[1]); }}},
       {"repeat", {"", {{odd}}, [](Tape& t, const Inputs& in) { return ops::repeat(t, in[0], 3); }}},
+      {"broadcast_add",
+       {"",
+        {{{3, 2, 1, 5, 3}}, {{3, 3}}},
+        [](Tape& t, const Inputs& in) { return ops::broadcast_add(t, in[0], in[1]); }}},
+      {"broadcast_add, whole vectors",
+       {"",
+        {{{2, 7, 16}}, {{2, 16}}},
+        [](Tape& t, const Inputs& in) { return ops::broadcast_add(t, in[0], in[1]); }}},
+      {"broadcast_add, no rows",
+       {"",
+        {{{4, 5}}, {{4, 5}}},
+        [](Tape& t, const Inputs& in) { return ops::broadcast_add(t, in[0], in[1]); }}},
+      {"large broadcast_add",
+       {"",
+        {{{2, 3, 501, 3}}, {{2, 3}}},
+        [](Tape& t, const Inputs& in) { return ops::broadcast_add(t, in[0], in[1]); }}},
       {"repeat once", {"", {{{1, 4}}}, [](Tape& t, const Inputs& in) { return ops::repeat(t, in[0], 1); }}},
       {"reshape",
        {"",
@@ -95,6 +111,10 @@ TEST_CASE("elementwise: what does not fit", "[elementwise]") {
   CHECK_THAT(error_of([&] { ops::mul(tape, x, x.to(DType::f64)); }), Catch::Contains("fp64"));
   CHECK_THAT(error_of([&] { ops::reshape(tape, x, {7}); }), Catch::Contains("2×3 to 7"));
   CHECK_THAT(error_of([&] { ops::repeat(tape, x, 0); }), Catch::Contains("0 times"));
+  CHECK_THAT(error_of([&] {
+               ops::broadcast_add(tape, Tensor::full({2, 4, 3}, 1), Tensor::full({3, 2}, 1));
+             }),
+             Catch::Contains("3×2 fp32 on cpu to 2×4×3 fp32"));
 }
 
 TEST_CASE("elementwise: a cast brings the gradient back in the input's type", "[elementwise][device]") {

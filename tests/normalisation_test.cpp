@@ -1,6 +1,7 @@
 // Batch, group and instance normalisation.
 #include "engine/ops/normalisation.h"
 
+#include "engine/parameters.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -11,6 +12,7 @@ namespace {
 
 constexpr Activation kRelu{ActivationKind::relu, 0};
 constexpr Activation kLeaky{ActivationKind::leaky_relu, 0.2F};
+constexpr Activation kSilu{ActivationKind::silu, 0};
 
 OpCase batch_case(std::string name, const Shape& shape, bool training, bool affine, Activation activation) {
   OpCase c;
@@ -74,6 +76,9 @@ TEST_CASE("normalisation: batch", "[normalisation][device]") {
       batch_case("training, one channel", {2, 3, 3, 3, 1}, true, true, {}),
       batch_case("training, no weights", {2, 3, 1, 5, 5}, true, false, kRelu),
       batch_case("training, vectors", {7, 33}, true, true, {}),
+      batch_case("training, silu", {3, 2, 3, 3, 4}, true, true, kSilu),
+      batch_case("training, silu, no weights", {2, 3, 3, 5, 3}, true, false, kSilu),
+      batch_case("evaluation, silu", {2, 2, 3, 3, 8}, false, true, kSilu),
       batch_case("evaluation", {2, 3, 2, 5, 3}, false, true, {}),
       batch_case("evaluation, leaky", {1, 2, 3, 3, 17}, false, true, kLeaky),
       batch_case("evaluation, one row", {1, 5}, false, true, {}),
@@ -89,6 +94,9 @@ TEST_CASE("normalisation: group and instance", "[normalisation][device]") {
       group_case("instance", {2, 3, 3, 3, 5}, 5, true, {}),
       group_case("instance, leaky", {1, 3, 5, 3, 3}, 3, true, kLeaky),
       group_case("instance, no weights", {2, 3, 3, 5, 2}, 2, false, kRelu),
+      group_case("two groups, silu", {3, 3, 2, 3, 6}, 2, true, kSilu),
+      group_case("instance, silu, no weights", {2, 3, 3, 5, 2}, 2, false, kSilu),
+      group_case("eight groups of 72, silu", {2, 1, 3, 3, 72}, 8, true, kSilu),
       group_case("eight groups of 72 channels", {2, 1, 3, 3, 72}, 8, true, kRelu),
   };
   for (const OpCase& c : cases) check(c);
@@ -199,6 +207,45 @@ TEST_CASE("normalisation: an outlier in the first row does not destroy the varia
   // d² ~ 1e4 is summed to find a variance of 3: fp32 sums of 32 rows lose 1e4·6e-8/3 ≈ 2e-4 at most.
   CHECK(variance.item() == Approx(m.variance * 4000 / 3999).epsilon(2e-4));
   CHECK(mean.item() == Approx(m.mean).margin(1e-4));
+}
+
+TEST_CASE("normalisation: a Norm stands alone, and after a convolution does the same", "[normalisation]") {
+  const std::vector<double> values = test_values(2 * 3 * 3 * 3 * 6, Values::normal, 3);
+  const Tensor x = Tensor::from({2, 3, 3, 3, 6}, std::span<const double>(values), DType::f32);
+  const Activation act = GENERATE(Activation{}, kRelu, kSilu);
+  Tape tape;
+  const NoRecord quiet(tape);
+  Conv3d conv(6, 12, 3, {{1, 1, 1}, {1, 1, 1}, {1, 1, 1}});
+  Initialiser initialiser(Initialisation::pytorch_default, 1, 0);
+  conv.initialise(initialiser);
+  for (const NormKind kind : {NormKind::none, NormKind::batch, NormKind::group, NormKind::instance}) {
+    for (const bool training : {true, false}) {
+      INFO(static_cast<int>(kind) << (training ? ", training" : ", evaluation"));
+      Norm alone(kind, 12, 3);
+      Norm fused(kind, 12, 3);
+      alone.set_training(training);
+      fused.set_training(training);
+      const Tensor y = conv(tape, x);
+      const Tensor expected = alone(tape, y, act);
+      CHECK(distance(conv_norm_act(tape, conv, fused, x, act), expected) < 1e-6);
+      if (kind == NormKind::group)
+        CHECK(doubles(expected) == doubles(ops::group_norm(tape, y, 3, {}, {}, {1e-5, act, {}})));
+      const auto of_alone = state_dict(alone);
+      const auto of_fused = state_dict(fused);
+      for (const auto& [name, array] : of_alone) {
+        const std::vector<float> there = of_fused.at(name).to_floats();
+        const std::vector<float> here = array.to_floats();
+        CHECK(distance(std::vector<double>(here.begin(), here.end()),
+                       std::vector<double>(there.begin(), there.end())) < 1e-6);
+      }
+    }
+  }
+  // Of vectors too; min(8, channels) groups where none are said.
+  const Tensor rows = x.reshaped({54, 6});
+  Norm six(NormKind::group, 6);
+  CHECK(doubles(six(tape, rows)) == doubles(ops::group_norm(tape, rows, 6, {}, {})));
+  CHECK_THAT(error_of([] { Norm(NormKind::group, 12); }), Catch::Contains("12 channels do not fall into 8"));
+  CHECK_THAT(error_of([] { Norm(NormKind::group, 6, 4); }), Catch::Contains("6 channels do not fall into 4"));
 }
 
 TEST_CASE("normalisation: what does not fit", "[normalisation]") {

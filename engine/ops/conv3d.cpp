@@ -66,18 +66,19 @@ void weight_gradient(const Conv3dParams& params, const Tensor& x, const Tensor& 
   if (bias_slot != nullptr && !together) bias_gradient(grad, scale, bias_slot);
 }
 
+/// Of conv3d and linear.
 struct Conv3dNode : Node {
   Conv3dParams params;
   Activation activation;
   float scale = 1;
   Tensor x;       // saved when the weight's gradient is wanted
-  Tensor y;       // saved for the activation
   Tensor weight;  // saved when the input's gradient is wanted
+  Tensor saved;   // what the activation's gradient needs: its argument or y
   SlotRef x_slot, weight_slot, bias_slot, residual_slot;
 
   void backward(Tensor grad) override {
-    Tensor g = through_activation(activation, y, std::move(grad));
-    y = {};
+    Tensor g = through_activation(activation, saved, std::move(grad));
+    saved = {};
     weight_gradient(params, x, g, scale, weight_slot, bias_slot);
     if (x_slot != nullptr) {
       const auto to = x_slot->destination();
@@ -91,6 +92,55 @@ struct Conv3dNode : Node {
     if (residual_slot != nullptr) residual_slot->give(std::move(g));
   }
 };
+
+bool rides_in_epilogue(ActivationKind kind) {
+  return kind == ActivationKind::none || kind == ActivationKind::relu || kind == ActivationKind::leaky_relu;
+}
+
+void check_bias(const char* op, const Tensor& bias, const Tensor& x, std::int64_t channels) {
+  if (!bias.defined()) return;
+  check_parameter(op, "bias", bias, x);
+  VOXOT_CHECK(bias.shape() == Shape{channels}, "{}: bias {} for {} output channels", op, bias.shape().text(),
+              channels);
+}
+
+/// act(residual + scale·(x ∗ weight + bias)), all of it checked, into y, recorded. An activation that no
+/// epilogue has follows in a pass of its own: what its gradient needs would be stored in any case.
+Tensor convolve(Tape& tape, const Conv3dParams& params, const Tensor& x, const Tensor& weight,
+                const Tensor& bias, const Conv3dFused& fused, Tensor y) {
+  const Activation act = fused.activation;
+  const bool rides = rides_in_epilogue(act.kind);
+  const bool records = tape.records(x, weight, bias, fused.residual);
+  Conv3dEpilogue epilogue{
+      data_or_null(bias), data_or_null(fused.residual), fused.scale, rides ? act : Activation{}, {}};
+  if (fused.moments != nullptr && rides) {
+    Moments& m = *fused.moments;
+    m.make_room(y);
+    epilogue.statistics = {m.each_sample ? params.batch : 1, m.groups, m.mean.data(), m.variance.data()};
+  }
+  kernels::conv3d_forward(x.stream(), x.dtype(), params,
+                          {.x = x.data(), .weight = weight.data(), .epilogue = epilogue, .y = y.data()});
+  const Tensor argument = y;
+  if (!rides) {
+    if (records && act.saves_input()) y = Tensor::empty(y.shape(), y.dtype(), y.device());
+    kernels::activation_forward(y.stream(), y.dtype(), act, y.count(), argument.data(), y.data());
+  }
+  if (records) {
+    Conv3dNode node;
+    node.params = params;
+    node.activation = act;
+    node.scale = fused.scale;
+    node.x_slot = Tape::slot(x);
+    node.weight_slot = Tape::slot(weight);
+    node.bias_slot = Tape::slot(bias);
+    node.residual_slot = Tape::slot(fused.residual);
+    if (node.weight_slot != nullptr) node.x = x.detached();
+    if (node.x_slot != nullptr) node.weight = weight.detached();
+    if (act.kind != ActivationKind::none) node.saved = (act.saves_input() ? argument : y).detached();
+    tape.record(y, std::move(node));
+  }
+  return y;
+}
 
 Conv3dParams infer(const Tensor& x, const Tensor& weight, const Conv3dGeometry& geometry) {
   VOXOT_CHECK(x.shape().rank() == 5, "conv3d: input {} is not N×D×H×W×C", x.shape().text());
@@ -123,46 +173,19 @@ Shape output_shape(const Conv3dParams& p) {
 Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
               const Conv3dGeometry& geometry, const Conv3dFused& fused) {
   const Conv3dParams params = infer(x, weight, geometry);
-  const Activation act = fused.activation;
-  VOXOT_CHECK(act.kind == ActivationKind::none || act.kind == ActivationKind::relu ||
-                  act.kind == ActivationKind::leaky_relu,
-              "conv3d: only relu and leaky_relu can be fused");
-  if (bias.defined()) {
-    check_parameter("conv3d", "bias", bias, x);
-    VOXOT_CHECK(bias.shape() == Shape{params.out_channels}, "conv3d: bias {} for {} output channels",
-                bias.shape().text(), params.out_channels);
-  }
+  check_bias("conv3d", bias, x, params.out_channels);
   Tensor y = Tensor::empty(output_shape(params), x.dtype(), x.device());
   if (fused.residual.defined()) {
     VOXOT_CHECK(fused.residual.shape() == y.shape() && fused.residual.dtype() == y.dtype(),
                 "conv3d: residual {} {} for output {} {}", fused.residual.shape().text(),
                 name_of(fused.residual.dtype()), y.shape().text(), name_of(y.dtype()));
   }
-  Conv3dEpilogue epilogue{data_or_null(bias), data_or_null(fused.residual), fused.scale, act, {}};
   if (fused.moments != nullptr) {
-    Moments& m = *fused.moments;
-    VOXOT_CHECK(m.groups >= 1 && params.out_channels % m.groups == 0,
-                "conv3d: {} output channels do not fall into {} groups", params.out_channels, m.groups);
-    m.make_room(y);
-    epilogue.statistics = {m.each_sample ? params.batch : 1, m.groups, m.mean.data(), m.variance.data()};
+    VOXOT_CHECK(fused.moments->groups >= 1 && params.out_channels % fused.moments->groups == 0,
+                "conv3d: {} output channels do not fall into {} groups", params.out_channels,
+                fused.moments->groups);
   }
-  kernels::conv3d_forward(x.stream(), x.dtype(), params,
-                          {.x = x.data(), .weight = weight.data(), .epilogue = epilogue, .y = y.data()});
-  if (tape.records(x, weight, bias, fused.residual)) {
-    Conv3dNode node;
-    node.params = params;
-    node.activation = act;
-    node.scale = fused.scale;
-    node.x_slot = Tape::slot(x);
-    node.weight_slot = Tape::slot(weight);
-    node.bias_slot = Tape::slot(bias);
-    node.residual_slot = Tape::slot(fused.residual);
-    if (node.weight_slot != nullptr) node.x = x.detached();
-    if (node.x_slot != nullptr) node.weight = weight.detached();
-    if (act.kind != ActivationKind::none) node.y = y.detached();
-    tape.record(y, std::move(node));
-  }
-  return y;
+  return convolve(tape, params, x, weight, bias, fused, std::move(y));
 }
 
 namespace {
@@ -216,15 +239,13 @@ Tensor conv_transpose3d(Tape& tape, const Tensor& x, const Tensor& weight, const
     p.in_extent[a] = (x.extent(a + 1) - 1) * p.stride[a] - 2 * p.padding[a] +
                      p.dilation[a] * (p.kernel[a] - 1) + 1 + output_padding[a];
   }
+  check_bias("conv_transpose3d", bias, x, p.in_channels);
   p.validate();
   Tensor y = Tensor::empty({p.batch, p.in_extent[0], p.in_extent[1], p.in_extent[2], p.in_channels},
                            x.dtype(), x.device());
   kernels::conv3d_grad_input(x.stream(), x.dtype(), p,
                              {.grad_y = x.data(), .weight = weight.data(), .grad_x = y.data()});
   if (bias.defined()) {
-    check_parameter("conv_transpose3d", "bias", bias, x);
-    VOXOT_CHECK(bias.shape() == Shape{p.in_channels}, "conv_transpose3d: bias {} for {} output channels",
-                bias.shape().text(), p.in_channels);
     kernels::add_bias(y.stream(), y.dtype(), y.count() / p.in_channels, p.in_channels, bias.data(), y.data());
   }
   if (tape.records(x, weight, bias)) {
@@ -240,59 +261,21 @@ Tensor conv_transpose3d(Tape& tape, const Tensor& x, const Tensor& weight, const
   return y;
 }
 
-namespace {
-
-struct LinearNode : Node {
-  Conv3dParams params;
-  Activation activation;
-  Tensor x, y, weight;
-  SlotRef x_slot, weight_slot, bias_slot;
-
-  void backward(Tensor grad) override {
-    const Tensor g = through_activation(activation, y, std::move(grad));
-    weight_gradient(params, x, g, 1, weight_slot, bias_slot);
-    if (x_slot == nullptr) return;
-    const auto to = x_slot->destination();
-    kernels::conv3d_grad_input(
-        g.stream(), g.dtype(), params,
-        {.grad_y = g.data(), .weight = weight.data(), .grad_x = to.data, .write = to.write});
-  }
-};
-
-}  // namespace
-
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
   VOXOT_CHECK(x.shape().rank() == 2, "linear: input {} is not N×C", x.shape().text());
   VOXOT_CHECK(weight.shape().rank() == 2 && weight.extent(1) == x.extent(1),
               "linear: weight {} (C_out×C_in) for input {}", weight.shape().text(), x.shape().text());
   check_parameter("linear", "weight", weight, x);
-  VOXOT_CHECK(!activation.saves_input(), "linear: silu cannot be fused");
   Conv3dParams p;
   p.in_extent = {1, 1, x.extent(0)};
   p.in_channels = x.extent(1);
   p.out_channels = weight.extent(0);
   p.validate();
-  Tensor y = Tensor::empty({x.extent(0), p.out_channels}, x.dtype(), x.device());
-  const bool fuses = activation.kind == ActivationKind::relu || activation.kind == ActivationKind::leaky_relu;
-  const Conv3dEpilogue epilogue{data_or_null(bias), nullptr, 1, fuses ? activation : Activation{}, {}};
-  kernels::conv3d_forward(x.stream(), x.dtype(), p,
-                          {.x = x.data(), .weight = weight.data(), .epilogue = epilogue, .y = y.data()});
-  if (!fuses && activation.kind != ActivationKind::none) {
-    kernels::activation_forward(y.stream(), y.dtype(), activation, y.count(), y.data(), y.data());
-  }
-  if (tape.records(x, weight, bias)) {
-    LinearNode node;
-    node.params = p;
-    node.activation = activation;
-    node.x_slot = Tape::slot(x);
-    node.weight_slot = Tape::slot(weight);
-    node.bias_slot = Tape::slot(bias);
-    if (node.weight_slot != nullptr) node.x = x.detached();
-    if (node.x_slot != nullptr) node.weight = weight.detached();
-    if (activation.kind != ActivationKind::none) node.y = y.detached();
-    tape.record(y, std::move(node));
-  }
-  return y;
+  check_bias("linear", bias, x, p.out_channels);
+  Conv3dFused fused;
+  fused.activation = activation;
+  return convolve(tape, p, x, weight, bias, fused,
+                  Tensor::empty({x.extent(0), p.out_channels}, x.dtype(), x.device()));
 }
 
 }  // namespace voxot::ops

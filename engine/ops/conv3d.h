@@ -16,12 +16,13 @@ struct Conv3dGeometry {
 
 /// y = act(residual + scale·(conv(x, weight) + bias)).
 /// x N×D×H×W×C_in, weight C_out×kD×kH×kW×C_in, bias C_out or undefined, residual shaped as y or undefined.
-/// The activation is none, relu or leaky_relu. Throws Error for shapes that do not fit.
+/// relu and leaky_relu ride in the convolution's epilogue, the other activations follow in a pass of their
+/// own. Throws Error for shapes that do not fit.
 struct Conv3dFused {
   Tensor residual;
   float scale = 1;
   Activation activation{};
-  Moments* moments = nullptr;  // where y's are wanted: says of what, and receives them
+  Moments* moments = nullptr;  // where y's are wanted: says of what, and receives them where act rides along
 };
 Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
               const Conv3dGeometry& geometry, const Conv3dFused& fused = {});

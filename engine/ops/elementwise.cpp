@@ -69,6 +69,21 @@ struct MulNode : Node {
   }
 };
 
+struct BroadcastAddNode : Node {
+  SlotRef x_slot, v_slot;
+
+  void backward(Tensor grad) override {
+    if (v_slot != nullptr) {
+      Tensor sum = Tensor::empty(v_slot->shape, grad.dtype(), grad.device());
+      const std::int64_t rows = grad.count() / sum.count();
+      const ReductionParams p{Reduction::sum, sum.extent(0), rows, sum.extent(1)};
+      kernels::reduce_forward(grad.stream(), grad.dtype(), p, grad.data(), sum.data());
+      v_slot->give(std::move(sum));
+    }
+    if (x_slot != nullptr) x_slot->give(std::move(grad));
+  }
+};
+
 struct CastNode : Node {
   SlotRef x_slot;
   void backward(Tensor grad) override { x_slot->give(std::move(grad)); }
@@ -150,6 +165,29 @@ Tensor mul(Tape& tape, const Tensor& x, const Tensor& y) {
     tape.record(z, std::move(node));
   }
   return z;
+}
+
+Tensor broadcast_add(Tape& tape, const Tensor& x, const Tensor& v) {
+  VOXOT_CHECK(x.shape().rank() >= 2 && v.shape() == Shape({x.extent(0), x.shape().back()}) &&
+                  v.dtype() == x.dtype() && v.device() == x.device(),
+              "broadcast_add: {} {} on {} to {} {} on {}; expected N×C to N×…×C", v.shape().text(),
+              name_of(v.dtype()), name_of(v.device()), x.shape().text(), name_of(x.dtype()),
+              name_of(x.device()));
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  kernels::broadcast_add(x.stream(), x.dtype(),
+                         {.outer = v.extent(0),
+                          .rows = x.count() / v.count(),
+                          .channels = v.extent(1),
+                          .x = x.data(),
+                          .v = v.data(),
+                          .y = y.data()});
+  if (tape.records(x, v)) {
+    BroadcastAddNode node;
+    node.x_slot = Tape::slot(x);
+    node.v_slot = Tape::slot(v);
+    tape.record(y, std::move(node));
+  }
+  return y;
 }
 
 Tensor cast(Tape& tape, const Tensor& x, DType dtype) {

@@ -21,6 +21,8 @@ inline Tensor scale_add(Tape& tape, const Tensor& x, double scale, const Tensor&
 }
 Tensor scale(Tape& tape, const Tensor& x, double factor);
 Tensor mul(Tape& tape, const Tensor& x, const Tensor& y);
+/// x + v for each sample and channel: x N×…×C, v N×C of the same type. Throws Error for other shapes.
+Tensor broadcast_add(Tape& tape, const Tensor& x, const Tensor& v);
 /// The same values in another storage type; the gradient comes back in x's.
 Tensor cast(Tape& tape, const Tensor& x, DType dtype);
 /// The same values under another shape.

@@ -17,7 +17,7 @@ struct Moments {
 
 struct NormOptions {
   double epsilon = 1e-5;
-  Activation activation{};  // none, relu or leaky_relu, fused
+  Activation activation{};  // none, relu, leaky_relu or silu, fused
   Moments moments{};        // of x, where they are known
 };
 

@@ -3,33 +3,13 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/cpu/activation_lanes.h"
 #include "kernels/cpu/scalar.h"
-#include "kernels/cpu/vector_math.h"
 
 namespace voxot::kernels {
 namespace {
 
 using namespace cpu;
-
-/// SiLU whose loops become vectors: calls of the C library's exp took half of a perceptron's step.
-template <class F>
-struct SiluLanes {
-  F value(F x) const { return x / (F{1} + exp_lanes(-x)); }
-  F gradient(F x, F g) const {
-    const F share = F{1} / (F{1} + exp_lanes(-x));
-    return g * (share * (F{1} + x * (F{1} - share)));
-  }
-};
-
-/// The shared functor, or a form of it for vectors.
-template <class Functor>
-auto lanes_of(Functor functor) {
-  if constexpr (Functor::kKind == ActivationKind::silu) {
-    return SiluLanes<decltype(functor.slope)>{};
-  } else {
-    return functor;
-  }
-}
 
 void forward(const Stream&, DType dtype, Activation activation, std::int64_t count, const void* x, void* y) {
   with_type(dtype, [&]<class T>() {

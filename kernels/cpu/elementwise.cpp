@@ -65,6 +65,20 @@ void add_bias_cpu(const Stream&, DType dtype, std::int64_t rows, std::int64_t ch
   });
 }
 
+void broadcast_add_cpu(const Stream&, DType dtype, const BroadcastAdd& a) {
+  with_type(dtype, [&]<class T>() {
+    const std::int64_t rows = a.outer * a.rows;
+#pragma omp parallel for schedule(static) if (rows * a.channels > kParallelGrain)
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const T* const x = static_cast<const T*>(a.x) + r * a.channels;
+      const T* const v = static_cast<const T*>(a.v) + r / a.rows * a.channels;
+      T* const y = static_cast<T*>(a.y) + r * a.channels;
+#pragma omp simd
+      for (std::int64_t c = 0; c < a.channels; ++c) store(y[c], load(x[c]) + load(v[c]));
+    }
+  });
+}
+
 void cast_cpu(const Stream&, const Cast& c) {
   with_type(c.from, [&]<class From>() {
     with_type(c.to, [&]<class To>() {
@@ -125,6 +139,7 @@ const Implement registered[] = {
     {linear_combination_at, Device::cpu, linear_combination_at_cpu},
     {multiply, Device::cpu, multiply_cpu},
     {add_bias, Device::cpu, add_bias_cpu},
+    {broadcast_add, Device::cpu, broadcast_add_cpu},
     {cast, Device::cpu, cast_cpu},
     {store_in_ring, Device::cpu, store_in_ring_cpu},
     {fill_normal, Device::cpu, fill_normal_cpu},

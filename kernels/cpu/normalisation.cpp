@@ -7,6 +7,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/cpu/activation_lanes.h"
 #include "kernels/cpu/scalar.h"
 
 namespace voxot::kernels {
@@ -154,7 +155,8 @@ void forward(const Stream&, DType dtype, const NormalisationParams& p, const Nor
       const F* mu = means.data();
       const F* a = scales.data();
       const F* b = betas.data();
-      with_activation<F>(p.activation, [&](auto act) {
+      with_activation<F>(p.activation, [&](auto functor) {
+        const auto act = lanes_of(functor);
         apply(o * p.rows, (o + 1) * p.rows, p.channels, [=](std::int64_t i, std::int64_t j) {
           store(out[i], act.value((load(in[i]) - mu[j]) * a[j] + b[j]));
         });
@@ -196,12 +198,13 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
     const F* t = betas.data();
     const T* const xo = x + o * p.rows * p.channels;
     const T* const go = gy + o * p.rows * p.channels;
-    with_activation<F>(p.activation, [&](auto act) {
+    with_activation<F>(p.activation, [&](auto functor) {
+      const auto act = lanes_of(functor);
       sum_terms<F>(p.rows, p.channels, sums, [=](std::int64_t i, std::int64_t j, F& a, F& b) {
         F g = load(go[i]);
         const F v = load(xo[i]);
         if constexpr (decltype(act)::kKind != ActivationKind::none)
-          g = act.gradient(act.value((v - mu[j]) * s[j] + t[j]), g);
+          g = act.gradient_at((v - mu[j]) * s[j] + t[j], g);
         a += g;
         b += g * ((v - mu[j]) * inv[j]);
       });
@@ -226,13 +229,14 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
     const F* ps = slope.data();
     const F* po = offset.data();
     T* gx = static_cast<T*>(q.grad_x);
-    with_activation<F>(p.activation, [&](auto act) {
+    with_activation<F>(p.activation, [&](auto functor) {
+      const auto act = lanes_of(functor);
       with_write(q.grad_x_write, [&]<Write W>() {
         apply(o * p.rows, (o + 1) * p.rows, p.channels, [=](std::int64_t i, std::int64_t j) {
           F g = load(gy[i]);
           const F v = load(x[i]);
           if constexpr (decltype(act)::kKind != ActivationKind::none)
-            g = act.gradient(act.value((v - mu[j]) * s[j] + t[j]), g);
+            g = act.gradient_at((v - mu[j]) * s[j] + t[j], g);
           put<W>(gx[i], s[j] * g - po[j] - (v - mu[j]) * ps[j]);
         });
       });

@@ -45,6 +45,15 @@ struct Product {
   }
 };
 
+/// Place of v: Reduced.
+template <class T>
+struct AddBroadcast {
+  const T* v;
+  VOXOT_DEVICE Compute<T> operator()(const Reduced::At& at, Compute<T> x) const {
+    return x + load(v[at.result]);
+  }
+};
+
 struct Same {
   template <class F>
   VOXOT_DEVICE F operator()(F x) const {
@@ -192,6 +201,14 @@ void add_bias_cuda(const Stream& stream, DType dtype, std::int64_t rows, std::in
   });
 }
 
+void broadcast_add_cuda(const Stream& stream, DType dtype, const BroadcastAdd& a) {
+  with_type(dtype, [&]<class T>() {
+    map<Write::overwrite>(stream, "broadcast_add", a.outer * a.rows * a.channels, Reduced{a.rows, a.channels},
+                          AddBroadcast<T>{static_cast<const T*>(a.v)}, static_cast<T*>(a.y),
+                          static_cast<const T*>(a.x));
+  });
+}
+
 void cast_cuda(const Stream& stream, const Cast& c) {
   with_type(c.from, [&]<class From>() {
     with_type(c.to, [&]<class To>() {
@@ -219,6 +236,7 @@ const Implement registered[] = {
     {linear_combination_at, Device::cuda, linear_combination_at_cuda},
     {multiply, Device::cuda, multiply_cuda},
     {add_bias, Device::cuda, add_bias_cuda},
+    {broadcast_add, Device::cuda, broadcast_add_cuda},
     {cast, Device::cuda, cast_cuda},
     {store_in_ring, Device::cuda, store_in_ring_cuda},
     {fill_normal, Device::cuda, fill_normal_cuda},

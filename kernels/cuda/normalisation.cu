@@ -135,7 +135,7 @@ struct Gradient {
     load_channels<V>(grad_y + at, g);
     if constexpr (Act::kKind != ActivationKind::none) {
       VOXOT_UNROLL
-      for (int k = 0; k < V; ++k) g[k] = act.gradient(act.value(c.argument(v[k], k)), g[k]);
+      for (int k = 0; k < V; ++k) g[k] = act.gradient_at(c.argument(v[k], k), g[k]);
     }
   }
 };
@@ -257,15 +257,22 @@ VOXOT_KERNEL void grad_x_kernel(Layout l, Act act, Compute<T> epsilon, Gradient<
   }
 }
 
-/// Calls body(functor). The other activations would need more than the sign of their argument.
+/// Calls body(functor): the activations that follow normalisations, each of which makes every kernel anew.
 template <class F, class Body>
-void with_kink(Activation a, Body&& body) {
+void with_fused(Activation a, Body&& body) {
   const auto slope = static_cast<F>(a.slope);
-  if (a.kind == ActivationKind::none) return body(ActivationFunctor<ActivationKind::none, F>{slope});
-  if (a.kind == ActivationKind::relu) return body(ActivationFunctor<ActivationKind::relu, F>{slope});
-  VOXOT_CHECK(a.kind == ActivationKind::leaky_relu,
-              "normalisation: activation {} is none of none, relu, leaky_relu", static_cast<int>(a.kind));
-  body(ActivationFunctor<ActivationKind::leaky_relu, F>{slope});
+  switch (a.kind) {
+    case ActivationKind::none:
+      return body(ActivationFunctor<ActivationKind::none, F>{slope});
+    case ActivationKind::relu:
+      return body(ActivationFunctor<ActivationKind::relu, F>{slope});
+    case ActivationKind::leaky_relu:
+      return body(ActivationFunctor<ActivationKind::leaky_relu, F>{slope});
+    case ActivationKind::silu:
+      return body(ActivationFunctor<ActivationKind::silu, F>{slope});
+    default:
+      fail("normalisation: activation {} is none of none, relu, leaky_relu, silu", static_cast<int>(a.kind));
+  }
 }
 
 bool empty(const NormalisationParams& p) { return p.outer * p.rows * p.channels == 0; }
@@ -292,7 +299,7 @@ void forward(const Stream& stream, DType dtype, const NormalisationParams& p, co
   with_type(dtype, [&]<class T>() {
     using F = Compute<T>;
     with_width<T>({p.channels}, {f.x, f.y}, [&]<int V>() {
-      with_kink<F>(p.activation, [&](auto act) {
+      with_fused<F>(p.activation, [&](auto act) {
         const Layout l(p, V);
         simt::launch(l.launch("normalisation_forward", p.outer, stream), forward_kernel<T, V, decltype(act)>,
                      l, act, static_cast<F>(p.epsilon), static_cast<const T*>(f.x),
@@ -319,7 +326,7 @@ void backward_typed(const Stream& stream, const NormalisationParams& p, const No
   auto* partials = static_cast<Pair<F>*>(
       simt::scratch(static_cast<std::size_t>(pairs + p.outer * p.groups) * sizeof(Pair<F>)));
   Pair<F>* means = means_needed ? partials + pairs : nullptr;
-  with_kink<F>(p.activation, [&](auto act) {
+  with_fused<F>(p.activation, [&](auto act) {
     using Act = decltype(act);
     if (parameters || means_needed) {
       simt::launch(l.launch("normalisation_sums", p.outer, stream), chunk_gradients<T, V, Act>, l, act,
