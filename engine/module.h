@@ -190,6 +190,8 @@ class Linear : public WeightLayer {
   void reset(Initialiser& initialiser) override;
 };
 
+/// Over what a normalisation takes mean and variance: batch and voxels, groups of a sample's channels, or
+/// each of its channels.
 enum class NormKind : std::uint8_t { none, batch, group, instance };
 
 /// A normalisation of N×…×C with its weights, and its running statistics where it is of the batch.

@@ -32,6 +32,7 @@ class Parameters {
     const NamedTensor& entry;
     Tensor values;  // in the buffer's memory, shaped as the parameter
   };
+  /// One for each parameter, in order.
   [[nodiscard]] std::vector<Part> parts(const Tensor& flat) const;
 
  private:

@@ -11,6 +11,7 @@
 
 namespace voxot {
 
+/// Gathers what shall be written, then writes all of it or nothing.
 class StateWriter {
  public:
   /// `prefix` stands before every name.
@@ -34,13 +35,14 @@ class StateWriter {
   std::vector<std::pair<std::string, HostArray>> counts_;
 };
 
-/// add() throws Error, which begins with `source`, for what is missing or does not fit. `arrays` must outlive
-/// this object.
+/// Finds what shall be read, then takes all of it or nothing. add() throws Error, which begins with `source`,
+/// for what is missing or does not fit. `arrays` must outlive this object.
 class StateReader {
  public:
   StateReader(const std::map<std::string, HostArray>& arrays, std::string prefix, std::string source)
       : arrays_(arrays), prefix_(std::move(prefix)), source_(std::move(source)) {}
 
+  /// Whether there is a tensor of that name behind the prefix.
   [[nodiscard]] bool has(const std::string& name) const { return arrays_.contains(prefix_ + name); }
   /// For a module's tensor, which may be an outline, or its counter.
   void add(const std::string& name, const NamedTensor& entry);

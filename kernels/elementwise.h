@@ -53,6 +53,7 @@ inline constinit Kernel<void(DType, const Multiply&)> multiply{"multiply"};
 /// y[r, c] += bias[c] (dtype, rows, channels, bias, y); bias has the parameter type (fp32, for f64 f64).
 inline constinit Kernel<void(DType, std::int64_t, std::int64_t, const void*, void*)> add_bias{"add_bias"};
 
+/// Arguments of broadcast_add: x and y outer × rows × channels, v outer × channels.
 struct BroadcastAdd {
   std::int64_t outer = 1;
   std::int64_t rows = 1;
