@@ -20,6 +20,7 @@ class ArrayFile {
   /// and for an archive that is damaged.
   ArrayFile(const std::filesystem::path& path, const std::string& what);
 
+  /// Whether the file holds an array of that name, readable or not.
   [[nodiscard]] bool has(const std::string& name) const;
   /// What the names train_X, val_X and test_X say of axes holds: `volumes` N×D×H×W have one channel, as
   /// `images` N×H×W have, and `images` N×H×W×C of 1, 3 or 4 channels come as N×C×H×W. Throws Error where

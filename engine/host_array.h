@@ -30,6 +30,7 @@ std::string describe_shape(std::span<const std::int64_t> shape);
 /// nonzero extents, in bytes of `type`, is beyond 2^63 - 1.
 std::int64_t count_of(FileType type, std::span<const std::int64_t> shape);
 
+/// An array of a file in host memory: contiguous, row-major.
 struct HostArray {
   FileType type = FileType::f32;
   std::vector<std::int64_t> shape;

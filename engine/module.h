@@ -49,6 +49,7 @@ class Initialiser {
   std::uint32_t count_ = 0;
 };
 
+/// A network or a part of one: tensors and modules under the names that a state dict has.
 class Module {
  public:
   Module() = default;
@@ -59,6 +60,7 @@ class Module {
   /// Parameters and buffers of this module and all below it, in order, with full names
   /// ("inc.double_conv.0.weight").
   [[nodiscard]] std::vector<NamedTensor> named_tensors() const;
+  /// Draws new values for the parameters of this module and of all below it, in order.
   void initialise(Initialiser& initialiser);
   [[nodiscard]] bool training() const { return training_; }
   /// Also switches every module below.
@@ -139,6 +141,7 @@ class WeightLayer : public Module {
   Tensor u_, v_;
 };
 
+/// y = conv3d(x, weight) + bias with in → out channels; weight [out, kD, kH, kW, in]. Forward as ops::conv3d.
 class Conv3d : public WeightLayer {
  public:
   /// kernel: D, H, W.
@@ -158,6 +161,8 @@ class Conv3d : public WeightLayer {
   ops::Conv3dGeometry geometry_;
 };
 
+/// Transposed convolution with in → out channels; weight [in, kD, kH, kW, out]. Forward as
+/// ops::conv_transpose3d.
 class ConvTranspose3d : public Module {
  public:
   /// kernel: D, H, W.
@@ -177,6 +182,7 @@ class ConvTranspose3d : public Module {
   ops::Conv3dGeometry geometry_;
 };
 
+/// act(x·weightᵀ + bias), N×in → N×out; weight [out, in].
 class Linear : public WeightLayer {
  public:
   Linear(std::int64_t in, std::int64_t out);

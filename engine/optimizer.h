@@ -12,6 +12,7 @@
 
 namespace voxot {
 
+/// How the learning rate changes: not, linearly, by a half cosine, or by a factor at milestones.
 enum class ScheduleKind : std::uint8_t { constant, linear, cosine, steps };
 
 /// The factor on the learning rate at a step counted from 0.
@@ -23,9 +24,11 @@ struct Schedule {
   std::vector<std::int64_t> milestones;  // steps: the factor is multiplied by `decay` at each
   double decay = 0.1;
 
+  /// Of the step counted from 0, warm-up included.
   [[nodiscard]] double factor(std::int64_t step) const;
 };
 
+/// One network's optimizer: its update, rate, clipping and schedule.
 struct OptimizerOptions {
   OptimizerParams params;
   double learning_rate = 1e-4;
@@ -33,6 +36,7 @@ struct OptimizerOptions {
   Schedule schedule;
 };
 
+/// Updates the parameters of one network, and holds the state that needs.
 class Optimizer {
  public:
   Optimizer(Parameters& parameters, const OptimizerOptions& options);
@@ -76,6 +80,7 @@ class Optimizer {
 class MovingAverage {
  public:
   MovingAverage(Parameters& parameters, double decay);
+  /// One update from the network as it is.
   void update();
   /// An update in two halves, as Optimizer's: the factors of the weights and of the average, and the queued
   /// work.

@@ -12,6 +12,7 @@
 
 namespace voxot {
 
+/// The parameters of one network, flat, and their gradients.
 class Parameters {
  public:
   /// Moves the module's parameters into one buffer of `dtype` (f32, or f64 to check gradients) on `device`,

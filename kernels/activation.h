@@ -7,8 +7,10 @@
 
 namespace voxot {
 
+/// leaky_relu: x > 0 ? x : slope·x; silu: x·sigmoid(x); softplus: log(1 + exp(x)).
 enum class ActivationKind : std::uint8_t { none, relu, leaky_relu, silu, tanh, sigmoid, softplus };
 
+/// An activation and its parameter.
 struct Activation {
   ActivationKind kind = ActivationKind::none;
   float slope = 0;  // leaky_relu: the factor for negative x
@@ -32,6 +34,7 @@ struct ActivationFunctor {
     return gradient(value(x), g);
   }
 
+  /// act(x)
   VOXOT_HOST_DEVICE F value(F x) const {
     if constexpr (K == ActivationKind::relu) return x < 0 ? F{0} : x;
     if constexpr (K == ActivationKind::leaky_relu) return x > 0 ? x : slope * x;
@@ -42,6 +45,7 @@ struct ActivationFunctor {
     return x;
   }
 
+  /// g·act'(s), s as above.
   VOXOT_HOST_DEVICE F gradient(F s, F g) const {
     if constexpr (K == ActivationKind::relu) return s <= 0 ? F{0} : g;
     if constexpr (K == ActivationKind::leaky_relu) return g * (s > 0 ? F{1} : slope);
@@ -84,6 +88,7 @@ struct PreluParams {
 inline constinit Kernel<void(DType, const PreluParams&, const void*, const void*, void*)> prelu_forward{
     "prelu_forward"};
 
+/// What the gradient of prelu reads and writes; grad_x or grad_slope may be null.
 struct PreluGradients {
   const void* x;
   const void* slope;
@@ -93,6 +98,7 @@ struct PreluGradients {
   void* grad_slope = nullptr;  // may be null
   Write grad_slope_write = Write::overwrite;
 };
+/// grad_x and grad_slope ← or += those of the loss.
 inline constinit Kernel<void(DType, const PreluParams&, const PreluGradients&)> prelu_backward{
     "prelu_backward"};
 

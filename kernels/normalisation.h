@@ -11,6 +11,7 @@
 
 namespace voxot {
 
+/// The view of x that a normalisation takes, as above.
 struct NormalisationParams {
   std::int64_t outer = 1;
   std::int64_t rows = 1;
@@ -34,9 +35,12 @@ struct NormalisationForward {
   const void* beta = nullptr;   // may be null
   void* y;
 };
+/// y, as above.
 inline constinit Kernel<void(DType, const NormalisationParams&, const NormalisationForward&)>
     normalisation_forward{"normalisation_forward"};
 
+/// What the gradient reads and writes: x, grad_y and grad_x outer × rows × channels, mean and variance
+/// [outer, groups], γ, β and their gradients [channels].
 struct NormalisationGradients {
   const void* x;
   const void* grad_y;
@@ -52,6 +56,7 @@ struct NormalisationGradients {
   Write parameter_write = Write::overwrite;
 };
 
+/// (dtype, params, tensors)
 inline constinit Kernel<void(DType, const NormalisationParams&, const NormalisationGradients&)>
     normalisation_backward{"normalisation_backward"};
 

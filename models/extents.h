@@ -22,6 +22,7 @@ std::int64_t resnet3d_levels(const Extents& e);
 /// Every extent (D may be 1) is at least 4 and a multiple of 2^(levels + 1).
 bool resnet3d_takes(const Extents& e);
 
+/// Whether a network takes volumes of these extents.
 using TakesExtents = std::function<bool(const Extents&)>;
 /// The smallest extents that `takes` accepts and that reach each of `e`: what to pad volumes to. D = 1 stays.
 std::optional<Extents> padded_extents(const Extents& e, const TakesExtents& takes);

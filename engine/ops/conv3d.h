@@ -1,4 +1,5 @@
 #pragma once
+// Convolutions and linear layers on the tape (kernels/conv3d.h).
 #include <array>
 
 #include "engine/ops/normalisation.h"
@@ -24,6 +25,7 @@ struct Conv3dFused {
   Activation activation{};
   Moments* moments = nullptr;  // where y's are wanted: says of what, and receives them where act rides along
 };
+/// y N×D'×H'×W'×C_out, fused as Conv3dFused says.
 Tensor conv3d(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
               const Conv3dGeometry& geometry, const Conv3dFused& fused = {});
 

@@ -1,4 +1,5 @@
 #pragma once
+// Arithmetic on the tape. Operands have one shape and one type, else Error is thrown.
 #include "engine/buffer.h"
 #include "engine/tape.h"
 
@@ -19,7 +20,9 @@ inline Tensor sub(Tape& tape, const Tensor& x, const Tensor& y) {
 inline Tensor scale_add(Tape& tape, const Tensor& x, double scale, const Tensor& y) {
   return linear_combination(tape, 1, x, scale, y);
 }
+/// factor·x
 Tensor scale(Tape& tape, const Tensor& x, double factor);
+/// x·y, element by element.
 Tensor mul(Tape& tape, const Tensor& x, const Tensor& y);
 /// x + v for each sample and channel: x N×…×C, v N×C of the same type. Throws Error for other shapes.
 Tensor broadcast_add(Tape& tape, const Tensor& x, const Tensor& v);

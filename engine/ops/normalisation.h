@@ -1,4 +1,5 @@
 #pragma once
+// Normalisations on the tape (kernels/normalisation.h). Volumes are N×D×H×W×C.
 #include "engine/tape.h"
 #include "kernels/normalisation.h"
 
@@ -15,6 +16,7 @@ struct Moments {
   void make_room(const Tensor& x);
 };
 
+/// What all normalisations take.
 struct NormOptions {
   double epsilon = 1e-5;
   Activation activation{};  // none, relu, leaky_relu or silu, fused
@@ -28,6 +30,7 @@ struct BatchNormOptions : NormOptions {
   bool training = true;
   double momentum = 0.1;
 };
+/// Throws Error for shapes that do not fit.
 Tensor batch_norm(Tape& tape, const Tensor& x, const Tensor& gamma, const Tensor& beta,
                   const Tensor& running_mean, const Tensor& running_variance,
                   const BatchNormOptions& options);
