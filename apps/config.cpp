@@ -10,6 +10,7 @@
 #include "apps/config_fields.h"
 #include "apps/config_reader.h"
 #include "apps/dataset_config.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -172,7 +173,7 @@ std::string read_config_text(const std::filesystem::path& file) {
   if (!stream.eof() || stream.bad()) {
     fail_usage("{}: cannot read the config file", file.string());
   }
-  text.resize(static_cast<std::size_t>(stream.gcount()));
+  text.resize(to_size(stream.gcount()));
   return text;
 }
 

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "apps/known_keys.h"
+#include "kernels/sizes.h"
 
 // In this file alone, whatever the build says: toml++ as headers, without two faults of version 3.3. Its
 // assertions guard against text that it also refuses with a proper error ("[=]"): asserted they abort, with
@@ -295,7 +296,7 @@ void ConfigReader::integers(const char* key, std::vector<std::int64_t>& value, R
   const std::string path = table_ + "." + key;
   if (const GivenValue* entry = visit(path)) {
     const toml::array* items = entry->node->as_array();
-    if (items == nullptr || (length >= 0 && items->size() != static_cast<std::size_t>(length))) {
+    if (items == nullptr || (length >= 0 && items->size() != to_size(length))) {
       refuse(*entry, path,
              length < 0 ? "an array of integers" : fmt::format("an array of {} integers", length),
              *entry->node);

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "apps/judge.h"
+#include "kernels/sizes.h"
 #include "solvers/metrics.h"
 
 namespace voxot {
@@ -63,15 +64,15 @@ Diversity measure_diversity(const std::function<Tensor(const Tensor& x, std::uin
   const std::int64_t voxels = each / channels;
   const bool coloured = has_hues(sources);
   const auto& palette = counted_colours(source);
-  std::vector<RunningVariance> values(static_cast<std::size_t>(n), RunningVariance(each));
-  std::vector<RunningVariance> shapes(static_cast<std::size_t>(n), RunningVariance(voxels));
-  std::vector<float> density(static_cast<std::size_t>(voxels));
+  std::vector<RunningVariance> values(to_size(n), RunningVariance(each));
+  std::vector<RunningVariance> shapes(to_size(n), RunningVariance(voxels));
+  std::vector<float> density(to_size(voxels));
   std::vector<char> kept;
   for (std::int64_t draw = 0; draw < draws; ++draw) {
     const Tensor mapped = map(x, static_cast<std::uint64_t>(draw));
     for (std::int64_t i = 0; i < n; ++i) {
       const float* const volume = mapped.as<float>() + i * each;
-      const auto at = static_cast<std::size_t>(i);
+      const auto at = to_size(i);
       values[at].add(volume);
       density_of(volume, voxels, channels, density.data());
       shapes[at].add(density.data());
@@ -88,8 +89,7 @@ Diversity measure_diversity(const std::function<Tensor(const Tensor& x, std::uin
     d.variance += variance / static_cast<double>(n);
     d.shape += shapes[i].variance() / static_cast<double>(n);
     const SampleLabel& label = sources.labels[i];
-    if (coloured)
-      colours[palette[static_cast<std::size_t>(nearest_colour(palette, label.hue))].name].push_back(variance);
+    if (coloured) colours[palette[to_size(nearest_colour(palette, label.hue))].name].push_back(variance);
     if (label.digit >= 0) classes[std::to_string(label.digit)].push_back(variance);
   }
   if (coloured) d.hue_kept = share(kept);

@@ -8,6 +8,7 @@
 #include "apps/diversity.h"
 #include "datasets/truth.h"
 #include "engine/finite.h"
+#include "kernels/sizes.h"
 #include "solvers/metrics.h"
 
 namespace voxot {
@@ -27,14 +28,14 @@ Tensor of_half(const LabelledBatch& batch, std::uint64_t half, std::int64_t coun
   const Tensor& all = batch.volumes;
   const std::int64_t each = all.count() / all.extent(0);
   std::vector<std::int64_t> chosen;
-  for (std::size_t i = 0; i < batch.labels.size() && static_cast<std::int64_t>(chosen.size()) < count; ++i) {
+  for (std::size_t i = 0; i < batch.labels.size() && std::ssize(chosen) < count; ++i) {
     const auto image = static_cast<std::uint64_t>(batch.labels[i].item / items_per_image);
     if ((image * 0x9E3779B97F4A7C15U) >> 63 == half) chosen.push_back(static_cast<std::int64_t>(i));
   }
-  const auto n = static_cast<std::int64_t>(chosen.size());
+  const auto n = std::ssize(chosen);
   Tensor some = Tensor::empty({n, all.extent(1), all.extent(2), all.extent(3), all.extent(4)});
   for (std::int64_t i = 0; i < n; ++i) {
-    some.window(i * each, {each}).copy_from(all.window(chosen[static_cast<std::size_t>(i)] * each, {each}));
+    some.window(i * each, {each}).copy_from(all.window(chosen[to_size(i)] * each, {each}));
   }
   return some;
 }
@@ -77,7 +78,7 @@ void score_against_truth(Transport& transport, const RunConfig& config, const Te
 void score_diversity(Transport& transport, const RunConfig& config, const TestBatches& batches,
                      std::uint64_t seed, Scores& scores) {
   LabelledBatch some{first_rows(batches.from.volumes, kDiversitySamples), batches.from.labels};
-  some.labels.resize(static_cast<std::size_t>(some.volumes.extent(0)));
+  some.labels.resize(to_size(some.volumes.extent(0)));
   const auto map = [&](const Tensor& x, std::uint64_t draw) {
     return map_all(transport, x, seed, EvaluationDraw::diversity_noise, draw);
   };

@@ -12,6 +12,7 @@
 #include "engine/ops/reduction.h"
 #include "engine/progress.h"
 #include "engine/streams.h"
+#include "kernels/sizes.h"
 #include "solvers/metrics.h"
 
 namespace voxot {
@@ -163,7 +164,7 @@ void Judge::train(const DatasetConfig& kind, const std::filesystem::path& data_d
     stop_where_signalled(kind, optimizer);
     const Verdict verdict = (*this)(held_out.volumes.window(first * each, Shape(shape)));
     for (std::size_t i = 0; i < verdict.classes.size(); ++i) {
-      right += verdict.classes[i] == held_out.labels[static_cast<std::size_t>(first) + i].digit ? 1 : 0;
+      right += verdict.classes[i] == held_out.labels[to_size(first) + i].digit ? 1 : 0;
     }
   }
   accuracy_ = static_cast<double>(right) / static_cast<double>(kTestSamples);
@@ -237,7 +238,7 @@ MapScores score_map(Judge& judge, const DatasetConfig& source, const std::vector
     const float after = dominant_hue(mapped.as<float>() + static_cast<std::int64_t>(i) * voxels * 3, voxels);
     const int colour = nearest_colour(palette, before);
     kept[i] = keeps_colour(source, before, after) ? 1 : 0;
-    by_colour[static_cast<std::size_t>(colour)].push_back(hit[i]);
+    by_colour[to_size(colour)].push_back(hit[i]);
   }
   scores.colour.kept = share(kept);
   for (std::size_t c = 0; c < palette.size(); ++c) {

@@ -1,5 +1,7 @@
 #include "apps/labelled_batch.h"
 
+#include "kernels/sizes.h"
+
 namespace voxot {
 
 Tensor draw_volumes(Dataset& dataset, const BatchPart& part, std::span<SampleLabel> labels) {
@@ -11,7 +13,7 @@ Tensor draw_volumes(Dataset& dataset, const BatchPart& part, std::span<SampleLab
 
 LabelledBatch draw_batch(Dataset& dataset, const RandomState& state, std::int64_t count) {
   LabelledBatch batch;
-  batch.labels.resize(static_cast<std::size_t>(count));
+  batch.labels.resize(to_size(count));
   batch.volumes = draw_volumes(dataset, {state, count}, batch.labels);
   return batch;
 }

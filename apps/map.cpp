@@ -15,6 +15,7 @@
 #include "engine/atomic_file.h"
 #include "engine/progress.h"
 #include "kernels/features.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -85,12 +86,11 @@ void map_file(const Options& options) {
                            : load_published_map(options.model, options.facts, options.precision, device);
   Transport& transport = *trained->capabilities().transport;
   if (options.facts.noise_std) transport.set_noise_deviation(*options.facts.noise_std);
-  std::vector<float> to(input.samples.values.size() * static_cast<std::size_t>(options.samples));
+  std::vector<float> to(input.samples.values.size() * to_size(options.samples));
   for (std::int64_t z = 0; z < options.samples; ++z) {
     for (std::int64_t first = 0; first < n; first += kBatch) {
       const std::int64_t count = std::min(kBatch, n - first);
-      const std::span<const float> from(input.samples.values.data() + first * each,
-                                        static_cast<std::size_t>(count * each));
+      const std::span<const float> from(input.samples.values.data() + first * each, to_size(count * each));
       const Tensor x = Tensor::from({count, depth, height, width, channels}, from);
       const std::vector<float> y = transport
                                        .apply(x, {static_cast<std::uint64_t>(options.seed), Purpose::noise,

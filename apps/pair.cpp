@@ -19,6 +19,7 @@
 #include "engine/npy.h"
 #include "engine/progress.h"
 #include "kernels/features.h"
+#include "kernels/sizes.h"
 #include "solvers/pairing.h"
 
 namespace voxot {
@@ -77,9 +78,8 @@ PairingBatch batch_of(const PairInputs& in, std::int64_t first) {
   PairingBatch batch{rows(in.source), rows(in.target)};
   if (!in.source_labels.empty()) {
     const auto labels = [&](const std::vector<std::int64_t>& all, const Tensor& samples) {
-      const auto count = static_cast<std::size_t>(samples.extent(0));
-      return Buffer<std::int64_t>::from(std::span(all).subspan(static_cast<std::size_t>(first), count),
-                                        in.device);
+      const auto count = to_size(samples.extent(0));
+      return Buffer<std::int64_t>::from(std::span(all).subspan(to_size(first), count), in.device);
     };
     batch.source_labels = labels(in.source_labels, batch.source);
     batch.target_labels = labels(in.target_labels, batch.target);
@@ -108,7 +108,7 @@ std::vector<Pairing> pair_all(const PairCommand& command, const PairInputs& in) 
       batches.push_back(batch_of(in, b * in.batch));
     for (Pairing& pairing : pair(batches, options, static_cast<std::uint64_t>(first)))
       all.push_back(std::move(pairing));
-    if (progress) progress->update(static_cast<std::int64_t>(all.size()));
+    if (progress) progress->update(std::ssize(all));
   }
   return all;
 }
@@ -125,8 +125,8 @@ std::vector<std::int64_t> partners_of(const PairInputs& in, const std::vector<Pa
 
 void write_plan(const PairCommand& command, const PairInputs& in, const std::vector<Pairing>& pairings,
                 const std::vector<std::int64_t>& partners) {
-  const auto count = static_cast<std::int64_t>(pairings.size());
-  const auto n = static_cast<std::int64_t>(partners.size());
+  const auto count = std::ssize(pairings);
+  const auto n = std::ssize(partners);
   // One number for each sample, and one for each problem.
   const auto joined = [&](std::vector<double> Pairing::*part) {
     std::vector<double> values;
@@ -161,9 +161,9 @@ void write_plan(const PairCommand& command, const PairInputs& in, const std::vec
   const std::int64_t columns = std::min(in.batch, in.target.extent(0));
   if (count * rows * columns <= kPlanLimit) {
     // A last batch that is smaller leaves zeros behind it.
-    std::vector<float> plans(static_cast<std::size_t>(count * rows * columns));
+    std::vector<float> plans(to_size(count * rows * columns));
     for (std::int64_t b = 0; b < count; ++b) {
-      const Tensor plan = pairings[static_cast<std::size_t>(b)].plan.to(DType::f32);
+      const Tensor plan = pairings[to_size(b)].plan.to(DType::f32);
       for (std::int64_t i = 0; i < plan.extent(0); ++i) {
         std::copy_n(plan.as<float>() + i * plan.extent(1), plan.extent(1),
                     plans.begin() + (b * rows + i) * columns);
@@ -181,7 +181,7 @@ std::optional<double> equal_colours(const PairInputs& in, const std::vector<std:
   if (!in.source_colours || !in.target_colours) return std::nullopt;
   std::int64_t equal = 0;
   for (std::size_t i = 0; i < partners.size(); ++i)
-    equal += (*in.source_colours)[i] == (*in.target_colours)[static_cast<std::size_t>(partners[i])];
+    equal += (*in.source_colours)[i] == (*in.target_colours)[to_size(partners[i])];
   return static_cast<double>(equal) / static_cast<double>(partners.size());
 }
 

@@ -10,6 +10,7 @@
 #include "apps/volumes.h"
 #include "engine/atomic_file.h"
 #include "engine/progress.h"
+#include "kernels/sizes.h"
 #include "solvers/feature_precision.h"
 
 namespace voxot {
@@ -43,7 +44,7 @@ Tensor features_of(const HostArray& array, const std::string& name) {
     const auto large =
         std::find_if(values.begin(), values.end(), [](double v) { return std::abs(v) > kExact; });
     VOXOT_CHECK(large == values.end(), "{}: {} is beyond what double holds exactly", name,
-                numbers[static_cast<std::size_t>(large - values.begin())]);
+                numbers[to_size(large - values.begin())]);
     return Tensor::from(shape, std::span<const double>(values));
   }
   if (array.type == FileType::f64)
@@ -129,10 +130,10 @@ Volumes volumes_of(const PairFile& side, const std::string& path, std::int64_t c
 
 Image picture_of(const Volumes& source, const Volumes& target, const std::vector<std::int64_t>& partners) {
   std::vector<VolumeRow> rows{{"source", {}}, {"partner", {}}};
-  const auto pairs = std::min<std::int64_t>(kPicturePairs, static_cast<std::int64_t>(partners.size()));
+  const auto pairs = std::min<std::int64_t>(kPicturePairs, std::ssize(partners));
   for (std::int64_t i = 0; i < pairs; ++i) {
     rows[0].volumes.push_back(source.view(i));
-    rows[1].volumes.push_back(target.view(partners[static_cast<std::size_t>(i)]));
+    rows[1].volumes.push_back(target.view(partners[to_size(i)]));
   }
   return render_rows(rows, static_cast<int>(kPicturePairs));
 }

@@ -10,6 +10,7 @@
 #include "apps/png.h"
 #include "engine/atomic_file.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -129,8 +130,7 @@ class Projection {
 // A picture in floats, larger by kSupersampling.
 class Canvas {
  public:
-  explicit Canvas(int side)
-      : side_(side), values_(static_cast<std::size_t>(side) * static_cast<std::size_t>(side), Rgb{1, 1, 1}) {}
+  explicit Canvas(int side) : side_(side), values_(to_size(side) * to_size(side), Rgb{1, 1, 1}) {}
 
   // The parallelogram origin + u·a + v·b with u, v in [0, 1]; darker along its edges.
   void fill(Point origin, Point a, Point b, const Rgb& colour) {
@@ -148,8 +148,7 @@ class Canvas {
         const double v = (a.x * p.y - a.y * p.x) / determinant;
         const double inside = std::min({u, 1 - u, v, 1 - v});
         if (inside >= -1e-9) {
-          values_[static_cast<std::size_t>(y) * static_cast<std::size_t>(side_) +
-                  static_cast<std::size_t>(x)] = inside < kEdge ? edge : colour;
+          values_[to_size(y) * to_size(side_) + to_size(x)] = inside < kEdge ? edge : colour;
         }
       }
     }
@@ -165,16 +164,13 @@ class Canvas {
         for (int i = 0; i < kSupersampling * kSupersampling; ++i) {
           const int row = y * kSupersampling + i / kSupersampling;
           const int column = x * kSupersampling + i % kSupersampling;
-          const Rgb& value = values_[static_cast<std::size_t>(row) * static_cast<std::size_t>(side_) +
-                                     static_cast<std::size_t>(column)];
+          const Rgb& value = values_[to_size(row) * to_size(side_) + to_size(column)];
           sum = {sum.r + value.r, sum.g + value.g, sum.b + value.b};
         }
         const auto byte = [](float value) {
           return static_cast<std::uint8_t>(std::lround(std::min(value, 255.0F)));
         };
-        std::uint8_t* out = &image.rgb[(static_cast<std::size_t>(y) * static_cast<std::size_t>(side) +
-                                        static_cast<std::size_t>(x)) *
-                                       3];
+        std::uint8_t* out = &image.rgb[(to_size(y) * to_size(side) + to_size(x)) * 3];
         out[0] = byte(sum.r * kTo8Bit);
         out[1] = byte(sum.g * kTo8Bit);
         out[2] = byte(sum.b * kTo8Bit);
@@ -215,7 +211,7 @@ Image render_flat(const VolumeView& v, int pixels) {
       }
       const float* at = voxel(v, 0, h, w);
       for (std::int64_t c = 0; c < 3; ++c) {
-        image.rgb[static_cast<std::size_t>((y * pixels + x) * 3 + c)] =
+        image.rgb[to_size((y * pixels + x) * 3 + c)] =
             static_cast<std::uint8_t>(std::lround(255 * unit(at[v.channels == 1 ? 0 : c])));
       }
     }
@@ -225,21 +221,15 @@ Image render_flat(const VolumeView& v, int pixels) {
 
 void paste(Image& onto, const Image& tile, int left, int top) {
   for (int y = 0; y < tile.height; ++y) {
-    const auto* row = &tile.rgb[static_cast<std::size_t>(y) * static_cast<std::size_t>(tile.width) * 3];
-    std::copy_n(row, tile.width * 3,
-                &onto.rgb[(static_cast<std::size_t>(top + y) * static_cast<std::size_t>(onto.width) +
-                           static_cast<std::size_t>(left)) *
-                          3]);
+    const auto* row = &tile.rgb[to_size(y) * to_size(tile.width) * 3];
+    std::copy_n(row, tile.width * 3, &onto.rgb[(to_size(top + y) * to_size(onto.width) + to_size(left)) * 3]);
   }
 }
 
 void fill_box(Image& image, int x0, int y0, int x1, int y1, Colour colour) {
   for (int y = std::max(y0, 0); y < std::min(y1, image.height); ++y) {
     for (int x = std::max(x0, 0); x < std::min(x1, image.width); ++x) {
-      std::copy_n(colour.data(), 3,
-                  &image.rgb[(static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width) +
-                              static_cast<std::size_t>(x)) *
-                             3]);
+      std::copy_n(colour.data(), 3, &image.rgb[(to_size(y) * to_size(image.width) + to_size(x)) * 3]);
     }
   }
 }
@@ -248,7 +238,7 @@ void fill_box(Image& image, int x0, int y0, int x1, int y1, Colour colour) {
 
 Image::Image(int width_, int height_, Colour fill) : width(width_), height(height_) {
   VOXOT_CHECK(width > 0 && height > 0, "picture: expected positive sides, got {}x{}", width, height);
-  rgb.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3);
+  rgb.resize(to_size(width) * to_size(height) * 3);
   for (std::size_t i = 0; i < rgb.size(); ++i) {
     rgb[i] = fill[i % 3];
   }
@@ -257,8 +247,7 @@ Image::Image(int width_, int height_, Colour fill) : width(width_), height(heigh
 Colour Image::at(int x, int y) const {
   VOXOT_CHECK(x >= 0 && y >= 0 && x < width && y < height, "picture: pixel {},{} is outside {}x{}", x, y,
               width, height);
-  const std::size_t first =
-      (static_cast<std::size_t>(y) * static_cast<std::size_t>(width) + static_cast<std::size_t>(x)) * 3;
+  const std::size_t first = (to_size(y) * to_size(width) + to_size(x)) * 3;
   return {rgb[first], rgb[first + 1], rgb[first + 2]};
 }
 
@@ -342,7 +331,7 @@ Image render_rows(const std::vector<VolumeRow>& rows, int columns, const RenderO
   for (const VolumeRow& row : rows) {
     longest = std::max(longest, row.volumes.size());
   }
-  const auto block = static_cast<std::size_t>(columns);
+  const auto block = to_size(columns);
   RenderOptions framed = options;
   if (!framed.frame) {
     framed.frame = shown_box(rows, options.threshold);

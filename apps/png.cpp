@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wall"
@@ -47,7 +48,7 @@ std::vector<TextBox> text_boxes(const std::string& text) {
   const int quads = stb_easy_font_print(0, 0, printable.data(), nullptr, vertices.data(),
                                         static_cast<int>(vertices.size() * sizeof(Vertex)));
   std::vector<TextBox> boxes;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(quads); ++i) {
+  for (std::size_t i = 0; i < to_size(quads); ++i) {
     const Vertex& low = vertices[4 * i];
     const Vertex& high = vertices[4 * i + 2];
     boxes.push_back({static_cast<int>(low.x), static_cast<int>(low.y), static_cast<int>(high.x),

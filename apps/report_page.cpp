@@ -9,6 +9,7 @@
 
 #include "apps/picture.h"
 #include "datasets/kinds.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -169,10 +170,10 @@ std::byte byte_of(float value) {
 Json viewer_of(const std::vector<Volumes>& samples) {
   Json arrays = Json::object();
   for (const Volumes& volumes : samples) {
-    const auto each = static_cast<std::int64_t>(volumes.values.size()) / volumes.shape[0];
-    const std::int64_t most = kViewerBytes / (each * static_cast<std::int64_t>(samples.size()));
+    const auto each = std::ssize(volumes.values) / volumes.shape[0];
+    const std::int64_t most = kViewerBytes / (each * std::ssize(samples));
     const std::int64_t count = std::clamp<std::int64_t>(most, 1, volumes.shape[0]);
-    std::vector<std::byte> bytes(static_cast<std::size_t>(count * each));
+    std::vector<std::byte> bytes(to_size(count * each));
     std::transform(volumes.values.begin(), volumes.values.begin() + count * each, bytes.begin(), byte_of);
     const auto [n, d, h, w, c] = volumes.shape;
     arrays[volumes.title] = {{"shape", {count, d, h, w, c}}, {"bytes", base64(bytes)}};

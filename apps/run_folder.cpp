@@ -16,6 +16,7 @@
 #include "apps/scores.h"
 #include "engine/atomic_file.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -55,7 +56,7 @@ std::optional<std::int64_t> step_of(const fs::path& file, std::string_view exten
 std::string first_line(int file) {
   std::array<char, 100> text;
   const ssize_t got = ::pread(file, text.data(), text.size(), 0);
-  const std::string_view all(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
+  const std::string_view all(text.data(), got > 0 ? to_size(got) : 0);
   return printable(all.substr(0, all.find('\n')));
 }
 
@@ -237,7 +238,7 @@ void RunFolder::unmake(bool whole) const {
 
 void RunFolder::prune(std::int64_t keep) const {
   const auto all = steps();
-  for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < all.size(); ++i) {
+  for (std::size_t i = 0; i + to_size(keep) < all.size(); ++i) {
     fs::remove(checkpoint(all[i]));
   }
 }

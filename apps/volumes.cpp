@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 
@@ -14,8 +15,7 @@ Volumes to_volumes(HostArray array, const std::string& name, std::string title, 
               array.describe());
   sample_axes(array, name);  // a message speaks of the whole
   if (array.shape[0] > count) {
-    array.bytes.resize(array.bytes.size() / static_cast<std::size_t>(array.shape[0]) *
-                       static_cast<std::size_t>(count));
+    array.bytes.resize(array.bytes.size() / to_size(array.shape[0]) * to_size(count));
     array.shape[0] = count;
   }
   return {network_samples(array, name), std::move(title)};

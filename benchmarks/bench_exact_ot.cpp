@@ -16,6 +16,7 @@
 #include "engine/npy.h"
 #include "kernels/features.h"
 #include "kernels/philox.h"
+#include "kernels/sizes.h"
 #include "solvers/exact_ot.h"
 
 namespace {
@@ -41,7 +42,7 @@ struct Options {
 
 std::vector<float> uniform_costs(std::int64_t count, std::uint64_t seed) {
   Random random(seed, Purpose::test);
-  std::vector<float> costs(static_cast<std::size_t>(count));
+  std::vector<float> costs(to_size(count));
   for (float& c : costs) c = random.uniform();
   return costs;
 }
@@ -51,7 +52,7 @@ std::vector<float> feature_costs(std::int64_t n, std::uint64_t seed) {
   constexpr std::size_t kDimension = 64;
   constexpr std::size_t kClusters = 10;
   Random random(seed, Purpose::test);
-  const auto size = static_cast<std::size_t>(n);
+  const auto size = to_size(n);
   std::vector<float> centres(kClusters * kDimension);
   std::vector<float> x(size * kDimension);
   std::vector<float> y(size * kDimension);
@@ -80,7 +81,7 @@ std::vector<float> feature_costs(std::int64_t n, std::uint64_t seed) {
 
 std::vector<double> random_masses(std::int64_t n, std::uint64_t seed) {
   Random random(seed, Purpose::test);
-  std::vector<double> masses(static_cast<std::size_t>(n));
+  std::vector<double> masses(to_size(n));
   double sum = 0;
   for (double& m : masses) sum += m = 0.1 + static_cast<double>(random.uniform());
   for (double& m : masses) m /= sum;
@@ -90,7 +91,7 @@ std::vector<double> random_masses(std::int64_t n, std::uint64_t seed) {
 std::vector<double> read_masses(const std::string& path) {
   const HostArray array = read_npy(path);
   VOXOT_CHECK(array.type == FileType::f64, "{}: masses are f64, got {}", path, array.describe());
-  std::vector<double> masses(static_cast<std::size_t>(array.count()));
+  std::vector<double> masses(to_size(array.count()));
   std::memcpy(masses.data(), array.bytes.data(), array.bytes.size());
   return masses;
 }
@@ -167,8 +168,7 @@ class Bench {
   void time_plan(const char* costs, std::span<const float> cost, const std::vector<double>& a,
                  const std::vector<double>& b) {
     const Certificate c = exact_plan(cost, a, b).certificate;
-    record("plan", costs, static_cast<std::int64_t>(a.size()), 1, c.primal, c.strict_gap(),
-           [&] { exact_plan(cost, a, b); });
+    record("plan", costs, std::ssize(a), 1, c.primal, c.strict_gap(), [&] { exact_plan(cost, a, b); });
   }
 
   void record(const char* what, const char* costs, std::int64_t n, std::int64_t count, double value,

@@ -12,6 +12,7 @@
 #include "engine/atomic_file.h"
 #include "kernels/elementwise.h"
 #include "kernels/features.h"
+#include "kernels/sizes.h"
 
 namespace voxot::bench {
 namespace {
@@ -98,8 +99,8 @@ double copy_ceiling(Stopwatch& watch, Device device, bool small) {
   const Stream stream = kernels::stream_of(device);
   const Tensor from = Tensor::normal({count}, {1, Purpose::test, 0}, 0, 1, DType::f32, device);
   const Tensor to = Tensor::full({count}, 0, DType::f32, device);
-  const Timing runtime = watch.time(
-      [&] { kernels::copy_bytes(stream, to.data(), from.data(), 4 * static_cast<std::size_t>(count)); });
+  const Timing runtime =
+      watch.time([&] { kernels::copy_bytes(stream, to.data(), from.data(), 4 * to_size(count)); });
   const Timing kernel = watch.time([&] {
     kernels::axpby(stream, DType::f32, {.count = count, .a = 1, .x = from.data(), .b = 0, .y = to.data()});
   });

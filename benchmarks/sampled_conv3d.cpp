@@ -88,7 +88,7 @@ std::vector<std::int64_t> SampledConv3d::drawn(ConvPass pass) const {
   Random random(11, Purpose::test, static_cast<std::uint64_t>(pass));
   const std::int64_t count = result(pass).count();
   std::vector<std::int64_t> all{0, count - 1};  // corners
-  while (static_cast<std::int64_t>(all.size()) < std::min(kDrawn, count)) {
+  while (std::ssize(all) < std::min(kDrawn, count)) {
     all.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(count))));
   }
   return all;

@@ -14,6 +14,7 @@
 #include "datasets/array_file.h"
 #include "engine/progress.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 #include "kernels/volume_sample.h"
 
 namespace voxot {
@@ -139,15 +140,15 @@ class ArrayDataset final : public Dataset {
     const auto [items, depth, height, width, channels] = own.samples.shape;
     shape_ = {depth, height, width, channels};
     const bool labelled = !own.labels.empty();
-    VOXOT_CHECK(!labelled || static_cast<std::int64_t>(own.labels.size()) == items,
-                "{}: {} labels for {} items", name, own.labels.size(), items);
+    VOXOT_CHECK(!labelled || std::ssize(own.labels) == items, "{}: {} labels for {} items", name,
+                own.labels.size(), items);
     check_classes(own.labels, classes, name);
     const std::int64_t each = depth * height * width * channels;
     for (std::int64_t item = 0; item < items; ++item) {
-      const int label = labelled ? own.labels[static_cast<std::size_t>(item)] : -1;
+      const int label = labelled ? own.labels[to_size(item)] : -1;
       const bool wanted =
           classes.empty() || std::find(classes.begin(), classes.end(), label) != classes.end();
-      if (!wanted || !own.chosen[static_cast<std::size_t>(item)]) continue;
+      if (!wanted || !own.chosen[to_size(item)]) continue;
       labels_.push_back({label, -1, -1.0F, item});
       const auto from = own.samples.values.begin() + item * each;
       values_.insert(values_.end(), from, from + each);
@@ -163,7 +164,7 @@ class ArrayDataset final : public Dataset {
   }
 
   [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override { return shape_; }
-  [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(labels_.size()); }
+  [[nodiscard]] std::int64_t size() const override { return std::ssize(labels_); }
 
   void draw_part(const BatchPart& part, float* out, SampleLabel* labels) override {
     const SampleDraw samples{part, order_};

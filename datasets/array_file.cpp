@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "engine/atomic_file.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -78,8 +79,8 @@ HostArray with_channels(HostArray array, const std::string& name) {
   if ((named("volumes") && s.size() == 4) || (named("images") && s.size() == 3)) s.insert(s.begin() + 1, 1);
   if (!named("images") || s.size() != 4 || s[1] <= kMostColours) return array;
   if (s[3] != 1 && s[3] != 3 && s[3] != 4) return array;
-  array.bytes = transposed(array.bytes, static_cast<std::size_t>(s[0]), static_cast<std::size_t>(s[1] * s[2]),
-                           static_cast<std::size_t>(s[3]), size_of(array.type));
+  array.bytes =
+      transposed(array.bytes, to_size(s[0]), to_size(s[1] * s[2]), to_size(s[3]), size_of(array.type));
   std::rotate(s.begin() + 1, s.begin() + 3, s.end());
   return array;
 }
@@ -190,7 +191,7 @@ std::vector<T> network_values(const HostArray& array, const std::string& name) {
   const auto refuse_at = [&](auto values, const char* fits) {
     const auto bad = std::find_if(values.begin(), values.end(), [](auto v) { return !std::isfinite(v); });
     fail("{}: {} is {}; expected finite numbers{}", name, place_of(array, bad - values.begin()),
-         array.to_doubles()[static_cast<std::size_t>(bad - values.begin())], fits);
+         array.to_doubles()[to_size(bad - values.begin())], fits);
   };
   std::vector<T> values;
   if constexpr (std::is_same_v<T, double>) {

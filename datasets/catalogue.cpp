@@ -7,6 +7,7 @@
 #include "engine/host_array.h"
 #include "engine/npy.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -35,15 +36,15 @@ void make_dataset(const DatasetConfig& config, Split split, const std::filesyste
   const std::unique_ptr<Dataset> dataset = open_dataset(config, split, data_directory);
   const auto [depth, height, width, channels] = dataset->sample_shape();
   const std::int64_t voxels = depth * height * width;
-  std::vector<float> block(static_cast<std::size_t>(std::min(n, kBlock) * voxels * channels));
-  std::vector<float> data(static_cast<std::size_t>(n * voxels * channels));
+  std::vector<float> block(to_size(std::min(n, kBlock) * voxels * channels));
+  std::vector<float> data(to_size(n * voxels * channels));
   std::vector<SampleLabel> drawn;
   std::vector<std::int64_t> labels;
   std::vector<std::int64_t> colours;
   for (std::int64_t done = 0; done < n; done += kBlock) {
     const std::int64_t count = std::min(kBlock, n - done);
     const RandomState state{seed, Purpose::evaluation, static_cast<std::uint64_t>(done / kBlock)};
-    drawn.resize(static_cast<std::size_t>(count));
+    drawn.resize(to_size(count));
     dataset->draw({state, count}, block.data(), drawn);
     transpose_samples(block.data(), data.data() + done * voxels * channels, count, voxels, channels);
     for (const SampleLabel& label : drawn) {

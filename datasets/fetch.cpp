@@ -16,6 +16,7 @@
 #include "datasets/kinds.h"
 #include "engine/atomic_file.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -101,8 +102,8 @@ FileHandle unpack(const fs::path& path) {
     if (total > kMostUnpackedBytes) {
       return nullptr;
     }
-    VOXOT_CHECK(std::fwrite(buffer.data(), 1, got, scratch.get()) == static_cast<std::size_t>(got),
-                "temporary file: {}", std::strerror(errno));
+    VOXOT_CHECK(std::fwrite(buffer.data(), 1, got, scratch.get()) == to_size(got), "temporary file: {}",
+                std::strerror(errno));
   }
   if (got < 0 || std::fflush(scratch.get()) != 0) {
     return nullptr;

@@ -5,6 +5,7 @@
 
 #include "engine/symmetric_power.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -30,25 +31,24 @@ Eigen::Map<const RowMajor> square(const std::vector<double>& values) {
 }
 
 std::vector<double> row_major(const Matrix& m) {
-  std::vector<double> values(static_cast<std::size_t>(m.size()));
+  std::vector<double> values(to_size(m.size()));
   Eigen::Map<RowMajor>(values.data(), m.rows(), m.cols()) = m;
   return values;
 }
 
 /// m^power of a symmetric positive matrix.
 Matrix matrix_power(const Matrix& m, double power) {
-  return square(symmetric_power({m.data(), static_cast<std::size_t>(m.size())}, m.rows(), power));
+  return square(symmetric_power({m.data(), to_size(m.size())}, m.rows(), power));
 }
 
 /// Row k: mode k of the orthonormal DCT-II.
 std::vector<double> cosine_basis(std::int64_t n) {
-  std::vector<double> basis(static_cast<std::size_t>(n * n));
+  std::vector<double> basis(to_size(n * n));
   for (std::int64_t k = 0; k < n; ++k) {
     for (std::int64_t i = 0; i < n; ++i) {
       const double scale = std::sqrt((k == 0 ? 1.0 : 2.0) / static_cast<double>(n));
-      basis[static_cast<std::size_t>(k * n + i)] =
-          scale *
-          std::cos(M_PI * (static_cast<double>(i) + 0.5) * static_cast<double>(k) / static_cast<double>(n));
+      basis[to_size(k * n + i)] = scale * std::cos(M_PI * (static_cast<double>(i) + 0.5) *
+                                                   static_cast<double>(k) / static_cast<double>(n));
     }
   }
   return basis;
@@ -60,12 +60,12 @@ void transform(const std::vector<double>& basis, std::int64_t n, bool inverse, s
   scratch.resize(volume.size());
   std::int64_t inner = kChannels;
   for (int axis = 0; axis < 3; ++axis, inner *= n) {
-    const std::int64_t outer = static_cast<std::int64_t>(volume.size()) / (n * inner);
+    const std::int64_t outer = std::ssize(volume) / (n * inner);
     std::fill(scratch.begin(), scratch.end(), 0.0);
     for (std::int64_t o = 0; o < outer; ++o) {
       for (std::int64_t a = 0; a < n; ++a) {
         for (std::int64_t b = 0; b < n; ++b) {
-          const double factor = basis[static_cast<std::size_t>(inverse ? b * n + a : a * n + b)];
+          const double factor = basis[to_size(inverse ? b * n + a : a * n + b)];
           const double* from = volume.data() + (o * n + b) * inner;
           double* to = scratch.data() + (o * n + a) * inner;
           for (std::int64_t i = 0; i < inner; ++i) to[i] += factor * from[i];
@@ -220,7 +220,7 @@ GaussianVectors gaussian_vectors(const DatasetConfig& config) {
   const Matrix rotation = Eigen::HouseholderQR<Matrix>(normal).householderQ();
   Eigen::VectorXd spectrum(n);
   for (double& v : spectrum) v = log_uniform(random, 0.25, 4);
-  GaussianVectors g{n, std::vector<double>(static_cast<std::size_t>(n)), {}};
+  GaussianVectors g{n, std::vector<double>(to_size(n)), {}};
   for (double& m : g.mean) m = static_cast<double>(random.uniform(-1, 1));
   g.covariance = row_major(rotation * spectrum.asDiagonal() * rotation.transpose());
   return g;
@@ -230,7 +230,7 @@ GaussianField gaussian_field(const DatasetConfig& config) {
   const std::int64_t n = config.resolution;
   const std::int64_t modes = n * n * n;
   Random random = parameters_of(config);
-  GaussianField f{n, std::vector<double>(static_cast<std::size_t>(modes * kChannels), 0.0), {}};
+  GaussianField f{n, std::vector<double>(to_size(modes * kChannels), 0.0), {}};
   f.deviation = f.mean;
   for (std::int64_t c = 0; c < kChannels; ++c) {
     const auto alpha = static_cast<double>(random.uniform(1, 2));
@@ -240,14 +240,13 @@ GaussianField gaussian_field(const DatasetConfig& config) {
     for (std::int64_t k = 0; k < modes; ++k) {
       const std::int64_t square = (k / n / n) * (k / n / n) + (k / n % n) * (k / n % n) + (k % n) * (k % n);
       const double power = std::pow(1 + static_cast<double>(square), -alpha);
-      f.deviation[static_cast<std::size_t>(k * kChannels + c)] = std::sqrt(power);
+      f.deviation[to_size(k * kChannels + c)] = std::sqrt(power);
       total += power;
     }
     // The transform is orthonormal: a volume's variance is the sum over its modes.
     const double scale = std::sqrt(variance * static_cast<double>(modes) / total);
-    for (std::int64_t k = 0; k < modes; ++k)
-      f.deviation[static_cast<std::size_t>(k * kChannels + c)] *= scale;
-    f.mean[static_cast<std::size_t>(c)] = mean * std::sqrt(static_cast<double>(modes));
+    for (std::int64_t k = 0; k < modes; ++k) f.deviation[to_size(k * kChannels + c)] *= scale;
+    f.mean[to_size(c)] = mean * std::sqrt(static_cast<double>(modes));
   }
   return f;
 }
@@ -285,7 +284,7 @@ std::optional<KnownTruth> gaussian_truth(const DatasetConfig& source, const Data
   const auto [d, h, w, c] = data->sample_shape();
   KnownTruth truth;
   truth.count = count;
-  truth.source.resize(static_cast<std::size_t>(count * d * h * w * c));
+  truth.source.resize(to_size(count * d * h * w * c));
   data->draw({state, count}, truth.source.data());
   truth.image = optimal_gaussian_map(source, target, truth.source, count, &truth.target_variance);
   return truth;

@@ -12,6 +12,7 @@
 #include "engine/atomic_file.h"
 #include "engine/host_array.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -115,7 +116,7 @@ std::vector<std::int64_t> shape_of(const Handle& array, const std::string& name)
   const Handle space(H5Dget_space(array.id()), &H5Sclose);
   const int rank = H5Sget_simple_extent_ndims(space.id());
   VOXOT_CHECK(rank >= 0, "{}: {}", name, reason());
-  std::vector<hsize_t> extents(static_cast<std::size_t>(rank));
+  std::vector<hsize_t> extents(to_size(rank));
   H5Sget_simple_extent_dims(space.id(), extents.data(), nullptr);
   for (const hsize_t extent : extents) {
     VOXOT_CHECK(std::cmp_less_equal(extent, std::int64_t{1} << 48), "{}: an extent of {} is too large", name,
@@ -263,7 +264,7 @@ void Hdf5File::read_rows(const std::string& array, std::int64_t first, std::int6
   std::int64_t each = 1;
   for (std::size_t i = 1; i < all.size(); ++i) each *= all[i];
   VOXOT_CHECK(!all.empty() && first >= 0 && n >= 0 && first <= all[0] && n <= all[0] - first &&
-                  static_cast<std::int64_t>(out.size()) == n * each,
+                  std::ssize(out) == n * each,
               "{}: {}: rows {} to {} of shape {} do not make {} values", name_, array, first, first + n,
               describe_shape(all), out.size());
   if (out.empty()) return;

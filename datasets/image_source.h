@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/sizes.h"
 #include "kernels/volume_sample.h"
 
 namespace voxot {
@@ -28,7 +29,7 @@ class ImageSource {
   [[nodiscard]] virtual std::span<const Item> items() const { return {}; }
   /// The image of sample i of a draw. A source without end draws it from `random` alone.
   virtual Item pick(const SampleDraw& draw, std::int64_t i, Random& random) const {
-    return items()[static_cast<std::size_t>(draw.item(i, size(), random))];
+    return items()[to_size(draw.item(i, size(), random))];
   }
   /// Writes image `index` of the split: side()² intensities in [0, 1], top row first.
   virtual void render(std::int64_t index, float* image) const = 0;

@@ -15,6 +15,7 @@
 #include "engine/atomic_file.h"
 #include "engine/host_array.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -82,7 +83,7 @@ class RowReader {
   [[nodiscard]] const std::string& name() const { return name_; }
 
   [[nodiscard]] std::vector<int> digits() const {
-    std::vector<float> values(static_cast<std::size_t>(rows_));
+    std::vector<float> values(to_size(rows_));
     file_.read_rows(y_, 0, rows_, values);
     std::vector<int> digits;
     digits.reserve(values.size());
@@ -97,7 +98,7 @@ class RowReader {
 
   /// `n` rows from `first` as densities in [0, 1], each D×H×W.
   void densities(std::int64_t first, std::int64_t n, float* out) {
-    block_.resize(static_cast<std::size_t>(n * kCells));
+    block_.resize(to_size(n * kCells));
     file_.read_rows(x_, first, n, block_);
     for (std::int64_t i = 0; i < n; ++i) stand_up(first + i, block_.data() + i * kCells, out + i * kCells);
   }
@@ -142,7 +143,7 @@ class FileSource final : public DensitySource {
     const auto wanted = [&](std::int64_t row) {
       return classes.empty() || std::find(classes.begin(), classes.end(), digits[row]) != classes.end();
     };
-    std::vector<float> block(static_cast<std::size_t>(std::min(kBlock, last - first) * kCells));
+    std::vector<float> block(to_size(std::min(kBlock, last - first) * kCells));
     for (std::int64_t from = first; from < last; from += kBlock) {
       const std::int64_t n = std::min(kBlock, last - from);
       reader.densities(from, n, block.data());
@@ -156,7 +157,7 @@ class FileSource final : public DensitySource {
                 last);
   }
 
-  [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(items_.size()); }
+  [[nodiscard]] std::int64_t size() const override { return std::ssize(items_); }
   [[nodiscard]] std::int64_t items_per_image() const override { return 2; }  // upright and turned
   ImageSource::Item pick(const SampleDraw& draw, std::int64_t i, Random& random) override {
     slot_ = draw.item(i, size(), random);
@@ -180,7 +181,7 @@ class Kaggle3d final : public Dataset {
         order_(order_of(config, false)),
         palette_(colour_palette(config.colour)),
         source_(std::move(source)),
-        density_(static_cast<std::size_t>(params.voxels())) {}
+        density_(to_size(params.voxels())) {}
 
   [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override {
     return {params_.extent[0], params_.extent[1], params_.extent[2], params_.channels()};

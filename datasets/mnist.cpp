@@ -56,7 +56,7 @@ class MnistSource final : public ImageSource {
       VOXOT_CHECK(digit <= 9, "{}: label {} is {}, expected a digit", (folder / prefix).string(),
                   first + index, digit);
       if (classes.empty() || std::find(classes.begin(), classes.end(), digit) != classes.end()) {
-        slots_[index] = static_cast<std::int64_t>(items_.size());
+        slots_[index] = std::ssize(items_);
         items_.push_back({index, digit});
         const auto* pixels = images.data.data() + (first + index) * kPixels;
         pixels_.insert(pixels_.end(), pixels, pixels + kPixels);
@@ -65,10 +65,10 @@ class MnistSource final : public ImageSource {
     VOXOT_CHECK(!items_.empty(), "{}: no image of the wanted classes", (folder / prefix).string());
   }
 
-  [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(items_.size()); }
+  [[nodiscard]] std::int64_t size() const override { return std::ssize(items_); }
   [[nodiscard]] std::span<const Item> items() const override { return items_; }
   void render(std::int64_t index, float* image) const override {
-    const bool known = index >= 0 && index < static_cast<std::int64_t>(slots_.size()) && slots_[index] >= 0;
+    const bool known = index >= 0 && index < std::ssize(slots_) && slots_[index] >= 0;
     VOXOT_CHECK(known, "mnist: image {} is not in this split and these classes", index);
     const std::uint8_t* pixels = pixels_.data() + slots_[index] * kPixels;
     for (std::int64_t i = 0; i < kPixels; ++i) {

@@ -15,6 +15,7 @@
 #include "engine/host_array.h"
 #include "engine/npy.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -34,7 +35,7 @@ class MnistM final : public Dataset {
         resizer_(kImageSize, config.resolution),
         digit_(kPixels),
         channel_(kPixels),
-        small_(static_cast<std::size_t>(config.resolution) * config.resolution) {
+        small_(to_size(config.resolution) * config.resolution) {
     std::tie(first_, last_) = mnistm_crops(split, crops_.shape[0]);
   }
 
@@ -45,7 +46,7 @@ class MnistM final : public Dataset {
 
   void draw_part(const BatchPart& part, float* out, SampleLabel* labels) override {
     const SampleDraw samples{part, order_};
-    const auto area = static_cast<std::int64_t>(small_.size());
+    const auto area = std::ssize(small_);
     for (std::int64_t i = 0; i < part.count; ++i) {
       Random random = samples.random(i);
       const ImageSource::Item item = images_->pick(samples, i, random);

@@ -9,6 +9,7 @@
 
 #include "engine/atomic_file.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -43,7 +44,7 @@ std::string unpacked(const fs::path& path, const std::string& name) {
     VOXOT_CHECK(before <= kMostBytes, "{}: expected at most {} bytes of text, got more", name, kMostBytes);
     text.resize(before + kBlock);
     got = gzread(file.get(), text.data() + before, kBlock);
-    text.resize(before + static_cast<std::size_t>(std::max(got, 0)));
+    text.resize(before + to_size(std::max(got, 0)));
   }
   int code = Z_OK;
   const char* reason = gzerror(file.get(), &code);
@@ -59,7 +60,7 @@ float take_number(std::string_view& line, const std::string& name, std::int64_t 
   const bool whole = end == line.data() + line.size() || *end == ' ' || *end == '\t' || *end == '\r';
   VOXOT_CHECK(error == std::errc{} && whole, "{}: line {}: expected a digit and {} greys, got \"{}\"", name,
               row + 1, kPixels, printable(line.substr(0, line.find(' ')), 32));
-  line.remove_prefix(static_cast<std::size_t>(end - line.data()));
+  line.remove_prefix(to_size(end - line.data()));
   return value;
 }
 
@@ -70,11 +71,11 @@ class UspsSource final : public ImageSource {
     const fs::path path = find_file(folder, test ? "zip.test" : "zip.train");
     const UspsImages images = read_usps_images(path, test ? kTestImages : kTrainImages);
     const std::int64_t first = split == Split::validation ? kTrainImages - kValidationImages : 0;
-    slots_.assign(static_cast<std::size_t>(usps_split_size(split)), -1);
+    slots_.assign(to_size(usps_split_size(split)), -1);
     for (std::int64_t index = 0; index < usps_split_size(split); ++index) {
       const int digit = images.digits[first + index];
       if (!classes.empty() && std::find(classes.begin(), classes.end(), digit) == classes.end()) continue;
-      slots_[index] = static_cast<std::int64_t>(items_.size());
+      slots_[index] = std::ssize(items_);
       items_.push_back({index, digit});
       const auto from = images.pixels.begin() + (first + index) * kPixels;
       pixels_.insert(pixels_.end(), from, from + kPixels);
@@ -83,10 +84,10 @@ class UspsSource final : public ImageSource {
   }
 
   [[nodiscard]] int side() const override { return kSide; }
-  [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(items_.size()); }
+  [[nodiscard]] std::int64_t size() const override { return std::ssize(items_); }
   [[nodiscard]] std::span<const Item> items() const override { return items_; }
   void render(std::int64_t index, float* image) const override {
-    const bool known = index >= 0 && index < static_cast<std::int64_t>(slots_.size()) && slots_[index] >= 0;
+    const bool known = index >= 0 && index < std::ssize(slots_) && slots_[index] >= 0;
     VOXOT_CHECK(known, "usps: image {} is not in this split and these classes", index);
     std::copy_n(pixels_.data() + slots_[index] * kPixels, kPixels, image);
   }

@@ -5,6 +5,7 @@
 #include "datasets/colour.h"
 #include "kernels/check.h"
 #include "kernels/memory.h"
+#include "kernels/sizes.h"
 #include "kernels/volumes.h"
 
 namespace voxot {
@@ -74,8 +75,8 @@ VoxelDataset::VoxelDataset(const DatasetConfig& config, bool flat, std::unique_p
       palette_(colour_palette(config.colour)),
       resizer_(source_->side(), config.resolution),
       samples_(kPaintedAtOnce),
-      slices_(static_cast<std::size_t>(kPaintedAtOnce * params_.image_area())),
-      image_(static_cast<std::size_t>(source_->side()) * source_->side()) {}
+      slices_(to_size(kPaintedAtOnce * params_.image_area())),
+      image_(to_size(source_->side()) * source_->side()) {}
 
 std::array<std::int64_t, 4> VoxelDataset::sample_shape() const {
   return {params_.extent[0], params_.extent[1], params_.extent[2], params_.channels()};
@@ -110,7 +111,7 @@ void VoxelDataset::draw_part(const BatchPart& part, float* out, SampleLabel* lab
 
 std::optional<DeviceSamples> VoxelDataset::on_device(Device device) const {
   const auto items = source_->items();
-  const auto count = static_cast<std::int64_t>(items.size());
+  const auto count = std::ssize(items);
   const std::int64_t area = params_.image_area();
   if (count == 0 || count * area * static_cast<std::int64_t>(sizeof(float)) > kMostTableBytes) {
     return std::nullopt;

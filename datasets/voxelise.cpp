@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 
@@ -14,8 +15,8 @@ ImageResizer::ImageResizer(int input_size, int output_size) : input_(input_size)
   const double scale = static_cast<double>(input_) / output_;
   const double support = std::max(1.0, scale);
   taps_ = 2 * static_cast<int>(std::ceil(support)) + 1;
-  weights_.assign(static_cast<std::size_t>(output_) * taps_, 0.0F);
-  rows_.resize(static_cast<std::size_t>(input_) * output_);
+  weights_.assign(to_size(output_) * taps_, 0.0F);
+  rows_.resize(to_size(input_) * output_);
   for (int o = 0; o < output_; ++o) {
     const double centre = (o + 0.5) * scale;
     const int first = std::max(0, static_cast<int>(std::floor(centre - support + 0.5)));
@@ -26,7 +27,7 @@ ImageResizer::ImageResizer(int input_size, int output_size) : input_(input_size)
       sum += weight(i);
     }
     for (int i = first; i < last; ++i) {
-      weights_[static_cast<std::size_t>(o) * taps_ + (i - first)] = static_cast<float>(weight(i) / sum);
+      weights_[to_size(o) * taps_ + (i - first)] = static_cast<float>(weight(i) / sum);
     }
     windows_.push_back({first, last - first});
   }
@@ -34,24 +35,24 @@ ImageResizer::ImageResizer(int input_size, int output_size) : input_(input_size)
 
 void ImageResizer::resize(const float* image, float* out) {
   for (int row = 0; row < input_; ++row) {
-    const float* line = image + static_cast<std::size_t>(row) * input_;
+    const float* line = image + to_size(row) * input_;
     for (int o = 0; o < output_; ++o) {
       const auto [first, count] = windows_[o];
-      const float* weight = &weights_[static_cast<std::size_t>(o) * taps_];
+      const float* weight = &weights_[to_size(o) * taps_];
       float sum = 0.0F;
       for (int t = 0; t < count; ++t) {
         sum += weight[t] * line[first + t];
       }
-      rows_[static_cast<std::size_t>(row) * output_ + o] = sum;
+      rows_[to_size(row) * output_ + o] = sum;
     }
   }
-  std::fill(out, out + static_cast<std::size_t>(output_) * output_, 0.0F);
+  std::fill(out, out + to_size(output_) * output_, 0.0F);
   for (int o = 0; o < output_; ++o) {
     const auto [first, count] = windows_[o];
-    float* line = out + static_cast<std::size_t>(o) * output_;
+    float* line = out + to_size(o) * output_;
     for (int t = 0; t < count; ++t) {
-      const float weight = weights_[static_cast<std::size_t>(o) * taps_ + t];
-      const float* row = &rows_[static_cast<std::size_t>(first + t) * output_];
+      const float weight = weights_[to_size(o) * taps_ + t];
+      const float* row = &rows_[to_size(first + t) * output_];
       for (int w = 0; w < output_; ++w) {
         line[w] += weight * row[w];
       }

@@ -6,6 +6,7 @@
 
 #include "datasets/array_file.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -100,7 +101,7 @@ class W2Bench final : public Dataset {
   }
 
   [[nodiscard]] std::array<std::int64_t, 4> sample_shape() const override { return {1, 1, 1, dimension_}; }
-  [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(rows_.size()); }
+  [[nodiscard]] std::int64_t size() const override { return std::ssize(rows_); }
 
   void draw_part(const BatchPart& part, float* out, SampleLabel* labels) override {
     if (labels != nullptr) std::fill_n(labels, part.count, SampleLabel{});
@@ -109,7 +110,7 @@ class W2Bench final : public Dataset {
       Random random = samples.random(i);
       const std::int64_t slot = samples.item(i, size(), random);
       std::copy_n(values_.data() + slot * dimension_, dimension_, out + i * dimension_);
-      if (labels != nullptr) labels[i].item = rows_[static_cast<std::size_t>(slot)];
+      if (labels != nullptr) labels[i].item = rows_[to_size(slot)];
     }
   }
 

@@ -15,6 +15,7 @@
 
 #include "engine/interrupt.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -115,7 +116,7 @@ void write_all(int file, std::span<const std::byte> bytes, const std::filesystem
     if (written < 0 && errno == EINTR) continue;
     VOXOT_CHECK(written > 0, "{}: cannot write: {}", name_for_messages(target),
                 reason(written < 0 ? errno : ENOSPC));
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
+    bytes = bytes.subspan(to_size(written));
   }
 }
 
@@ -195,7 +196,7 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_
     VOXOT_CHECK(got >= 0, "{}: cannot read: {}", name_for_messages(path), reason(errno));
     VOXOT_CHECK(got > 0, "{}: shrank while it was read: expected {} bytes, got {}", name_for_messages(path),
                 size, done);
-    done += static_cast<std::size_t>(got);
+    done += to_size(got);
   }
   return bytes;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/tensor.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 
@@ -18,11 +19,10 @@ class Buffer {
   Buffer() = default;
   /// Undefined contents.
   Buffer(std::int64_t count, Device device)
-      : storage_(std::make_shared<Storage>(static_cast<std::size_t>(count) * sizeof(T), device)),
-        count_(count) {}
+      : storage_(std::make_shared<Storage>(to_size(count) * sizeof(T), device)), count_(count) {}
   /// Waits for a device that is not the host.
   static Buffer from(std::span<const T> values, Device device) {
-    Buffer b(static_cast<std::int64_t>(values.size()), device);
+    Buffer b(std::ssize(values), device);
     if (values.empty()) return b;
     kernels::copy_bytes(b.stream(), b.data(), values.data(), values.size_bytes());
     kernels::synchronize(b.stream());
@@ -42,14 +42,14 @@ class Buffer {
   [[nodiscard]] Buffer<U> part(const U* first, std::int64_t count) const {
     Buffer<U> b;
     b.storage_ = storage_;
-    b.offset_ = static_cast<std::size_t>(reinterpret_cast<const std::byte*>(first) -
-                                         static_cast<const std::byte*>(storage_->data()));
+    b.offset_ =
+        to_size(reinterpret_cast<const std::byte*>(first) - static_cast<const std::byte*>(storage_->data()));
     b.count_ = count;
     return b;
   }
   /// Waits for the device.
   [[nodiscard]] std::vector<T> to_host() const {
-    std::vector<T> values(static_cast<std::size_t>(count_));
+    std::vector<T> values(to_size(count_));
     if (count_ == 0) return values;
     kernels::copy_bytes(stream(), values.data(), data(), values.size() * sizeof(T));
     kernels::synchronize(stream());

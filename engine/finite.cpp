@@ -34,7 +34,7 @@ void FiniteCheck::add(std::string name, const HostArray& values) {
 
 void FiniteCheck::run(const std::string& source) const {
   if (spans_.empty()) return;
-  const auto count = static_cast<std::int64_t>(spans_.size());
+  const auto count = std::ssize(spans_);
   for (std::size_t i = 0; i < spans_.size(); ++i) {
     VOXOT_CHECK(spans_[i].count <= 0x7FFFFFFF, "finite check: {} has {} values, at most 2³¹ − 1 are counted",
                 names_[i], spans_[i].count);

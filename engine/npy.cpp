@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/atomic_file.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -144,7 +145,7 @@ class HeaderParser {
       if (error == std::errc::result_out_of_range)
         fail("{}: shape overflows 64 bits: {}", name_, printable(text_, 30));
       if (error != std::errc{} || text_[0] == '-') unexpected("a non-negative extent");
-      text_.remove_prefix(static_cast<std::size_t>(end - text_.data()));
+      text_.remove_prefix(to_size(end - text_.data()));
       accept('L');  // as Python 2 wrote long integers
       header_.shape.push_back(extent);
       if (!accept(',')) {
@@ -172,7 +173,7 @@ NpyHeader parse_header(std::span<const std::byte> bytes, std::string_view name) 
   const auto byte = [&](std::size_t i) {
     VOXOT_CHECK(i < text.size(), "{}: truncated in the header's first bytes: the file has {} bytes", name,
                 text.size());
-    return static_cast<std::size_t>(static_cast<unsigned char>(text[i]));
+    return to_size(static_cast<unsigned char>(text[i]));
   };
   const std::size_t major = byte(6), minor = byte(7);
   VOXOT_CHECK(major >= 1 && major <= 3 && minor == 0,
@@ -214,14 +215,14 @@ std::vector<std::byte> transpose(const std::vector<std::byte>& bytes, std::span<
   std::size_t next = size;
   for (std::size_t axis = 0; axis < shape.size(); ++axis) {
     stride[axis] = next;
-    next *= static_cast<std::size_t>(shape[axis]);
+    next *= to_size(shape[axis]);
   }
   std::size_t source = 0;
   for (std::size_t target = 0; target < result.size(); target += size) {
     std::memcpy(result.data() + target, bytes.data() + source, size);
     for (std::size_t axis = shape.size(); axis-- > 0;) {
       source += stride[axis];
-      if (++index[axis] < static_cast<std::size_t>(shape[axis])) break;
+      if (++index[axis] < to_size(shape[axis])) break;
       source -= stride[axis] * index[axis];
       index[axis] = 0;
     }

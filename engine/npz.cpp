@@ -9,6 +9,7 @@
 #include "engine/atomic_file.h"
 #include "engine/interrupt.h"
 #include "engine/npy.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -88,7 +89,7 @@ std::vector<std::byte> read_member(zip_t* archive, const zip_stat_t& stat, std::
     if (done == bytes.size()) bytes.resize(std::min(size + 1, std::max<std::uint64_t>(first, 2 * done)));
     const zip_int64_t got = zip_fread(file.get(), bytes.data() + done, bytes.size() - done);
     VOXOT_CHECK(got >= 0, "{}: cannot unpack: {}", name, zip_file_strerror(file.get()));
-    done += static_cast<std::size_t>(got);
+    done += to_size(got);
     VOXOT_CHECK(done <= size, "{}: unpacks to more than the {} bytes that the archive says", name, size);
     if (got == 0) break;
   }
@@ -179,7 +180,7 @@ HostArray NpzFile::read(const std::string& name) const {
   const auto found = std::ranges::find(m.names, name);
   VOXOT_CHECK(found != m.names.end(), "{}: has no array {}", m.name, printable(name, 80));
   const std::string member = fmt::format("{}: {}", m.name, printable(name + std::string(kSuffix), 80));
-  const zip_stat_t& stat = m.stats[static_cast<std::size_t>(found - m.names.begin())];
+  const zip_stat_t& stat = m.stats[to_size(found - m.names.begin())];
   return parse_npy(read_member(m.archive.get(), stat, member), member);
 }
 

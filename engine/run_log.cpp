@@ -13,6 +13,7 @@
 #include "engine/atomic_file.h"
 #include "engine/json_number.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -69,7 +70,7 @@ void RunLog::record(std::int64_t step, std::string_view kind, std::span<const Me
       continue;
     }
     VOXOT_CHECK(written > 0, "run log: cannot write {}: {}", path_.string(), std::strerror(errno));
-    rest.remove_prefix(static_cast<std::size_t>(written));
+    rest.remove_prefix(to_size(written));
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "kernels/sizes.h"
+
 namespace voxot {
 
 PinnedRing::PinnedRing(Device device, std::size_t bytes, std::size_t slots)
@@ -49,7 +51,7 @@ void StaticInputs::set(std::size_t input, const Tensor& value) {
               "staging: {} {} in the place of {} {}", value.shape().text(), name_of(value.dtype()),
               place.shape().text(), name_of(place.dtype()));
   if (value.device() == device_) return place.copy_from(value);
-  const std::size_t bytes = static_cast<std::size_t>(value.count()) * size_of(value.dtype());
+  const std::size_t bytes = to_size(value.count()) * size_of(value.dtype());
   // One slot for each input: while the device works on one set, the host fills the next.
   if (ring_ == nullptr) ring_ = std::make_unique<PinnedRing>(device_, bytes, inputs_.size());
   VOXOT_CHECK(bytes <= ring_->bytes(), "staging: {} bytes in a slot of {}", bytes, ring_->bytes());

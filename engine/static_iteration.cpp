@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/elementwise.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -38,7 +39,7 @@ StaticIterationBase::StaticIterationBase(const StaticIterationOptions& options,
       inputs_(device_, options.inputs),
       losses_(Tensor::full({options.losses}, 0, DType::f64, device_)),
       loss_ring_(Tensor::full({kLossRows, options.losses}, 0, DType::f64, device_)),
-      copies_(device_, static_cast<std::size_t>(loss_ring_.count()) * sizeof(double), kLossCopies),
+      copies_(device_, to_size(loss_ring_.count()) * sizeof(double), kLossCopies),
       graph_(device_, options.graph) {}
 
 void StaticIterationBase::upload(const void* records, std::size_t bytes) {
@@ -85,13 +86,13 @@ void StaticIterationBase::fetch() {
 }
 
 void StaticIterationBase::read_fetched() {
-  const auto width = static_cast<std::size_t>(losses_.count());
+  const auto width = to_size(losses_.count());
   std::vector<double> values(width);
   for (; !fetched_.empty(); fetched_.pop_front()) {
     const LossCopy& copy = fetched_.front();  // stays where `read_` throws: it does so again
     copies_.wait(copy.slot);
     for (std::int64_t run = copy.before + 1; run <= copy.last; ++run) {
-      const auto row = static_cast<std::size_t>((run - 1) % kLossRows);
+      const auto row = to_size((run - 1) % kLossRows);
       std::memcpy(values.data(), copies_.data(copy.slot) + row * width * sizeof(double),
                   width * sizeof(double));
       read_(run, values);

@@ -14,6 +14,7 @@
 #include "engine/graph.h"
 #include "engine/parameters.h"
 #include "engine/staging.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 
@@ -106,8 +107,8 @@ class StaticIteration : public StaticIterationBase {
  public:
   StaticIteration(const StaticIterationOptions& options, std::int64_t records,
                   std::vector<Parameters*> networks, ReadLosses read)
-      : StaticIterationBase(options, std::move(networks), std::move(read),
-                            static_cast<std::size_t>(records) * sizeof(Record), offsetof(Record, run)) {}
+      : StaticIterationBase(options, std::move(networks), std::move(read), to_size(records) * sizeof(Record),
+                            offsetof(Record, run)) {}
 
   /// Record i in the device's memory.
   [[nodiscard]] Scalars* scalars(std::int64_t i) const {

@@ -9,8 +9,8 @@
 namespace voxot {
 
 std::vector<double> symmetric_power(std::span<const double> m, std::int64_t n, double power) {
-  VOXOT_CHECK(n >= 1 && static_cast<std::int64_t>(m.size()) == n * n,
-              "symmetric_power: {} elements for a matrix of {}×{}", m.size(), n, n);
+  VOXOT_CHECK(n >= 1 && std::ssize(m) == n * n, "symmetric_power: {} elements for a matrix of {}×{}",
+              m.size(), n, n);
   using Matrix = Eigen::MatrixXd;  // of a symmetric matrix rows are columns
   const Eigen::SelfAdjointEigenSolver<Matrix> solver(Eigen::Map<const Matrix>(m.data(), n, n));
   Eigen::VectorXd powers = solver.eigenvalues();

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "kernels/elementwise.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 
@@ -34,7 +35,7 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   Tensor t;
   t.shape_ = shape;
   t.dtype_ = dtype;
-  t.storage_ = std::make_shared<Storage>(static_cast<std::size_t>(shape.count()) * size_of(dtype), device);
+  t.storage_ = std::make_shared<Storage>(to_size(shape.count()) * size_of(dtype), device);
   return t;
 }
 
@@ -54,8 +55,8 @@ namespace {
 
 template <class T>
 Tensor from_values(const Shape& shape, std::span<const T> values, DType from, DType dtype, Device device) {
-  VOXOT_CHECK(static_cast<std::int64_t>(values.size()) == shape.count(), "tensor: {} values for shape {}",
-              values.size(), shape.text());
+  VOXOT_CHECK(std::ssize(values) == shape.count(), "tensor: {} values for shape {}", values.size(),
+              shape.text());
   Tensor t = Tensor::empty(shape, dtype);
   kernels::cast(t.stream(),
                 {.count = t.count(), .from = from, .x = values.data(), .to = dtype, .y = t.data()});
@@ -94,7 +95,7 @@ Tensor Tensor::window(std::int64_t first, const Shape& shape) const {
               shape.count(), first, count());
   Tensor t = detached();
   t.shape_ = shape;
-  t.offset_ += static_cast<std::size_t>(first) * size_of(dtype_);
+  t.offset_ += to_size(first) * size_of(dtype_);
   return t;
 }
 
@@ -126,7 +127,7 @@ void Tensor::copy_from(const Tensor& other) const {
   // Bytes travel; the conversion happens where they come from.
   const Tensor same = other.dtype_ == dtype_ ? other : other.to(dtype_);
   const Stream stream = kernels::stream_of(Device::cuda);
-  kernels::copy_bytes(stream, data(), same.data(), static_cast<std::size_t>(count()) * size_of(dtype_));
+  kernels::copy_bytes(stream, data(), same.data(), to_size(count()) * size_of(dtype_));
   kernels::synchronize(stream);
 }
 
@@ -134,7 +135,7 @@ void Tensor::fill(double value) const { kernels::fill(stream(), dtype_, count(),
 
 std::vector<float> Tensor::to_floats() const {
   const Tensor here = to(Device::cpu);
-  std::vector<float> values(static_cast<std::size_t>(count()));
+  std::vector<float> values(to_size(count()));
   kernels::cast(here.stream(),
                 {.count = count(), .from = dtype_, .x = here.data(), .to = DType::f32, .y = values.data()});
   return values;

@@ -9,6 +9,7 @@
 #include "kernels/dual_excess.h"
 #include "kernels/first_exception.h"
 #include "kernels/partners.h"
+#include "kernels/sizes.h"
 #include "solvers/network_simplex.h"
 
 namespace voxot {
@@ -72,9 +73,7 @@ Violations violations(const T* cost, std::span<const double> row_potential,
                       std::span<const double> column_potential, std::span<const double> masses) {
   std::vector<double> excess(row_potential.size());
   std::vector<double> largest(row_potential.size());
-  kernels::dual_excess({}, kDType<T>,
-                       {1, static_cast<std::int64_t>(row_potential.size()),
-                        static_cast<std::int64_t>(column_potential.size())},
+  kernels::dual_excess({}, kDType<T>, {1, std::ssize(row_potential), std::ssize(column_potential)},
                        {.cost = cost,
                         .f = row_potential.data(),
                         .g = column_potential.data(),
@@ -94,7 +93,7 @@ void certify_assignment(Assignment& a, std::span<const double> pair_costs, const
   long double magnitude = 0;
   std::vector<char> taken(n);
   for (std::size_t i = 0; i < n; ++i) {
-    const auto j = static_cast<std::size_t>(a.partner[i]);
+    const auto j = to_size(a.partner[i]);
     const auto c = static_cast<long double>(pair_costs[i]);
     primal += c;
     magnitude += std::abs(c);
@@ -122,8 +121,8 @@ Certificate certify_plan(std::span<const T> cost, std::span<const double> a, std
   long double primal = 0;
   long double magnitude = 0;
   for (const PlanEntry& e : plan) {
-    const auto i = static_cast<std::size_t>(e.row);
-    const auto j = static_cast<std::size_t>(e.column);
+    const auto i = to_size(e.row);
+    const auto j = to_size(e.column);
     VOXOT_CHECK(e.row >= 0 && i < a.size() && e.column >= 0 && j < b.size(),
                 "certify: entry [{}, {}] of a {}×{} plan", e.row, e.column, a.size(), b.size());
     const auto c = static_cast<long double>(cost[i * b.size() + j]);
@@ -152,7 +151,7 @@ Certificate certify_plan(std::span<const T> cost, std::span<const double> a, std
 /// The answers of `count` problems of n points, one behind the other, without their certificates.
 std::vector<Assignment> split(std::int64_t n, const std::vector<std::int32_t>& partner,
                               const std::vector<double>& f, const std::vector<double>& g) {
-  std::vector<Assignment> results(partner.size() / static_cast<std::size_t>(n));
+  std::vector<Assignment> results(partner.size() / to_size(n));
   for (std::size_t k = 0; k < results.size(); ++k) {
     const auto at = static_cast<std::ptrdiff_t>(k) * n;
     results[k].partner.assign(partner.begin() + at, partner.begin() + at + n);
@@ -164,7 +163,7 @@ std::vector<Assignment> split(std::int64_t n, const std::vector<std::int32_t>& p
 
 template <class T>
 std::vector<Assignment> solve(std::span<const T> cost, std::int64_t count, std::int64_t n, bool initialise) {
-  const auto all = static_cast<std::size_t>(count * n);
+  const auto all = to_size(count * n);
   std::vector<std::int32_t> partner(all);
   std::vector<double> f(all);
   std::vector<double> g(all);
@@ -178,11 +177,11 @@ std::vector<Assignment> solve(std::span<const T> cost, std::int64_t count, std::
 #pragma omp parallel for schedule(static) if (count * n * n > kParallelGrain)
   for (std::int64_t k = 0; k < count; ++k) {
     failed.guard([&] {
-      Assignment& r = results[static_cast<std::size_t>(k)];
+      Assignment& r = results[to_size(k)];
       const T* const costs = cost.data() + k * n * n;
       std::vector<double> pairs;
       for (std::int64_t i = 0; i < n; ++i)
-        pairs.push_back(static_cast<double>(costs[i * n + r.partner[static_cast<std::size_t>(i)]]));
+        pairs.push_back(static_cast<double>(costs[i * n + r.partner[to_size(i)]]));
       certify_assignment(r, pairs, violations(costs, r.row_potential, r.column_potential, {}));
     });
   }
@@ -245,13 +244,12 @@ std::vector<Assignment> closed(std::vector<Assignment> results, const Again& aga
 template <class T>
 std::vector<Assignment> solve_certified(std::span<const T> cost, std::int64_t count, std::int64_t n) {
   VOXOT_CHECK(n <= kMostAssigned, "assign: {}×{} points; expected at most {}", n, n, kMostAssigned);
-  VOXOT_CHECK(n >= 1 && count >= 0 && static_cast<std::int64_t>(cost.size()) == count * n * n,
-              "assign: {} costs for {}{}×{}", cost.size(), count == 1 ? "" : fmt::format("{} times ", count),
-              n, n);
+  VOXOT_CHECK(n >= 1 && count >= 0 && std::ssize(cost) == count * n * n, "assign: {} costs for {}{}×{}",
+              cost.size(), count == 1 ? "" : fmt::format("{} times ", count), n, n);
   check_costs("assign", cost, n, n);
   return closed(solve(cost, count, n, true), [&](std::int64_t k) {
-    const auto one = static_cast<std::size_t>(n * n);
-    return std::move(solve(cost.subspan(static_cast<std::size_t>(k) * one, one), 1, n, false)[0]);
+    const auto one = to_size(n * n);
+    return std::move(solve(cost.subspan(to_size(k) * one, one), 1, n, false)[0]);
   });
 }
 
@@ -297,8 +295,8 @@ TransportPlan plan_of(Assignment&& a, double mass) {
 /// Potentials of the points without mass: the largest that the constraints allow.
 template <class T>
 void extend(std::span<const T> cost, const Support& a, const Support& b, TransportPlan& plan) {
-  const auto rows = static_cast<std::size_t>(plan.rows);
-  const auto columns = static_cast<std::size_t>(plan.columns);
+  const auto rows = to_size(plan.rows);
+  const auto columns = to_size(plan.columns);
   const double infinity = std::numeric_limits<double>::infinity();
   std::vector<double> f(rows, infinity);
   std::vector<double> g(columns, infinity);
@@ -319,8 +317,8 @@ void extend(std::span<const T> cost, const Support& a, const Support& b, Transpo
   plan.row_potential = std::move(f);
   plan.column_potential = std::move(g);
   for (PlanEntry& e : plan.entries) {
-    e.row = static_cast<std::int64_t>(a.points[static_cast<std::size_t>(e.row)]);
-    e.column = static_cast<std::int64_t>(b.points[static_cast<std::size_t>(e.column)]);
+    e.row = static_cast<std::int64_t>(a.points[to_size(e.row)]);
+    e.column = static_cast<std::int64_t>(b.points[to_size(e.column)]);
   }
 }
 
@@ -328,8 +326,8 @@ template <class T>
 TransportPlan plan_certified(std::span<const T> cost, std::span<const double> a, std::span<const double> b) {
   VOXOT_CHECK(!a.empty() && !b.empty() && cost.size() == a.size() * b.size(),
               "exact_plan: {} costs for {}×{} masses", cost.size(), a.size(), b.size());
-  const auto rows = static_cast<std::int64_t>(a.size());
-  const auto columns = static_cast<std::int64_t>(b.size());
+  const auto rows = std::ssize(a);
+  const auto columns = std::ssize(b);
   check_costs("exact_plan", cost, rows, columns);
   const double sum_a = check_masses("a", a);
   const double sum_b = check_masses("b", b);
@@ -344,9 +342,7 @@ TransportPlan plan_certified(std::span<const T> cost, std::span<const double> a,
   const bool uniform =
       from.points.size() == to.points.size() && all_equal(from.masses) && all_equal(to.masses);
   TransportPlan plan =
-      uniform ? plan_of<T>(
-                    std::move(solve_certified(between, 1, static_cast<std::int64_t>(from.points.size()))[0]),
-                    from.masses[0])
+      uniform ? plan_of<T>(std::move(solve_certified(between, 1, std::ssize(from.points))[0]), from.masses[0])
               : network_simplex(between, std::span<const double>(from.masses),
                                 std::span<const double>(to.masses));
   plan.rows = rows;
@@ -372,8 +368,8 @@ double Certificate::strict_gap() const { return gap_over(primal, dual, magnitude
 bool Certificate::proven() const { return gap() <= kGap && marginal_error <= kGap; }
 
 std::vector<double> TransportPlan::dense() const {
-  std::vector<double> plan(static_cast<std::size_t>(rows * columns));
-  for (const PlanEntry& e : entries) plan[static_cast<std::size_t>(e.row * columns + e.column)] = e.mass;
+  std::vector<double> plan(to_size(rows * columns));
+  for (const PlanEntry& e : entries) plan[to_size(e.row * columns + e.column)] = e.mass;
   return plan;
 }
 
@@ -397,7 +393,7 @@ std::vector<Assignment> assign_batch(const Tensor& cost) {
   const std::int64_t n = cost.extent(1);
   if (cost.device() == Device::cpu || n > kMostAssignedOnCuda) {
     const Tensor here = cost.to(Device::cpu);
-    const auto size = static_cast<std::size_t>(cost.count());
+    const auto size = to_size(cost.count());
     return cost.dtype() == DType::f64
                ? assign_batch(std::span<const double>(here.as<double>(), size), count, n)
                : assign_batch(std::span<const float>(here.as<float>(), size), count, n);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/sizes.h"
+
 namespace voxot {
 namespace {
 
@@ -22,10 +24,10 @@ Fp32Features fp32_features(const Tensor& source, const Tensor& target, bool cent
   const std::int64_t width = source.extent(1);
   const std::vector<double> origin =
       centred ? std::vector<double>(source.as<double>(), source.as<double>() + width)
-              : std::vector<double>(static_cast<std::size_t>(width));
+              : std::vector<double>(to_size(width));
   for (const auto& [from, to] : {std::pair{&source, &narrow.source}, std::pair{&target, &narrow.target}}) {
     for (std::int64_t i = 0; i < from->count(); ++i) {
-      const auto [d, whole] = difference(from->as<double>()[i], origin[static_cast<std::size_t>(i % width)]);
+      const auto [d, whole] = difference(from->as<double>()[i], origin[to_size(i % width)]);
       const auto value = static_cast<float>(d);
       to->as<float>()[i] = value;
       narrow.exact = narrow.exact && whole && static_cast<double>(value) == d;

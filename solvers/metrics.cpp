@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "engine/symmetric_power.h"
+#include "kernels/sizes.h"
 #include "solvers/exact_ot.h"
 
 namespace voxot {
@@ -25,7 +26,7 @@ void check_alike(const char* what, const Tensor& a, const Tensor& b) {
 
 /// The symmetric square root of a positive semidefinite matrix.
 Matrix root(const Matrix& m) {
-  const auto values = symmetric_power({m.data(), static_cast<std::size_t>(m.size())}, m.rows(), 0.5);
+  const auto values = symmetric_power({m.data(), to_size(m.size())}, m.rows(), 0.5);
   return Eigen::Map<const Matrix>(values.data(), m.rows(), m.cols());
 }
 
@@ -47,7 +48,7 @@ double discrete_cost(const Tensor& a, const Tensor& b) {
   Matrix cost = -2 * x * y.transpose();
   cost.colwise() += x.rowwise().squaredNorm();
   cost.rowwise() += y.rowwise().squaredNorm().transpose();
-  const std::span<const double> flat(cost.data(), static_cast<std::size_t>(cost.size()));
+  const std::span<const double> flat(cost.data(), to_size(cost.size()));
   return assign(flat, cost.rows()).cost / static_cast<double>(a.count());
 }
 

@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -204,13 +205,13 @@ Flow run_lemon(const Arcs& arcs, const WholeCosts<T>& cost, const std::vector<st
   struct Masses {
     const std::vector<std::int64_t>&supply, &demand;
     std::int64_t operator[](Graph::Node n) const {
-      const auto id = static_cast<std::size_t>(Graph::id(n));
+      const auto id = to_size(Graph::id(n));
       return id < supply.size() ? supply[id] : -demand[id - supply.size()];
     }
   };
   struct Costs {
     const std::vector<std::int64_t>& costs;
-    std::int64_t operator[](Graph::Arc arc) const { return costs[static_cast<std::size_t>(Graph::id(arc))]; }
+    std::int64_t operator[](Graph::Arc arc) const { return costs[to_size(Graph::id(arc))]; }
   };
   using Simplex = lemon::NetworkSimplex<Graph, std::int64_t, std::int64_t>;
   Simplex simplex(graph);
@@ -298,7 +299,7 @@ TransportPlan network_simplex(std::span<const T> cost, std::span<const double> a
     plan.certificate = certify(cost, a, b, plan.entries, plan.row_potential, plan.column_potential);
     double used = 0;
     for (const PlanEntry& e : plan.entries)
-      used = std::max(used, reduced.at(static_cast<std::size_t>(e.row), static_cast<std::size_t>(e.column)));
+      used = std::max(used, reduced.at(to_size(e.row), to_size(e.column)));
     if (round == 0 || plan.certificate.strict_gap() < best.certificate.strict_gap()) best = std::move(plan);
     const double lower = std::min(used * kCapMargin, cap / kCapMargin);
     if (best.certificate.strict_gap() <= kGap || !(lower > 0)) break;

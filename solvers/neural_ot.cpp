@@ -6,6 +6,7 @@
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduction.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -43,7 +44,7 @@ NeuralOt::NeuralOt(const NeuralOtOptions& options, NeuralOtParts parts)
       average_(options.ema > 0 ? std::make_unique<MovingAverage>(parts_.transport.parameters(), options.ema)
                                : nullptr),
       transport_(parts_.transport, options.noise, average_.get()),
-      iteration_({.inputs = static_cast<std::size_t>(options.inner_steps + 2),
+      iteration_({.inputs = to_size(options.inner_steps + 2),
                   .losses = 2 * options.inner_steps + 2,
                   .graph = options.graph},
                  options.inner_steps + 1, {&parts_.transport.parameters(), &parts_.potential.parameters()},
@@ -181,7 +182,7 @@ double NeuralOt::potential_step(const Tensor& x, const Tensor& y, std::uint64_t 
 }
 
 std::vector<NeuralOt::StepScalars> NeuralOt::next_scalars() {
-  std::vector<StepScalars> all(static_cast<std::size_t>(options_.inner_steps) + 1);
+  std::vector<StepScalars> all(to_size(options_.inner_steps) + 1);
   for (std::size_t k = 0; k < all.size(); ++k) {
     const bool transport = k + 1 < all.size();
     all[k].optimizer = transport ? transport_optimizer_.next() : potential_optimizer_.next();
@@ -194,8 +195,8 @@ std::vector<NeuralOt::StepScalars> NeuralOt::next_scalars() {
 }
 
 Tensor NeuralOt::source_batch(std::int64_t index) const {
-  return queue_batch(iteration_, static_cast<std::size_t>(index), parts_.source,
-                     &iteration_.scalars(index)->draw, options_.batch_size);
+  return queue_batch(iteration_, to_size(index), parts_.source, &iteration_.scalars(index)->draw,
+                     options_.batch_size);
 }
 
 void NeuralOt::queue_iteration() {
@@ -205,7 +206,7 @@ void NeuralOt::queue_iteration() {
     if (average_ != nullptr) average_->update(iteration_.scalars(k)->average.data());
   }
   queue_potential_step(source_batch(inner),
-                       queue_batch(iteration_, static_cast<std::size_t>(inner) + 1, parts_.target,
+                       queue_batch(iteration_, to_size(inner) + 1, parts_.target,
                                    &iteration_.scalars(inner)->target_draw, options_.batch_size),
                        inner);
 }

@@ -6,6 +6,7 @@
 
 #include "kernels/assignment.h"
 #include "kernels/first_exception.h"
+#include "kernels/sizes.h"
 #include "solvers/exact_ot.h"
 #include "solvers/pairing_groups.h"
 
@@ -29,11 +30,11 @@ void with_float(DType dtype, Body&& body) {
 /// The exact plan of uniform weights, its value for mass 1; costs on the host.
 TransportPlan solve_on_host(const Tensor& cost) {
   const auto weights = [](std::int64_t count) {
-    return std::vector<double>(static_cast<std::size_t>(count), 1.0 / static_cast<double>(count));
+    return std::vector<double>(to_size(count), 1.0 / static_cast<double>(count));
   };
   const auto a = weights(cost.extent(0));
   const auto b = weights(cost.extent(1));
-  const auto count = static_cast<std::size_t>(cost.count());
+  const auto count = to_size(cost.count());
   return cost.dtype() == DType::f64 ? exact_plan(std::span<const double>(cost.as<double>(), count), a, b)
                                     : exact_plan(std::span<const float>(cost.as<float>(), count), a, b);
 }
@@ -55,9 +56,9 @@ void take_exact(Group& group, const TransportPlan& exact, bool as_plan) {
   group.f = exact.row_potential;
   group.g = exact.column_potential;
   if (group.rows() == group.columns()) {
-    group.permutation.resize(static_cast<std::size_t>(group.rows()));
+    group.permutation.resize(to_size(group.rows()));
     for (const PlanEntry& entry : exact.entries)
-      group.permutation[static_cast<std::size_t>(entry.row)] = static_cast<std::int32_t>(entry.column);
+      group.permutation[to_size(entry.row)] = static_cast<std::int32_t>(entry.column);
     return;
   }
   const Tensor plan = Tensor::full({group.rows(), group.columns()}, 0.0, group.cost.dtype());
@@ -83,8 +84,7 @@ std::vector<char> solve_on_device(std::vector<Group>& groups, bool as_plan) {
   }
   for (const auto& [n, members] : by_size) {
     const Tensor& like = groups[members.front()].cost;
-    const Tensor costs =
-        Tensor::empty({static_cast<std::int64_t>(members.size()), n, n}, like.dtype(), like.device());
+    const Tensor costs = Tensor::empty({std::ssize(members), n, n}, like.dtype(), like.device());
     for (std::size_t k = 0; k < members.size(); ++k)
       costs.window(static_cast<std::int64_t>(k) * n * n, {n, n}).copy_from(groups[members[k]].cost);
     const std::vector<Assignment> assignments = assign_batch(costs);
@@ -216,7 +216,7 @@ void keep_plan(const Group& group, const Sides& sides, double share, const Tenso
         row[sides.target.sample(group.first_target + j)] = static_cast<T>(share * mass);
       };
       if (!here.defined()) {
-        put(group.permutation[static_cast<std::size_t>(i)], permutation_mass(group));
+        put(group.permutation[to_size(i)], permutation_mass(group));
         continue;
       }
       for (std::int64_t j = 0; j < group.columns(); ++j)
@@ -231,14 +231,14 @@ void add_group(const Group& group, const Sides& sides, const Rows& rows, Pairing
   const double share = static_cast<double>(group.rows()) / n;
   PairingDiagnostics& d = pairing.diagnostics;
   for (std::int64_t i = 0; i < group.rows(); ++i) {
-    const auto at = static_cast<std::size_t>(group.first_row + i);
-    const auto source = static_cast<std::size_t>(sides.source.sample(group.first_source + i));
+    const auto at = to_size(group.first_row + i);
+    const auto source = to_size(sides.source.sample(group.first_source + i));
     const std::int64_t target = sides.target.sample(group.first_target + rows.partner[at]);
     pairing.partner[source] = target;
-    pairing.f[source] = group.f[static_cast<std::size_t>(i)];
+    pairing.f[source] = group.f[to_size(i)];
     pairing.cost[source] = rows.cost[at];
     d.cost += rows.cost[at] / n;
-    d.most_reused = std::max(d.most_reused, ++uses[static_cast<std::size_t>(target)]);
+    d.most_reused = std::max(d.most_reused, ++uses[to_size(target)]);
     // −Σ q·log q of q = share·p, and of q = p/mass.
     d.plan_entropy += share * (rows.entropy[at] - std::log(share) * rows.mass[at]);
     // A row without mass, as an unfinished plan may have, counts as one partner.
@@ -247,7 +247,7 @@ void add_group(const Group& group, const Sides& sides, const Rows& rows, Pairing
   }
   for (std::int64_t j = 0; j < group.columns(); ++j) {
     const std::int64_t target = sides.target.sample(group.first_target + j);
-    pairing.g[static_cast<std::size_t>(target)] = group.g[static_cast<std::size_t>(j)];
+    pairing.g[to_size(target)] = group.g[to_size(j)];
   }
   if (pairing.plan.defined()) keep_plan(group, sides, share, pairing.plan);
   d.exact_cost += share * group.exact_cost;
@@ -264,12 +264,12 @@ Pairing gathered(std::span<const Group> groups, const Sides& sides, const Rows& 
   Pairing pairing;
   const std::int64_t n = sides.source.features.extent(0);
   const std::int64_t m = sides.target.features.extent(0);
-  pairing.partner.resize(static_cast<std::size_t>(n));
-  pairing.cost.resize(static_cast<std::size_t>(n));
-  pairing.f.resize(static_cast<std::size_t>(n));
-  pairing.g.resize(static_cast<std::size_t>(m));
+  pairing.partner.resize(to_size(n));
+  pairing.cost.resize(to_size(n));
+  pairing.f.resize(to_size(n));
+  pairing.g.resize(to_size(m));
   if (with_plan) pairing.plan = Tensor::full({n, m}, 0.0, sides.source.features.dtype());
-  std::vector<std::int64_t> uses(static_cast<std::size_t>(m));
+  std::vector<std::int64_t> uses(to_size(m));
   double scale = 0;
   for (const Group& group : groups) {
     add_group(group, sides, rows, pairing, uses);

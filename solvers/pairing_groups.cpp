@@ -3,6 +3,7 @@
 #include <array>
 #include <map>
 
+#include "kernels/sizes.h"
 #include "kernels/sort.h"
 
 namespace voxot {
@@ -36,7 +37,7 @@ Side side_of(const Tensor& features, const Buffer<std::int64_t>& labels) {
   side.host_order = side.order.to_host();
   side.labels = keys.to_host();
   side.starts = starts.to_host();
-  const auto groups = static_cast<std::size_t>(count.to_host().front());
+  const auto groups = to_size(count.to_host().front());
   side.labels.resize(groups);
   side.starts.resize(groups + 1);
   return side;

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "kernels/partners.h"
+#include "kernels/sizes.h"
 #include "solvers/pairing.h"
 
 namespace voxot {
@@ -29,7 +30,7 @@ struct Side {
 
   /// The sample at a place.
   [[nodiscard]] std::int64_t sample(std::int64_t place) const {
-    return host_order.empty() ? place : host_order[static_cast<std::size_t>(place)];
+    return host_order.empty() ? place : host_order[to_size(place)];
   }
 };
 

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "engine/ops/pairwise_cost.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -26,11 +27,11 @@ void append_weights(std::vector<double>& to, std::span<const double> weights, st
                     const char* side) {
   VOXOT_CHECK(count >= 1, "sinkhorn: the {} set is empty", side);
   if (weights.empty()) {
-    to.insert(to.end(), static_cast<std::size_t>(count), 1 / static_cast<double>(count));
+    to.insert(to.end(), to_size(count), 1 / static_cast<double>(count));
     return;
   }
-  VOXOT_CHECK(static_cast<std::int64_t>(weights.size()) == count, "sinkhorn: {} {} weights for {} points",
-              weights.size(), side, count);
+  VOXOT_CHECK(std::ssize(weights) == count, "sinkhorn: {} {} weights for {} points", weights.size(), side,
+              count);
   double mass = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     VOXOT_CHECK(std::isfinite(weights[i]) && weights[i] >= 0,
@@ -49,8 +50,7 @@ double sum_of(std::span<const double> values) {
 
 void Batch::add(std::int64_t rows, std::int64_t columns, std::int64_t cost, const SinkhornWeights& weights,
                 std::span<const double> start, const SinkhornOptions& options) {
-  const SinkhornShape shape{rows, columns, cost, static_cast<std::int64_t>(a.size()),
-                            static_cast<std::int64_t>(b.size())};
+  const SinkhornShape shape{rows, columns, cost, std::ssize(a), std::ssize(b)};
   append_weights(a, weights.source, rows, "source");
   append_weights(b, weights.target, columns, "target");
   VOXOT_CHECK(
@@ -59,8 +59,8 @@ void Batch::add(std::int64_t rows, std::int64_t columns, std::int64_t cost, cons
       "sides",
       rows, columns);
   if (options.hard()) {
-    const double mass_a = sum_of(std::span(a).subspan(static_cast<std::size_t>(shape.source)));
-    const double mass_b = sum_of(std::span(b).subspan(static_cast<std::size_t>(shape.target)));
+    const double mass_a = sum_of(std::span(a).subspan(to_size(shape.source)));
+    const double mass_b = sum_of(std::span(b).subspan(to_size(shape.target)));
     VOXOT_CHECK(
         std::abs(mass_a - mass_b) <= 1e-5 * std::max(mass_a, mass_b),
         "sinkhorn: the source weights add up to {}, the target weights to {}; hard marginals need equal "
@@ -68,7 +68,7 @@ void Batch::add(std::int64_t rows, std::int64_t columns, std::int64_t cost, cons
         mass_a, mass_b);
     std::for_each(b.begin() + shape.target, b.end(), [&](double& w) { w *= mass_a / mass_b; });
   }
-  VOXOT_CHECK(start.empty() || static_cast<std::int64_t>(start.size()) == columns,
+  VOXOT_CHECK(start.empty() || std::ssize(start) == columns,
               "sinkhorn: a start of {} potentials for {} target points", start.size(), columns);
   for (const double v : start) VOXOT_CHECK(std::isfinite(v), "sinkhorn: a potential of the start is {}", v);
   f.resize(a.size(), 0.0);
@@ -114,8 +114,7 @@ class Placed {
     if (on_host_) return;
     for (std::size_t k = 0; k < copies_.size(); ++k) {
       const std::vector<double>& from = *parts()[k];
-      copies_[k] =
-          Tensor::from({static_cast<std::int64_t>(from.size())}, std::span<const double>(from)).to(device);
+      copies_[k] = Tensor::from({std::ssize(from)}, std::span<const double>(from)).to(device);
     }
   }
   [[nodiscard]] double* a() const { return part(0); }
@@ -180,7 +179,7 @@ std::vector<SinkhornResult> results(const Batch& batch, const Tensor& plans) {
 
 /// `costs`: all problems', one after another.
 std::vector<SinkhornResult> solve(Batch& batch, const Tensor& costs, const SinkhornOptions& options) {
-  const auto count = static_cast<std::int64_t>(batch.shapes.size());
+  const auto count = std::ssize(batch.shapes);
   const Placed at(batch, costs.device());
   batch.statuses.resize(batch.shapes.size());
   kernels::sinkhorn(costs.stream(), batch.dtype, options,
@@ -340,7 +339,7 @@ std::vector<SinkhornResult> sinkhorn(const Tensor& x, const Tensor& y, GroundCos
   const std::int64_t d = x.shape().back();
   for (std::int64_t k = 0; k < problems; ++k) {
     check_costs_kept(x.window(k * rows * d, {rows, d}), y.window(k * columns * d, {columns, d}), cost,
-                     solved[static_cast<std::size_t>(k)].largest_cost);
+                     solved[to_size(k)].largest_cost);
   }
   return solved;
 }

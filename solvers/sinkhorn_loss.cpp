@@ -4,6 +4,7 @@
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/pairwise_cost.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace {
@@ -30,7 +31,7 @@ Side side_of(const Tensor& weights, std::int64_t count, const Tensor& cost, bool
   Side side;
   side.normalised = hard;
   if (!weights.defined()) {
-    side.weights.assign(static_cast<std::size_t>(count), 1 / static_cast<double>(count));
+    side.weights.assign(to_size(count), 1 / static_cast<double>(count));
     return side;
   }
   VOXOT_CHECK(

@@ -14,6 +14,7 @@
 #include "engine/host_array.h"
 #include "engine/npy.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 #include "tests/dataset_helpers.h"
 #include "tests/temp_directory.h"
 
@@ -131,7 +132,7 @@ namespace {
 
 /// `items` vectors [begin + i, label] of two values.
 HostArray numbered(std::int64_t items, float begin) {
-  std::vector<float> values(static_cast<std::size_t>(2 * items));
+  std::vector<float> values(to_size(2 * items));
   for (std::int64_t i = 0; i < items; ++i) values[2 * i] = begin + static_cast<float>(i);
   return HostArray::from_floats({items, 2}, values);
 }
@@ -145,7 +146,7 @@ std::map<float, int> items_of(const DatasetConfig& config, Split split) {
   const auto once = open_dataset(shuffled, split, {});
   const Drawn drawn = draw(*once, once->size());
   for (std::size_t i = 0; i < drawn.labels.size(); ++i) items[drawn.values[2 * i]] = drawn.labels[i].digit;
-  CHECK(static_cast<std::int64_t>(items.size()) == dataset->size());
+  CHECK(std::ssize(items) == dataset->size());
   return items;
 }
 
@@ -233,7 +234,7 @@ TEST_CASE("arrays: the names of a split file's arrays say where the channels are
   config.dataset = "npy";
   config.path = (folder / "split.npz").string();
   const auto shape_of = [&](const char* name, const std::vector<std::int64_t>& shape) {
-    std::vector<float> values(static_cast<std::size_t>(count_of(FileType::f32, shape)));
+    std::vector<float> values(to_size(count_of(FileType::f32, shape)));
     std::iota(values.begin(), values.end(), 0.0F);
     write_npz(config.path, {{name, HostArray::from_floats(shape, values)}});
     return open_dataset(config, Split::train, {})->sample_shape();

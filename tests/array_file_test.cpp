@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "engine/atomic_file.h"
+#include "kernels/sizes.h"
 #include "tests/temp_directory.h"
 
 using namespace voxot;
@@ -16,7 +17,7 @@ namespace {
 
 HostArray zeros(const std::vector<std::int64_t>& shape, FileType type = FileType::f32) {
   HostArray array{type, shape, {}};
-  array.bytes.resize(static_cast<std::size_t>(array.count()) * size_of(type));
+  array.bytes.resize(to_size(array.count()) * size_of(type));
   return array;
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/assignment.h"
 #include "kernels/features.h"
 #include "kernels/memory.h"
+#include "kernels/sizes.h"
 #include "solvers/exact_ot.h"
 #include "tests/cuda_device.h"
 #include "tests/golden.h"
@@ -42,7 +43,7 @@ Answer answer(Device device, const Tensor& cost, bool initialise) {
 
 Tensor costs(std::int64_t count, std::int64_t n, int kind, DType dtype) {
   Random random(static_cast<std::uint64_t>(31 * n + kind), Purpose::test);
-  std::vector<double> values(static_cast<std::size_t>(count * n * n));
+  std::vector<double> values(to_size(count * n * n));
   for (double& v : values) {
     v = static_cast<double>(kind == 0   ? random.uniform()
                             : kind == 1 ? random.normal()
@@ -51,8 +52,8 @@ Tensor costs(std::int64_t count, std::int64_t n, int kind, DType dtype) {
   }
   if (kind == 4) {  // points on a line
     for (std::size_t k = 0; k < values.size(); ++k) {
-      const auto i = static_cast<double>(k / static_cast<std::size_t>(n) % static_cast<std::size_t>(n));
-      const auto j = static_cast<double>(k % static_cast<std::size_t>(n));
+      const auto i = static_cast<double>(k / to_size(n) % to_size(n));
+      const auto j = static_cast<double>(k % to_size(n));
       values[k] = (i - 0.7 * j) * (i - 0.7 * j);
     }
   }
@@ -61,8 +62,8 @@ Tensor costs(std::int64_t count, std::int64_t n, int kind, DType dtype) {
 
 void check_answer(const Tensor& cost, const Answer& a, double limit) {
   const std::vector<double> values = doubles(cost);
-  const auto n = static_cast<std::size_t>(cost.extent(1));
-  for (std::size_t k = 0; k < static_cast<std::size_t>(cost.extent(0)); ++k) {
+  const auto n = to_size(cost.extent(1));
+  for (std::size_t k = 0; k < to_size(cost.extent(0)); ++k) {
     const std::span<const double> one = std::span(values).subspan(k * n * n, n * n);
     std::vector<PlanEntry> plan;
     for (std::size_t i = 0; i < n; ++i)

@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/conv3d/autotune.h"
 #include "kernels/features.h"
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -144,5 +145,5 @@ TEST_CASE("autotune: a variant that does not take the call is not run", "[cuda][
   // 16 channels of ones under the taps inside: 8 at a corner, 27 in the middle.
   const std::vector<float> y = c.y.to_floats();
   CHECK(y[0] == 16 * 8);
-  CHECK(y[static_cast<std::size_t>(((1 * 4 + 1) * 4 + 1) * 24)] == 16 * 27);
+  CHECK(y[to_size(((1 * 4 + 1) * 4 + 1) * 24)] == 16 * 27);
 }

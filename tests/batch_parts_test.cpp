@@ -5,6 +5,7 @@
 #include "datasets/kinds.h"
 #include "engine/npy.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 #include "tests/dataset_helpers.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
@@ -25,8 +26,8 @@ bool same(const SampleLabel& a, const SampleLabel& b) {
 
 Drawn draw_part(Dataset& dataset, std::int64_t first, std::int64_t count) {
   Drawn drawn;
-  drawn.values.resize(static_cast<std::size_t>(count * values_in(dataset)));
-  drawn.labels.resize(static_cast<std::size_t>(count));
+  drawn.values.resize(to_size(count * values_in(dataset)));
+  drawn.labels.resize(to_size(count));
   dataset.draw({kState, kBatch, first, count}, drawn.values.data(), drawn.labels);
   return drawn;
 }
@@ -129,7 +130,7 @@ TEST_CASE("parts: every kind draws a batch in parts as it draws it whole", "[dat
 
 TEST_CASE("parts: what is no part of a batch, and labels for other samples, are refused", "[datasets]") {
   const auto dataset = open_dataset(digits_config(), Split::train, {});
-  std::vector<float> out(static_cast<std::size_t>(2 * values_in(*dataset)));
+  std::vector<float> out(to_size(2 * values_in(*dataset)));
   std::vector<SampleLabel> three(3);
   const auto error = [&](const BatchPart& part, std::span<SampleLabel> labels = {}) {
     return error_of([&] { dataset->draw(part, out.data(), labels); });

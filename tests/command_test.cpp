@@ -12,6 +12,7 @@
 #include "engine/safetensors.h"
 #include "kernels/features.h"
 #include "kernels/philox.h"
+#include "kernels/sizes.h"
 #include "tests/command.h"
 #include "tests/cuda_device.h"
 
@@ -316,14 +317,14 @@ namespace {
 /// n×3 numbers, the same for the same seed.
 std::vector<double> numbers(std::int64_t n, std::uint64_t seed) {
   Random random(seed, Purpose::test);
-  std::vector<double> values(static_cast<std::size_t>(3 * n));
+  std::vector<double> values(to_size(3 * n));
   for (double& v : values) v = static_cast<double>(random.normal());
   return values;
 }
 
 HostArray scaled(std::vector<double> values, double factor, bool wide) {
   for (double& v : values) v *= factor;
-  const std::vector<std::int64_t> shape{static_cast<std::int64_t>(values.size()) / 3, 3};
+  const std::vector<std::int64_t> shape{std::ssize(values) / 3, 3};
   return wide ? HostArray::from_doubles(shape, values)
               : HostArray::from_floats(shape, {values.begin(), values.end()});
 }

@@ -1,6 +1,7 @@
 #pragma once
 // What the tests of the CUDA convolutions share: guarded device arrays, geometries, limits.
 #include "kernels/cuda/conv3d/variants.h"
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 
 namespace voxot::test {
@@ -16,8 +17,7 @@ inline Conv3dParams conv_params(std::int64_t n, std::int64_t in, std::int64_t ou
 /// A device array between guards, with the values in double as its type stores them.
 struct Operand {
   Operand(const std::vector<double>& values, DType dtype, double guard)
-      : tensor({static_cast<std::int64_t>(values.size())}, values, dtype, guard, Device::cuda),
-        exact(doubles(tensor)) {}
+      : tensor({std::ssize(values)}, values, dtype, guard, Device::cuda), exact(doubles(tensor)) {}
   Operand(std::int64_t count, std::uint64_t seed, DType dtype)
       : Operand(test_values(count, Values::normal, seed), dtype, NAN) {}
   [[nodiscard]] void* data() const { return tensor.data(); }
@@ -29,16 +29,16 @@ struct Operand {
 /// Mean and variance that a call writes, between guards.
 struct StatisticsBuffers {
   StatisticsBuffers(std::int64_t outer, std::int64_t groups, DType dtype)
-      : mean(std::vector<double>(static_cast<std::size_t>(outer * groups), 7), dtype, kSentinel),
-        variance(std::vector<double>(static_cast<std::size_t>(outer * groups), 7), dtype, kSentinel),
+      : mean(std::vector<double>(to_size(outer * groups), 7), dtype, kSentinel),
+        variance(std::vector<double>(to_size(outer * groups), 7), dtype, kSentinel),
         wanted{outer, groups, mean.data(), variance.data()} {}
 
   /// Against those of y, rows × channels as it is stored.
   void check(const std::vector<double>& y, const Conv3dParams& p, double mean_limit,
              double variance_limit) const {
-    const auto outer = static_cast<std::size_t>(wanted.outer);
-    const auto groups = static_cast<std::size_t>(wanted.groups);
-    const auto channels = static_cast<std::size_t>(p.out_channels);
+    const auto outer = to_size(wanted.outer);
+    const auto groups = to_size(wanted.groups);
+    const auto channels = to_size(p.out_channels);
     const std::size_t members = channels / groups;
     const std::size_t each = y.size() / outer;
     std::vector<double> means(outer * groups);

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "kernels/cpu/conv3d/naive.h"
+#include "kernels/sizes.h"
 #include "tests/conv3d_cuda_helpers.h"
 
 using namespace voxot;
@@ -173,7 +174,7 @@ TEST_CASE("cuda convolution: NaN passes every variant's epilogue", "[conv3d][cud
     std::vector<double> values = test_values(p.batch * p.in_voxels() * p.in_channels, Values::normal, 1);
     values[values.size() / 2] = NAN;
     std::vector<double> weights = test_values(p.weight_count(), Values::normal, 2);
-    std::vector<double> sums(static_cast<std::size_t>(p.batch * p.out_voxels() * p.out_channels));
+    std::vector<double> sums(to_size(p.batch * p.out_voxels() * p.out_channels));
     cpu::conv3d_forward_naive(p, values.data(), weights.data(), {}, sums.data());
     for (const cuda::ConvVariant& variant : cuda::variants(cuda::ConvPass::forward)) {
       for (const auto& [dtype, math] : kConvTypes) {

@@ -1,5 +1,6 @@
 // Statistics that the CUDA convolutions take of what they write: every variant, of the batch and of each
 // sample, with tiles that lie in one sample and tiles that straddle several.
+#include "kernels/sizes.h"
 #include "tests/conv3d_cuda_helpers.h"
 
 using namespace voxot;
@@ -58,9 +59,9 @@ Run run(const cuda::ConvVariant& variant, cuda::ConvCall call, const Case& c, do
   std::vector<double> weights = test_values(p.weight_count(), Values::normal, 2);
   for (double& w : weights) w *= deviation;
   const Operand w(weights, parameter, NAN);
-  const Operand bias(std::vector<double>(static_cast<std::size_t>(p.out_channels), mean), parameter, NAN);
+  const Operand bias(std::vector<double>(to_size(p.out_channels), mean), parameter, NAN);
   const std::int64_t count = p.batch * p.out_voxels() * p.out_channels;
-  const Operand y(std::vector<double>(static_cast<std::size_t>(count), 1), call.dtype, kSentinel);
+  const Operand y(std::vector<double>(to_size(count), 1), call.dtype, kSentinel);
   const StatisticsBuffers statistics(c.each_sample ? p.batch : 1, c.groups, parameter);
   call.input = x.data();
   call.other = w.data();

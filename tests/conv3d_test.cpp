@@ -2,6 +2,7 @@
 #include "engine/ops/conv3d.h"
 
 #include "kernels/cpu/conv3d/naive.h"
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -91,8 +92,7 @@ struct Operand {
   Operand(std::int64_t count, std::uint64_t seed, DType dtype)
       : exact(test_values(count, Values::normal, seed)), tensor({count}, exact, dtype, NAN) {}
   Operand(std::vector<double> values, DType dtype)
-      : exact(std::move(values)),
-        tensor({static_cast<std::int64_t>(exact.size())}, exact, dtype, kSentinel) {}
+      : exact(std::move(values)), tensor({std::ssize(exact)}, exact, dtype, kSentinel) {}
   std::vector<double> exact;
   Guarded tensor;
 };
@@ -128,7 +128,7 @@ void check_forward(const Conv3dParams& p, DType dtype) {
   const Operand residual(count, 4, dtype);
   for (const Epilogue& e : kEpilogues) {
     INFO(e.name);
-    std::vector<double> expected(static_cast<std::size_t>(count));
+    std::vector<double> expected(to_size(count));
     const Conv3dEpilogue exact{e.bias ? bias.exact.data() : nullptr,
                                e.residual ? residual.exact.data() : nullptr, e.scale, e.activation};
     cpu::conv3d_forward_naive(p, x.exact.data(), w.exact.data(), exact, expected.data());
@@ -237,7 +237,7 @@ TEST_CASE("conv3d: NaN passes every epilogue", "[conv3d]") {
     const Operand bias(p.out_channels, 3, DType::f32);
     const std::int64_t count = p.batch * p.out_voxels() * p.out_channels;
     const Operand residual(count, 4, dtype);
-    std::vector<double> sums(static_cast<std::size_t>(count));
+    std::vector<double> sums(to_size(count));
     cpu::conv3d_forward_naive(p, x.exact.data(), w.exact.data(), {}, sums.data());
     for (const Epilogue& e : kEpilogues) {
       INFO(e.name);
@@ -279,8 +279,8 @@ TEST_CASE("conv3d: the naive loops against a sum written out", "[conv3d]") {
           const std::int64_t voxel =
               ((n * p.in_extent[0] + in[0]) * p.in_extent[1] + in[1]) * p.in_extent[2] + in[2];
           for (std::int64_t c = 0; c < p.in_channels; ++c) {
-            sum += w[static_cast<std::size_t>((q * p.kernel_volume() + k) * p.in_channels + c)] *
-                   x[static_cast<std::size_t>(voxel * p.in_channels + c)];
+            sum += w[to_size((q * p.kernel_volume() + k) * p.in_channels + c)] *
+                   x[to_size(voxel * p.in_channels + c)];
           }
         }
         expected.push_back(sum);
@@ -303,7 +303,7 @@ TEST_CASE("conv3d: two calls give the same bits", "[conv3d]") {
       kernels::conv3d_grad_weight(
           kCpu, dtype, p, {.x = x.tensor.data(), .grad_y = gy.tensor.data(), .grad_weight = gw.data()});
     }
-    CHECK(std::memcmp(first.data(), second.data(), static_cast<std::size_t>(first.count()) * 4) == 0);
+    CHECK(std::memcmp(first.data(), second.data(), to_size(first.count()) * 4) == 0);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cpu/conv3d/naive.h"
+#include "kernels/sizes.h"
 
 using namespace voxot;
 using namespace voxot::cpu;
@@ -57,7 +58,7 @@ Conv3dParams params(const Shape& s) {
 std::vector<float> normal(std::int64_t count, unsigned seed) {
   std::mt19937 generator(seed);
   std::normal_distribution<float> distribution;
-  std::vector<float> values(static_cast<std::size_t>(count));
+  std::vector<float> values(to_size(count));
   for (float& v : values) v = distribution(generator);
   return values;
 }
@@ -172,7 +173,7 @@ TEST_CASE("winograd grad_input is the mirrored forward", "[conv3d][winograd]") {
 TEST_CASE("winograd grad_weight equals the direct sum", "[conv3d][winograd]") {
   for (const Shape& shape : kShapes) {
     const Problem c(shape);
-    const std::size_t outs = static_cast<std::size_t>(c.p.out_channels);
+    const std::size_t outs = to_size(c.p.out_channels);
     std::vector<double> expected(c.w.size()), expected_bias(outs);
     conv3d_grad_weight_naive(c.p, widen(c.x).data(), widen(c.y).data(), 1.0, expected.data(),
                              expected_bias.data(), Write::overwrite);

@@ -12,6 +12,7 @@
 #include "datasets/digit_glyphs.h"
 #include "datasets/digits.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 using namespace voxot;
 
@@ -143,7 +144,7 @@ TEST_CASE("classes vary: two digits of a class differ, and no glyph is left out"
     CHECK(closest > 1.0F);
     float share = 0.0F;
     for (const Glyph& glyph : digit_glyphs()) {
-      CHECK(glyph.knots.size() <= static_cast<std::size_t>(kMaxKnots));
+      CHECK(glyph.knots.size() <= to_size(kMaxKnots));
       CHECK(glyph.knots[0].kind == KnotKind::start);
       share += glyph.digit == value ? glyph.share : 0.0F;
     }

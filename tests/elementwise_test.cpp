@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "kernels/elementwise.h"
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -32,7 +33,7 @@ void each_placement(Body body) {
 /// `values` on a device, `offset` elements off a vector's start, between guards.
 struct Placed {
   Placed(const std::vector<double>& values, DType dtype, std::int64_t offset, Device device)
-      : inside({static_cast<std::int64_t>(values.size())}, values, dtype, kSentinel, device, offset) {}
+      : inside({std::ssize(values)}, values, dtype, kSentinel, device, offset) {}
   [[nodiscard]] std::vector<double> read() const { return doubles(inside); }
   Guarded inside;
 };
@@ -168,7 +169,7 @@ TEST_CASE("elementwise: any length at any alignment", "[elementwise][device]") {
   const Stream stream = kernels::stream_of(device);
   each_placement([&](DType dtype, std::int64_t count, std::int64_t offset) {
     // Halves up to 8: sums and products are exact in bf16.
-    std::vector<double> a(static_cast<std::size_t>(count));
+    std::vector<double> a(to_size(count));
     std::vector<double> b(a.size());
     for (std::size_t i = 0; i < a.size(); ++i) {
       a[i] = static_cast<double>(i % 17) / 2 - 4;
@@ -235,11 +236,10 @@ TEST_CASE("elementwise: a bias for each channel", "[elementwise][device]") {
     for (const std::int64_t channels : {1, 3, 8, 20}) {
       for (const std::int64_t offset : {0, 1}) {
         const std::int64_t rows = 53;
-        std::vector<double> b(static_cast<std::size_t>(channels));
+        std::vector<double> b(to_size(channels));
         for (std::size_t c = 0; c < b.size(); ++c) b[c] = static_cast<double>(c) - 1.5;
         const Placed bias(b, dtype == DType::f64 ? DType::f64 : DType::f32, 0, device);
-        const Placed y(std::vector<double>(static_cast<std::size_t>(rows * channels), 0.5), dtype, offset,
-                       device);
+        const Placed y(std::vector<double>(to_size(rows * channels), 0.5), dtype, offset, device);
         kernels::add_bias(kernels::stream_of(device), dtype, rows, channels, bias.inside.data(),
                           y.inside.data());
         const std::vector<double> got = y.read();
@@ -256,7 +256,7 @@ TEST_CASE("elementwise: random fills are the same on every device", "[elementwis
   const Device device = GENERATE(from_range(devices()));
   INFO(name_of(device));
   each_placement([&](DType dtype, std::int64_t count, std::int64_t offset) {
-    const std::vector<double> zeros(static_cast<std::size_t>(count));
+    const std::vector<double> zeros(to_size(count));
     const Placed here(zeros, dtype, offset, device);
     const Placed reference(zeros, dtype, 0, Device::cpu);
     const Stream stream = kernels::stream_of(device);

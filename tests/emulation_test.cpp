@@ -10,6 +10,7 @@
 #include "kernels/check.h"
 #include "kernels/philox.h"
 #include "kernels/simt/runtime.h"
+#include "kernels/sizes.h"
 #include "tests/cuda_device.h"
 #include "tests/emulation_kernels.h"
 
@@ -71,7 +72,7 @@ TEST_CASE("simt: sums by shuffles, histogram by atomics", "[cuda]") {
   std::vector<int> expected(37);
   for (std::size_t i = 0; i < bins.size(); ++i) {
     bins[i] = static_cast<int>(i * i % 37);
-    ++expected[static_cast<std::size_t>(bins[i])];
+    ++expected[to_size(bins[i])];
   }
   CHECK(run_histogram(bins, 37) == expected);
 }

@@ -1,5 +1,6 @@
 // Assignments, and both kinds beside POT and scipy: against every permutation, and by their certificates.
 #include "kernels/assignment.h"
+#include "kernels/sizes.h"
 #include "tests/transport_problems.h"
 
 using namespace voxot;
@@ -24,8 +25,7 @@ TEST_CASE("exact_ot: a thousand assignments of 2 to 512 points prove themselves"
   Random random(2, Purpose::test);
   for (int k = 0; k < 1000; ++k) {
     const auto kind = static_cast<Costs>(k % static_cast<int>(Costs::count));
-    const auto n =
-        static_cast<std::size_t>(std::lround(std::exp2(1 + 8 * static_cast<double>(random.uniform()))));
+    const auto n = to_size(std::lround(std::exp2(1 + 8 * static_cast<double>(random.uniform()))));
     const Problem p = problem(kind, n, n, random);
     INFO(kNames[k % static_cast<int>(Costs::count)] << ", " << n << " points, problem " << k);
     check_proved(p, assign(std::span<const float>(p.cost), static_cast<std::int64_t>(n)));
@@ -40,7 +40,7 @@ TEST_CASE("exact_ot: against scipy and POT", "[solvers][exact_ot]") {
     const std::string prefix = "assign." + name.substr(0, name.size() - 4);
     INFO(prefix);
     ++problems;
-    const auto n = static_cast<std::size_t>(array.shape.at(0));
+    const auto n = to_size(array.shape.at(0));
     const Problem p{n, n, array.to_floats()};
     const Assignment a = assign(std::span<const float>(p.cost), static_cast<std::int64_t>(n));
     check_proved(p, a);
@@ -53,8 +53,7 @@ TEST_CASE("exact_ot: against scipy and POT", "[solvers][exact_ot]") {
     const std::string prefix = "plan." + name.substr(0, name.size() - 4);
     INFO(prefix);
     ++problems;
-    const Problem p{static_cast<std::size_t>(array.shape.at(0)), static_cast<std::size_t>(array.shape.at(1)),
-                    floats(golden, prefix + "cost")};
+    const Problem p{to_size(array.shape.at(0)), to_size(array.shape.at(1)), floats(golden, prefix + "cost")};
     const std::vector<double> a = wide(golden, prefix + "a");
     const std::vector<double> b = wide(golden, prefix + "b");
     const TransportPlan t = exact_plan(std::span<const float>(p.cost), a, b);
@@ -104,8 +103,7 @@ TEST_CASE("exact_ot: what assignments keep to", "[solvers][exact_ot]") {
       for (std::size_t j = 0; j < n; ++j) shuffled[i * n + j] = cost[rows[i] * n + columns[j]];
     }
     const Assignment s = assign(std::span<const double>(shuffled), size);
-    for (std::size_t i = 0; i < n; ++i)
-      CHECK(columns[static_cast<std::size_t>(s.partner[i])] == static_cast<std::size_t>(a.partner[rows[i]]));
+    for (std::size_t i = 0; i < n; ++i) CHECK(columns[to_size(s.partner[i])] == to_size(a.partner[rows[i]]));
 
     // A dearer row changes no partner and, by as much, its own potential alone: the others remain optimal.
     const std::size_t row = random.below(n);
@@ -153,7 +151,7 @@ TEST_CASE("exact_ot: batches, and sorted points on a line", "[solvers][exact_ot]
     for (int j = 0; j < 60; ++j) line.push_back(std::pow(i - 0.3 * (59 - j) - 7, 2));
   }
   const Assignment sorted = assign(line, 60);
-  for (int i = 0; i < 60; ++i) CHECK(sorted.partner[static_cast<std::size_t>(i)] == 59 - i);
+  for (int i = 0; i < 60; ++i) CHECK(sorted.partner[to_size(i)] == 59 - i);
 }
 
 TEST_CASE("exact_ot: with and without the initialisation", "[solvers][exact_ot]") {

@@ -5,6 +5,7 @@
 
 #include "engine/buffer.h"
 #include "engine/optimizer.h"
+#include "kernels/sizes.h"
 #include "models/unet3d.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
@@ -49,7 +50,7 @@ TEST_CASE("finite: values of many spans are counted, the largest finite ones not
     if (count > 2) values[2] = std::numeric_limits<double>::denorm_min();
     std::int32_t bad = 0;
     for (std::int64_t i = k % 5; i < count; i += 1 + count / 7, ++bad) {
-      values[static_cast<std::size_t>(i)] = kBad[(i + k) % 3];
+      values[to_size(i)] = kBad[(i + k) % 3];
     }
     // What lies around a span is not counted.
     const Tensor all = Tensor::full({count + shift + 8}, NAN, dtype);
@@ -57,11 +58,10 @@ TEST_CASE("finite: values of many spans are counted, the largest finite ones not
       all.window(shift, {count}).copy_from(Tensor::from({count}, std::span<const double>(values)).to(dtype));
     }
     tensors.push_back(all.to(device));
-    spans.push_back(
-        {tensors.back().as<std::byte>() + static_cast<std::size_t>(shift) * size_of(dtype), count});
+    spans.push_back({tensors.back().as<std::byte>() + to_size(shift) * size_of(dtype), count});
     expected.push_back(bad);
   }
-  const auto n = static_cast<std::int64_t>(spans.size());
+  const auto n = std::ssize(spans);
   const Buffer<std::int32_t> counts(n, device);
   kernels::count_nonfinite(counts.stream(), dtype, n, spans.data(), counts.data());
   CHECK(counts.to_host() == expected);

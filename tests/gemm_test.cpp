@@ -1,6 +1,7 @@
 // Matrix products: every transpose, batches, alpha and beta, off the tile.
 #include "kernels/gemm.h"
 
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -19,10 +20,9 @@ std::vector<double> plain_product(const GemmParams& p, const std::vector<double>
         for (std::int64_t l = 0; l < p.inner; ++l) {
           const std::int64_t left = p.transpose_a ? l * p.rows + i : i * p.inner + l;
           const std::int64_t right = p.transpose_b ? j * p.inner + l : l * p.columns + j;
-          sum += a[static_cast<std::size_t>(k * p.rows * p.inner + left)] *
-                 b[static_cast<std::size_t>(k * p.inner * p.columns + right)];
+          sum += a[to_size(k * p.rows * p.inner + left)] * b[to_size(k * p.inner * p.columns + right)];
         }
-        const auto at = static_cast<std::size_t>((k * p.rows + i) * p.columns + j);
+        const auto at = to_size((k * p.rows + i) * p.columns + j);
         out[at] = p.alpha * sum + (p.beta == 0 ? 0 : p.beta * c[at]);
       }
     }
@@ -41,9 +41,8 @@ TEST_CASE("gemm: against plain loops", "[gemm][device]") {
         const std::vector<double> a = test_values(batch * rows * inner, Values::normal, 1);
         const std::vector<double> b = test_values(batch * inner * columns, Values::normal, 2);
         // With β = 0 what is there must not be read.
-        const std::vector<double> c =
-            beta == 0 ? std::vector<double>(static_cast<std::size_t>(batch * rows * columns), NAN)
-                      : test_values(batch * rows * columns, Values::normal, 3);
+        const std::vector<double> c = beta == 0 ? std::vector<double>(to_size(batch * rows * columns), NAN)
+                                                : test_values(batch * rows * columns, Values::normal, 3);
         const std::vector<double> expected = plain_product(p, a, b, c);
         for (const Device device : devices()) {
           for (const DType dtype : {DType::f32, DType::f64}) {

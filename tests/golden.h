@@ -12,6 +12,7 @@
 
 #include "engine/parameters.h"
 #include "engine/safetensors.h"
+#include "kernels/sizes.h"
 
 namespace voxot::test {
 
@@ -65,7 +66,7 @@ class Golden {
   [[nodiscard]] std::vector<std::int64_t> integers(const std::string& name) const {
     const HostArray& a = array(name);
     VOXOT_CHECK(a.type == FileType::i64, "goldens: {} is {}", name, a.describe());
-    std::vector<std::int64_t> v(static_cast<std::size_t>(a.count()));
+    std::vector<std::int64_t> v(to_size(a.count()));
     std::memcpy(v.data(), a.bytes.data(), a.bytes.size());
     return v;
   }
@@ -84,8 +85,8 @@ class Golden {
     if (s.size() != 5) return plain(name, dtype);
     const std::vector<double> from = values(name);
     std::vector<double> to(from.size());
-    const auto voxels = static_cast<std::size_t>(s[2] * s[3] * s[4]);
-    const auto channels = static_cast<std::size_t>(s[1]);
+    const auto voxels = to_size(s[2] * s[3] * s[4]);
+    const auto channels = to_size(s[1]);
     for (std::size_t i = 0; i < from.size(); ++i) {
       const std::size_t n = i / (channels * voxels);
       to[(n * voxels + i % voxels) * channels + i / voxels % channels] = from[i];

@@ -10,6 +10,7 @@
 #include "engine/ops/pooling.h"
 #include "engine/ops/reduction.h"
 #include "engine/ops/resample.h"
+#include "kernels/sizes.h"
 #include "models/resnet3d.h"
 #include "models/unet3d.h"
 #include "tests/golden.h"
@@ -166,8 +167,7 @@ TEST_CASE("goldens: losses and reductions", "[goldens][reduction]") {
   check_op(
       g, "var_unbiased", {"input"}, dtype,
       [&](Tape& tape, const std::vector<Tensor>& in) {
-        return ops::reduce(tape, in[0], Reduction::variance,
-                           static_cast<std::size_t>(g.integers("var_unbiased.axis")[0]));
+        return ops::reduce(tape, in[0], Reduction::variance, to_size(g.integers("var_unbiased.axis")[0]));
       },
       false);
 }

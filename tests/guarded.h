@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/tensor.h"
+#include "kernels/sizes.h"
 
 namespace voxot::test {
 
@@ -50,7 +51,7 @@ class Guarded : public Tensor {
     std::int64_t changed = 0;
     for (std::int64_t i = 0; i < now.count(); ++i) {
       const bool inside = i >= first && i < first + count();
-      const std::byte* const at = now.as<std::byte>() + static_cast<std::size_t>(i) * guard_.size();
+      const std::byte* const at = now.as<std::byte>() + to_size(i) * guard_.size();
       changed += !inside && std::memcmp(at, guard_.data(), guard_.size()) != 0 ? 1 : 0;
     }
     return changed;

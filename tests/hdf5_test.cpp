@@ -8,6 +8,7 @@
 #include <array>
 #include <functional>
 
+#include "kernels/sizes.h"
 #include "tests/temp_directory.h"
 
 using namespace voxot;
@@ -55,7 +56,7 @@ void write_array(const fs::path& path, hid_t type, const std::vector<hsize_t>& s
 std::string refusal(const fs::path& path, std::int64_t rows, std::int64_t values) {
   return error_of([&] {
     const Hdf5File file(path);
-    std::vector<float> out(static_cast<std::size_t>(values));
+    std::vector<float> out(to_size(values));
     file.read_rows("x", 0, rows, out);
   });
 }

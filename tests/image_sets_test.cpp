@@ -82,7 +82,7 @@ TEST_CASE("USPS: splits of their sizes share no image, greys come back as they a
     }
   }
   CHECK(total == 7291 + 2007);
-  CHECK(static_cast<std::int64_t>(images.size()) == total);
+  CHECK(std::ssize(images) == total);
   DatasetConfig config;
   config.dataset = "usps";
   config.colour = "none";

@@ -19,6 +19,7 @@
 #include "datasets/mnist.h"
 #include "datasets/point_cloud.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 #include "tests/dataset_helpers.h"
 #include "tests/temp_directory.h"
 
@@ -33,7 +34,7 @@ constexpr Rotation kUpright{1, 0, 0, 0, 1, 0, 0, 0, 1};
 
 std::vector<float> image_of(const std::vector<std::array<int, 2>>& lit) {
   std::vector<float> image(28 * 28, 0.0F);
-  for (const auto& [row, column] : lit) image[static_cast<std::size_t>(row * 28 + column)] = 0.1F;
+  for (const auto& [row, column] : lit) image[to_size(row * 28 + column)] = 0.1F;
   return image;
 }
 
@@ -49,8 +50,7 @@ std::vector<float> voxelised(PointCloud& cloud, const std::vector<float>& image,
 std::vector<double> counted(const std::vector<float>& image, int resolution) {
   std::vector<std::array<double, 3>> points;
   const auto lit = [&](int row, int column) {
-    return row >= 0 && row < 28 && column >= 0 && column < 28 &&
-           image[static_cast<std::size_t>(row * 28 + column)] > 0;
+    return row >= 0 && row < 28 && column >= 0 && column < 28 && image[to_size(row * 28 + column)] > 0;
   };
   for (int row = 0; row < 28; ++row) {
     for (int column = 0; column < 28; ++column) {
@@ -80,13 +80,13 @@ std::vector<double> counted(const std::vector<float>& image, int resolution) {
     side = std::max(side, high[axis] - low[axis]);
   }
   side *= 1.002;
-  std::vector<double> counts(static_cast<std::size_t>(resolution * resolution * resolution));
+  std::vector<double> counts(to_size(resolution * resolution * resolution));
   for (const auto& point : points) {
     std::size_t cell = 0;
     for (std::size_t axis = 0; axis < 3; ++axis) {
       const double from = (low[axis] + high[axis] - side) / 2;
       const int index = static_cast<int>((point[axis] - from) / side * resolution);
-      cell = cell * static_cast<std::size_t>(resolution) + static_cast<std::size_t>(index);
+      cell = cell * to_size(resolution) + to_size(index);
     }
     counts[cell] += 1;
   }
@@ -149,11 +149,11 @@ struct Contents {
   std::vector<double> train_rows;
   std::vector<std::int64_t> train_digits;
 
-  Contents() : train_rows(static_cast<std::size_t>(20 * kCells)), train_digits(20) {
+  Contents() : train_rows(to_size(20 * kCells)), train_digits(20) {
     for (std::int64_t row = 0; row < train; ++row) {
-      train_rows[static_cast<std::size_t>(row * kCells + row)] = 1;  // tells the rows apart
-      train_rows[static_cast<std::size_t>(row * kCells + 4000)] = 0.5;
-      train_digits[static_cast<std::size_t>(row)] = row / 2 % 10;  // two copies of each image
+      train_rows[to_size(row * kCells + row)] = 1;  // tells the rows apart
+      train_rows[to_size(row * kCells + 4000)] = 0.5;
+      train_digits[to_size(row)] = row / 2 % 10;  // two copies of each image
     }
   }
   void write(const fs::path& path) const {
@@ -161,11 +161,11 @@ struct Contents {
     file.array("X_train", H5T_NATIVE_DOUBLE, {static_cast<hsize_t>(train), 4096}, train_rows);
     file.array("y_train", H5T_NATIVE_INT64, {static_cast<hsize_t>(train)}, train_digits);
     // Counts of points in bytes, and labels as floats: other types, the same meaning.
-    std::vector<std::uint8_t> counts(static_cast<std::size_t>(test * kCells), 0);
+    std::vector<std::uint8_t> counts(to_size(test * kCells), 0);
     std::vector<float> digits;
     for (std::int64_t row = 0; row < test; ++row) {
-      counts[static_cast<std::size_t>(row * kCells + 1 + 16 * (2 + 16 * 3))] = 200;  // x 1, y 2, z 3
-      counts[static_cast<std::size_t>(row * kCells + 4000 + row)] = 50;
+      counts[to_size(row * kCells + 1 + 16 * (2 + 16 * 3))] = 200;  // x 1, y 2, z 3
+      counts[to_size(row * kCells + 4000 + row)] = 50;
       digits.push_back(static_cast<float>(row));
     }
     file.array("X_test", H5T_NATIVE_UINT8, {static_cast<hsize_t>(test), 4096}, counts);
@@ -294,7 +294,7 @@ TEST_CASE("the published file: splits, digits, orientation, types of numbers", "
       CHECK(drawn.labels[i].digit == row / 2 % 10);
       // Cell `row` of the file is x = row % 16, y = row / 16, z = 0: the lowest row of voxels.
       const std::int64_t voxel = ((row % 16) * 16 + 15) * 16 + row / 16;
-      REQUIRE(drawn.values[i * kCells + static_cast<std::size_t>(voxel)] == 1.0F);
+      REQUIRE(drawn.values[i * kCells + to_size(voxel)] == 1.0F);
       seen.insert(row);
     }
   }

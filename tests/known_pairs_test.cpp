@@ -5,6 +5,7 @@
 #include "datasets/truth.h"
 #include "datasets/w2bench.h"
 #include "engine/npy.h"
+#include "kernels/sizes.h"
 #include "tests/dataset_helpers.h"
 #include "tests/temp_directory.h"
 
@@ -32,7 +33,7 @@ DatasetConfig field(const char* role) {
 }
 
 Matrix matrix(const std::vector<double>& v, std::int64_t columns) {
-  return Eigen::Map<const Matrix>(v.data(), static_cast<std::int64_t>(v.size()) / columns, columns);
+  return Eigen::Map<const Matrix>(v.data(), std::ssize(v) / columns, columns);
 }
 
 Matrix rows(const std::vector<float>& v, std::int64_t columns) {
@@ -45,7 +46,7 @@ Matrix covariance(const Matrix& m) {
 }
 
 HostArray floats(std::vector<std::int64_t> shape, float value = 0.5F) {
-  const auto count = static_cast<std::size_t>(count_of(FileType::f32, shape));
+  const auto count = to_size(count_of(FileType::f32, shape));
   return HostArray::from_floats(std::move(shape), std::vector<float>(count, value));
 }
 

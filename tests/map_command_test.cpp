@@ -5,6 +5,7 @@
 #include "engine/atomic_file.h"
 #include "engine/npy.h"
 #include "engine/safetensors.h"
+#include "kernels/sizes.h"
 #include "models/unet3d.h"
 #include "tests/command.h"
 #include "tests/golden.h"
@@ -137,7 +138,7 @@ TEST_CASE("command: map reads arrays as train does", "[command]") {
   weights.metadata = {{"residual", "false"}};
   write_safetensors(folder / "w.safetensors", weights);
   HostArray bytes = read_npy(folder / "x.npy");
-  std::vector<float> floats(static_cast<std::size_t>(bytes.count()));
+  std::vector<float> floats(to_size(bytes.count()));
   bytes.type = FileType::u8;
   bytes.bytes.resize(floats.size());
   for (std::size_t i = 0; i < floats.size(); ++i) {

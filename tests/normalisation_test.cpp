@@ -2,6 +2,7 @@
 #include "engine/ops/normalisation.h"
 
 #include "engine/parameters.h"
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -110,7 +111,7 @@ TEST_CASE("normalisation: a NaN makes both statistics of its channel NaN, and no
     for (const std::int64_t rows : {1, 700, 20000}) {
       for (const std::int64_t row : {std::int64_t{0}, rows / 2, rows - 1}) {
         std::vector<double> values = test_values(rows * channels, Values::normal, 3);
-        values[static_cast<std::size_t>(row * channels + channels / 2)] = NAN;
+        values[to_size(row * channels + channels / 2)] = NAN;
         const Tensor x = Tensor::from({rows, channels}, std::span<const double>(values), dtype, device);
         const DType type = dtype == DType::f64 ? DType::f64 : DType::f32;
         const Tensor mean = Tensor::empty({channels}, type, device);
@@ -122,7 +123,7 @@ TEST_CASE("normalisation: a NaN makes both statistics of its channel NaN, and no
         INFO(rows << " rows of " << channels << ", NaN in " << row << ", " << name_of(dtype) << " on "
                   << name_of(device));
         for (std::size_t c = 0; c < m.size(); ++c) {
-          const bool bad = c == static_cast<std::size_t>(channels / 2);
+          const bool bad = c == to_size(channels / 2);
           CHECK((std::isnan(m[c]) == bad && std::isnan(v[c]) == bad));
         }
       }

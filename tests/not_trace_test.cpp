@@ -1,4 +1,5 @@
 // Ten outer steps of strong neural OT against PyTorch (tests/goldens/README.md, not_trace).
+#include "kernels/sizes.h"
 #include "models/resnet3d.h"
 #include "models/unet3d.h"
 #include "solvers/neural_ot.h"
@@ -23,7 +24,7 @@ Tensor batch(const Golden& g, std::span<const std::int64_t> index, DType dtype) 
       const std::int64_t h = v / 3 / 16 % 16;
       const std::int64_t w = v / 3 % 16;
       const std::int64_t from = (((i * 3 + v % 3) * 8 + d / 2) * 8 + h / 2) * 8 + w / 2;
-      values.push_back(pool[static_cast<std::size_t>(from)]);
+      values.push_back(pool[to_size(from)]);
     }
   }
   return Tensor::from({kBatch, 16, 16, 16, 3}, std::span<const double>(values), dtype);
@@ -54,7 +55,7 @@ Trace run(const Golden& g, double learning_rate, DType dtype) {
   const auto source = g.integers("source_index");
   const auto target = g.integers("target_index");
   const auto rows = [](const std::vector<std::int64_t>& index, std::int64_t row) {
-    return std::span(index).subspan(static_cast<std::size_t>(row * kBatch), kBatch);
+    return std::span(index).subspan(to_size(row * kBatch), kBatch);
   };
   Trace trace;
   for (std::int64_t o = 0; o < kOuter; ++o) {

@@ -54,7 +54,7 @@ class SmallDisk {
 
 TEST_CASE("host arrays convert to floats", "[npy][host_array]") {
   const auto array = [](FileType type, const auto& values) {
-    HostArray result{type, {static_cast<std::int64_t>(values.size())}, {}};
+    HostArray result{type, {std::ssize(values)}, {}};
     const auto bytes = std::as_bytes(std::span(values));
     result.bytes.assign(bytes.begin(), bytes.end());
     return result;

@@ -16,6 +16,7 @@
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduction.h"
 #include "kernels/features.h"
+#include "kernels/sizes.h"
 #include "tests/cuda_device.h"
 #include "tests/golden.h"
 #include "tests/guarded.h"
@@ -53,7 +54,7 @@ struct OpCase {
 /// Every value is a multiple of 1/64 below 4, so that fp32 and bf16 hold it exactly and an error is the op's
 /// own.
 inline std::vector<double> test_values(std::int64_t count, Values kind, std::uint64_t seed) {
-  std::vector<double> values(static_cast<std::size_t>(count));
+  std::vector<double> values(to_size(count));
   Random random(seed, Purpose::test);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const double sign = random.uniform() < 0.5F ? -1 : 1;
@@ -225,7 +226,7 @@ class OpDriver {
         CHECK(lost_nan(low, high, output_with(dtype, i, e, NAN)) == 0);
       }
     }
-    const std::size_t place = static_cast<std::size_t>(output_shape_.count()) / 2;
+    const std::size_t place = to_size(output_shape_.count()) / 2;
     const OpRun low = reference.run(DType::f64, {0}, std::pair{place, -100.0});
     const OpRun high = reference.run(DType::f64, {0}, std::pair{place, 100.0});
     for (const DType dtype : types) {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "kernels/optimizer.h"
+#include "kernels/sizes.h"
 #include "tests/golden.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
@@ -125,7 +126,7 @@ TEST_CASE("optimizer: the update on every device against PyTorch", "[optimizer][
       const Tensor parameter = place(repeated(g.values(name + ".parameter"), 0));
       // What a kind does not use is not touched, so it may be null.
       const bool adam = kind == OptimizerKind::adam || kind == OptimizerKind::adamw;
-      const std::vector<double> zeros(static_cast<std::size_t>(count));
+      const std::vector<double> zeros(to_size(count));
       // The first step of sgd sets the momentum, whatever was there.
       const Tensor first = place(kind == OptimizerKind::sgd ? std::vector<double>(zeros.size(), 5) : zeros);
       const Tensor second = place(zeros);
@@ -353,7 +354,7 @@ TEST_CASE("optimizer and moving average: the flat form goes on with the same bit
   const std::vector<float> first = flat(0.01F);
   const std::vector<float> second = flat(0.02F);
   const std::vector<float> weights = flat(0.03F);
-  const auto size = static_cast<std::int64_t>(first.size());
+  const auto size = std::ssize(first);
   const std::map<std::string, HostArray> file{{"o.step", HostArray::from_int64({1}, {7})},
                                               {"o.first", HostArray::from_floats({size}, first)},
                                               {"o.second", HostArray::from_floats({size}, second)},

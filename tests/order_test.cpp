@@ -6,6 +6,7 @@
 #include "datasets/device_samples.h"
 #include "engine/npy.h"
 #include "kernels/permutation.h"
+#include "kernels/sizes.h"
 #include "tests/dataset_helpers.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
@@ -115,10 +116,10 @@ TEST_CASE("order: shuffled, every item comes once before one comes again", "[per
     for (const SampleLabel& label : draw(*dataset, n, step).labels) drawn.push_back(label.item);
   }
   std::vector<std::int64_t> former;
-  for (std::int64_t epoch = 0; (epoch + 1) * items <= static_cast<std::int64_t>(drawn.size()); ++epoch) {
+  for (std::int64_t epoch = 0; (epoch + 1) * items <= std::ssize(drawn); ++epoch) {
     CAPTURE(epoch);
     const std::vector<std::int64_t> order(drawn.begin() + epoch * items, drawn.begin() + (epoch + 1) * items);
-    CHECK(std::set<std::int64_t>(order.begin(), order.end()).size() == static_cast<std::size_t>(items));
+    CHECK(std::set<std::int64_t>(order.begin(), order.end()).size() == to_size(items));
     CHECK(order != former);
     former = order;
   }
@@ -130,7 +131,7 @@ TEST_CASE("order: shuffled, every item comes once before one comes again", "[per
   for (const SampleLabel& label : draw(*open_dataset(any, Split::train, folder.path()), items).labels) {
     distinct.insert(label.item);
   }
-  CHECK(distinct.size() < static_cast<std::size_t>(items));
+  CHECK(distinct.size() < to_size(items));
 }
 
 TEST_CASE("order: a device chooses what the host does, where the draw's number lies in memory",

@@ -5,6 +5,7 @@
 
 #include "engine/npy.h"
 #include "engine/ops/pairwise_cost.h"
+#include "kernels/sizes.h"
 #include "solvers/feature_precision.h"
 #include "solvers/pairing.h"
 #include "solvers/sinkhorn_loss.h"
@@ -121,8 +122,7 @@ TEST_CASE("command: pair's certificate speaks of the costs of the input", "[comm
     const std::vector<std::int64_t> partner = plan.at("partner").to_integers("partner");
     const std::vector<double> cost = plan.at("cost").to_doubles();
     for (std::size_t i = 0; i < kPoints; ++i)
-      CHECK(cost[i] ==
-            Approx(static_cast<double>(square(a, b, i, static_cast<std::size_t>(partner[i])))).epsilon(1e-9));
+      CHECK(cost[i] == Approx(static_cast<double>(square(a, b, i, to_size(partner[i])))).epsilon(1e-9));
     // With ε small beside the costs Sinkhorn's plan costs nearly as little, and its values bracket the best:
     // ε·KL ≤ ε·log 6 more.
     const json entropic = paired(folder, {"--cost", "square", "--relative", "--epsilon", "0.01"});
@@ -179,7 +179,7 @@ TEST_CASE("command: pair says when fp32 was asked for and rounds the features", 
 
 TEST_CASE("feature precision: fp32 stands for fp64 where nothing is lost", "[pairing]") {
   const auto wide = [](const std::vector<double>& values) {
-    return Tensor::from({static_cast<std::int64_t>(values.size()) / 2, 2}, std::span<const double>(values));
+    return Tensor::from({std::ssize(values) / 2, 2}, std::span<const double>(values));
   };
   // Centimetres of map coordinates: no fp32 numbers, their differences are.
   const Tensor a = wide({50000012, 550000041, 50000017, 550000001});
@@ -272,7 +272,7 @@ TEST_CASE("pairing: exact partners of fp32 features are those of the features", 
 TEST_CASE("pairwise cost: cosine of small, large and nearly parallel vectors", "[pairwise_cost]") {
   const auto value = [](const std::vector<double>& x, const std::vector<double>& y, DType dtype) {
     Tape tape;
-    const auto d = static_cast<std::int64_t>(x.size());
+    const auto d = std::ssize(x);
     const Tensor cost =
         ops::pairwise_cost(tape, Tensor::from({1, d}, std::span<const double>(x), dtype),
                            Tensor::from({1, d}, std::span<const double>(y), dtype), GroundCost::cosine);

@@ -7,6 +7,7 @@
 
 #include "engine/graph.h"
 #include "kernels/features.h"
+#include "kernels/sizes.h"
 #include "solvers/exact_ot.h"
 #include "tests/op_case.h"
 
@@ -43,7 +44,7 @@ bool is_permutation_of_all(const std::vector<std::int64_t>& partner) {
 /// Mean cost of the exact assignment, found apart from the pairing.
 double assignment_cost(const Tensor& x, const Tensor& y) {
   const Tensor cost = pairwise_cost(x, y, GroundCost::half_squared_per_dimension);
-  const auto count = static_cast<std::size_t>(cost.count());
+  const auto count = to_size(cost.count());
   return assign(std::span<const float>(cost.as<float>(), count), x.extent(0)).cost /
          static_cast<double>(x.extent(0));
 }
@@ -141,22 +142,21 @@ TEST_CASE("pairing: within labels only, and the plan has the batch's marginals",
   std::vector<std::int64_t> source(n);
   std::vector<std::int64_t> target(n);
   for (std::int64_t i = 0; i < n; ++i) {
-    source[static_cast<std::size_t>(i)] = i % 3;
-    target[static_cast<std::size_t>(i)] = i < 4 ? 2 : i % 3 == 2 ? 0 : i % 3;  // other counts of each
+    source[to_size(i)] = i % 3;
+    target[to_size(i)] = i < 4 ? 2 : i % 3 == 2 ? 0 : i % 3;  // other counts of each
   }
   for (const auto plan : {PairingPlan::exact, PairingPlan::sinkhorn}) {
     for (const auto rule : {PartnerRule::sample, PartnerRule::maximum}) {
       const PairingBatch batch{x, y, labels(source), labels(target)};
       const Pairing p = pair(std::span(&batch, 1), options(plan, rule)).front();
-      for (std::size_t i = 0; i < source.size(); ++i)
-        CHECK(source[i] == target[static_cast<std::size_t>(p.partner[i])]);
+      for (std::size_t i = 0; i < source.size(); ++i) CHECK(source[i] == target[to_size(p.partner[i])]);
       double total = 0;
       for (std::int64_t i = 0; i < n; ++i) {
         double row = 0;
         for (std::int64_t j = 0; j < n; ++j) {
           const double mass = static_cast<double>(p.plan.as<float>()[i * n + j]);
           row += mass;
-          if (source[static_cast<std::size_t>(i)] != target[static_cast<std::size_t>(j)]) CHECK(mass == 0);
+          if (source[to_size(i)] != target[to_size(j)]) CHECK(mass == 0);
         }
         CHECK(row == Approx(1.0 / n).epsilon(1e-4));
         total += row;
@@ -288,7 +288,7 @@ TEST_CASE("pairing: queued it chooses what pair() chooses, eagerly and recorded"
           const Tensor targets = y.to(Device::cpu);
           for (std::int64_t i = 0; i < n; ++i) {
             REQUIRE(gathered.window(6 * i, {6}).to_floats() ==
-                    targets.window(6 * host.partner[static_cast<std::size_t>(i)], {6}).to_floats());
+                    targets.window(6 * host.partner[to_size(i)], {6}).to_floats());
           }
           if (plan == PairingPlan::exact) continue;
           const SinkhornStatus s = status.to_host().front();

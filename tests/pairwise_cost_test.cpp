@@ -1,6 +1,7 @@
 // Cost matrices from features: values, gradients, duplicates, and POT's and scipy's answers.
 #include "engine/ops/pairwise_cost.h"
 
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -73,9 +74,8 @@ TEST_CASE("pairwise cost: against plain loops, far from the origin", "[pairwise_
       std::vector<double> expected;
       for (std::int64_t i = 0; i < 21; ++i) {
         for (std::int64_t j = 0; j < 13; ++j) {
-          expected.push_back(plain_cost(
-              std::span(x).subspan(static_cast<std::size_t>(i * d), static_cast<std::size_t>(d)),
-              std::span(y).subspan(static_cast<std::size_t>(j * d), static_cast<std::size_t>(d)), kind));
+          expected.push_back(plain_cost(std::span(x).subspan(to_size(i * d), to_size(d)),
+                                        std::span(y).subspan(to_size(j * d), to_size(d)), kind));
         }
       }
       for (const Device device : devices()) {
@@ -105,7 +105,7 @@ TEST_CASE("pairwise cost: duplicates, neighbours, zero vectors", "[pairwise_cost
       const std::vector<double> xs = doubles(x);
       const std::vector<double> ys = doubles(y);
       const std::vector<double> near = doubles(cost_of(x, y, kind));
-      const auto width = static_cast<std::size_t>(d);
+      const auto width = to_size(d);
       for (std::size_t i = 0; i < 6; ++i) {
         const double expected = plain_cost(std::span(xs).subspan(i * width, width),
                                            std::span(ys).subspan(i * width, width), kind);
@@ -142,8 +142,8 @@ TEST_CASE("pairwise cost: dimensions in which one set agrees", "[pairwise_cost]"
     still(x, 140, 150, 2);
     still(y, 145, 149, -3);
     std::vector<double> expected;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
-      for (std::size_t j = 0; j < static_cast<std::size_t>(m); ++j) {
+    for (std::size_t i = 0; i < to_size(n); ++i) {
+      for (std::size_t j = 0; j < to_size(m); ++j) {
         expected.push_back(plain_cost(std::span(x).subspan(i * 300, 300), std::span(y).subspan(j * 300, 300),
                                       GroundCost::squared_euclidean));
       }
@@ -168,8 +168,7 @@ TEST_CASE("pairwise cost: a set with itself is symmetric to the bit", "[pairwise
         bool symmetric = true;
         for (std::int64_t i = 0; i < n; ++i) {
           for (std::int64_t j = 0; j < i; ++j) {
-            symmetric = symmetric && cost[static_cast<std::size_t>(i * n + j)] ==
-                                         cost[static_cast<std::size_t>(j * n + i)];
+            symmetric = symmetric && cost[to_size(i * n + j)] == cost[to_size(j * n + i)];
           }
         }
         INFO(name << ", dimension " << d << " on " << name_of(device));

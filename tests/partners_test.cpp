@@ -6,6 +6,7 @@
 
 #include "kernels/assignment.h"
 #include "kernels/dual_excess.h"
+#include "kernels/sizes.h"
 #include "solvers/pairing.h"
 #include "solvers/partners.h"
 #include "tests/op_case.h"
@@ -38,8 +39,7 @@ std::vector<std::int32_t> chosen(const Tensor& plan, PartnerRule rule, const Ran
   const Device device = plan.device();
   const std::int64_t n = plan.extent(0);
   // A number before and one behind that nobody may change.
-  const auto all =
-      Buffer<std::int32_t>::from(std::vector<std::int32_t>(static_cast<std::size_t>(n) + 2, -77), device);
+  const auto all = Buffer<std::int32_t>::from(std::vector<std::int32_t>(to_size(n) + 2, -77), device);
   const auto there = Buffer<std::int32_t>::from(places, device);
   choose_partners(plan, rule, state, places.empty() ? nullptr : there.data(), all.data() + 1);
   const std::vector<std::int32_t> values = all.to_host();
@@ -54,7 +54,7 @@ std::int32_t defined_partner(const std::vector<double>& row, PartnerRule rule, d
   double sum = 0;
   for (std::size_t j = 0; j < row.size(); ++j) {
     if (std::isnan(row[j])) continue;
-    if (best < 0 || row[j] > row[static_cast<std::size_t>(best)]) best = static_cast<std::int32_t>(j);
+    if (best < 0 || row[j] > row[to_size(best)]) best = static_cast<std::int32_t>(j);
     sum += row[j];
   }
   if (rule == PartnerRule::maximum) return std::max(best, 0);
@@ -84,7 +84,7 @@ TEST_CASE("partners: drawn and largest as they are defined, on every device", "[
           const Tensor plan = plan_of(n, m, kind, dtype);
           const std::vector<double> values = doubles(plan);
           const RandomState state{7, Purpose::pairing, 5};
-          std::vector<std::int32_t> places(static_cast<std::size_t>(n));
+          std::vector<std::int32_t> places(to_size(n));
           for (std::size_t i = 0; i < places.size(); ++i) places[i] = static_cast<std::int32_t>(1000 - 3 * i);
           const auto drawn = chosen(plan.to(device), PartnerRule::sample, state);
           const auto placed = chosen(plan.to(device), PartnerRule::sample, state, places);
@@ -123,14 +123,14 @@ TEST_CASE("partners: the permutation with most of a plan's mass, on every device
   for (const std::int64_t n : {1, 2, 5, 6}) {
     const Tensor plan = plan_of(n, n, Plan::spread, DType::f32);
     const std::vector<double> mass = doubles(plan);
-    std::vector<std::int32_t> permutation(static_cast<std::size_t>(n));
+    std::vector<std::int32_t> permutation(to_size(n));
     std::iota(permutation.begin(), permutation.end(), 0);
     std::vector<std::int32_t> best;
     double most = -1;
     do {
       double sum = 0;
       for (std::size_t i = 0; i < permutation.size(); ++i)
-        sum += mass[i * permutation.size() + static_cast<std::size_t>(permutation[i])];
+        sum += mass[i * permutation.size() + to_size(permutation[i])];
       if (sum > most) best = permutation;
       most = std::max(most, sum);
     } while (std::next_permutation(permutation.begin(), permutation.end()));
@@ -163,7 +163,7 @@ TEST_CASE("partners: a GPU refuses a permutation of more points than it takes, a
   };
   std::vector<std::int64_t> partner = pair(cloud(1), cloud(2), options).partner;
   std::sort(partner.begin(), partner.end());
-  for (std::int64_t i = 0; i < kMany; ++i) CHECK(partner[static_cast<std::size_t>(i)] == i);
+  for (std::int64_t i = 0; i < kMany; ++i) CHECK(partner[to_size(i)] == i);
 }
 
 TEST_CASE("partners: sums and entropies of rows, and costs of pairs, on every device",
@@ -191,15 +191,15 @@ TEST_CASE("partners: sums and entropies of rows, and costs of pairs, on every de
           double sum = 0;
           double entropy = 0;
           for (std::int64_t j = 0; j < m; ++j) {
-            const double p = values[static_cast<std::size_t>(i * m + j)];
+            const double p = values[to_size(i * m + j)];
             sum += p;
             if (p > 0) entropy -= p * std::log(p);
           }
-          const auto at = static_cast<std::size_t>(i);
+          const auto at = to_size(i);
           // Positive terms in double, in another order.
           REQUIRE(s[at] == Approx(sum).epsilon(1e-13));
           REQUIRE(e[at] == Approx(entropy).epsilon(1e-12));
-          REQUIRE(c[at] == values[static_cast<std::size_t>(i * m + partner[at])]);
+          REQUIRE(c[at] == values[to_size(i * m + partner[at])]);
         }
       }
     }
@@ -219,7 +219,7 @@ TEST_CASE("dual_excess: what potentials violate, to the last bit on every device
       for (std::int64_t i = 0; i < count * n; ++i) {
         const double size = std::ldexp(1 + static_cast<double>(random.below(7)), 27);
         f.push_back(random.uniform() < 0.5F ? size : -size);
-        values.insert(values.end(), static_cast<std::size_t>(m), f.back());
+        values.insert(values.end(), to_size(m), f.back());
       }
       const Tensor cost = Tensor::from({count * n, m}, std::span<const double>(values), dtype);
       const Tensor g = Tensor::normal({count * m}, {7, Purpose::test}, 0, 1, DType::f64);
@@ -242,8 +242,8 @@ TEST_CASE("dual_excess: what potentials violate, to the last bit on every device
         const auto size = largest.to_host();
         for (std::int64_t i = 0; i < count * n; ++i) {
           const double* const begin = g.as<double>() + i / n * m;
-          REQUIRE(over[static_cast<std::size_t>(i)] == *std::max_element(begin, begin + m));
-          REQUIRE(size[static_cast<std::size_t>(i)] == std::abs(f[static_cast<std::size_t>(i)]));
+          REQUIRE(over[to_size(i)] == *std::max_element(begin, begin + m));
+          REQUIRE(size[to_size(i)] == std::abs(f[to_size(i)]));
         }
         if (first.empty()) first = over;
         CHECK(over == first);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 #include "tests/temp_directory.h"
 
 using namespace voxot;
@@ -24,7 +25,7 @@ struct Volume {
   std::vector<float> values;
 
   Volume(std::int64_t d_, std::int64_t h_, std::int64_t w_, std::int64_t c_)
-      : d(d_), h(h_), w(w_), c(c_), values(static_cast<std::size_t>(d_ * h_ * w_ * c_), -1.0F) {}
+      : d(d_), h(h_), w(w_), c(c_), values(to_size(d_ * h_ * w_ * c_), -1.0F) {}
   void set(std::int64_t z, std::int64_t y, std::int64_t x, std::vector<float> colour) {
     std::copy(colour.begin(), colour.end(), values.begin() + ((z * h + y) * w + x) * c);
   }

@@ -1,6 +1,7 @@
 // Max and average pooling.
 #include "engine/ops/pooling.h"
 
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -53,7 +54,7 @@ std::vector<double> pool(const std::vector<double>& x, const Shape& shape, const
             index = index * shape[a + 1] + i;
           }
           if (!valid) continue;
-          const double v = x[static_cast<std::size_t>(index * shape[4] + c)];
+          const double v = x[to_size(index * shape[4] + c)];
           best = std::max(best, v);
           sum += v;
           ++inside;

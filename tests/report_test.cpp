@@ -12,6 +12,7 @@
 #include "apps/picture.h"
 #include "apps/report_page.h"
 #include "engine/npy.h"
+#include "kernels/sizes.h"
 #include "tests/temp_directory.h"
 
 namespace {
@@ -54,7 +55,7 @@ Scores scores() {
 }
 
 HostArray volumes(std::vector<std::int64_t> shape) {
-  std::vector<float> values(static_cast<std::size_t>(count_of(FileType::f32, shape)), -1.0F);
+  std::vector<float> values(to_size(count_of(FileType::f32, shape)), -1.0F);
   for (std::size_t i = 0; i < values.size(); i += 3) values[i] = 1.0F;
   return HostArray::from_floats(std::move(shape), values);
 }

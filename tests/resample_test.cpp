@@ -1,6 +1,7 @@
 // Upsampling and joining channels.
 #include "engine/ops/resample.h"
 
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -58,7 +59,7 @@ TEST_CASE("resample: nearest repeats every voxel", "[resample][device]") {
       const std::int64_t h = i / 18 % 3;
       const std::int64_t d = i / 54 % 4;
       const std::int64_t n = i / 216;
-      expected.push_back(from[static_cast<std::size_t>((((n * 2 + d / 2) * 3 + h) * 2 + w / 3) * 3 + c)]);
+      expected.push_back(from[to_size((((n * 2 + d / 2) * 3 + h) * 2 + w / 3) * 3 + c)]);
     }
     CHECK(doubles(y) == expected);
   }

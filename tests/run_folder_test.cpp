@@ -6,6 +6,7 @@
 
 #include "engine/npy.h"
 #include "kernels/philox.h"
+#include "kernels/sizes.h"
 #include "tests/command.h"
 
 namespace {
@@ -45,7 +46,7 @@ keep_checkpoints = 9
 
 HostArray drawn(std::vector<std::int64_t> shape, std::uint64_t seed) {
   HostArray array{FileType::f32, std::move(shape), {}};
-  std::vector<float> values(static_cast<std::size_t>(array.count()));
+  std::vector<float> values(to_size(array.count()));
   Random random(seed, Purpose::test);
   for (float& v : values) v = random.uniform(-1, 1);
   return HostArray::from_floats(array.shape, values);

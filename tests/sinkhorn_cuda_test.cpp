@@ -5,6 +5,7 @@
 
 #include "kernels/features.h"
 #include "kernels/sinkhorn.h"
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 
 namespace voxot {
@@ -31,8 +32,7 @@ struct Problems {
     Random random(5, Purpose::test, 3);
     std::int64_t costs = 0;
     for (const auto& [n, m] : c.sizes) {
-      shapes.push_back(
-          {n, m, costs, static_cast<std::int64_t>(a.size()), static_cast<std::int64_t>(b.size())});
+      shapes.push_back({n, m, costs, std::ssize(a), std::ssize(b)});
       costs += n * m;
       const std::size_t first_a = a.size();
       const std::size_t first_b = b.size();
@@ -41,13 +41,12 @@ struct Problems {
       if (c.empty_points && n > 2 && m > 2) a[first_a + 1] = b[first_b] = b[first_b + 2] = 0;
       normalise(a, first_a);
       normalise(b, first_b);
-      std::vector<double> x(static_cast<std::size_t>(2 * (n + m)));
+      std::vector<double> x(to_size(2 * (n + m)));
       for (double& v : x) v = static_cast<double>(random.normal());
       for (std::int64_t i = 0; i < n; ++i) {
         for (std::int64_t j = 0; j < m; ++j) {
-          const double dx = x[static_cast<std::size_t>(2 * i)] - x[static_cast<std::size_t>(2 * (n + j))];
-          const double dy =
-              x[static_cast<std::size_t>(2 * i + 1)] - x[static_cast<std::size_t>(2 * (n + j) + 1)];
+          const double dx = x[to_size(2 * i)] - x[to_size(2 * (n + j))];
+          const double dy = x[to_size(2 * i + 1)] - x[to_size(2 * (n + j) + 1)];
           cost.push_back(c.cost_scale * static_cast<double>(static_cast<float>(dx * dx + dy * dy)));
         }
       }
@@ -61,7 +60,7 @@ struct Problems {
 
   [[nodiscard]] Answer solve(Device device, DType dtype, const SinkhornParams& params) const {
     const auto to_device = [&](const std::vector<double>& values, DType type) {
-      return Tensor::from({static_cast<std::int64_t>(values.size())}, values, type).to(device);
+      return Tensor::from({std::ssize(values)}, values, type).to(device);
     };
     const Tensor costs = to_device(cost, dtype);
     const Tensor wa = to_device(a, DType::f64);
@@ -69,7 +68,7 @@ struct Problems {
     const Tensor f = Tensor::full({wa.count()}, 0, DType::f64, device);
     const Tensor g = Tensor::full({wb.count()}, 0, DType::f64, device);
     const Tensor plan = Tensor::full({costs.count()}, 0, dtype, device);
-    const auto count = static_cast<std::int64_t>(shapes.size());
+    const auto count = std::ssize(shapes);
     Answer answer;
     answer.statuses.resize(shapes.size());
     kernels::sinkhorn(
@@ -129,12 +128,12 @@ void check(const Case& c) {
       for (std::int64_t i = 0; i < shape.rows; ++i) {
         double row = 0;
         for (std::int64_t j = 0; j < shape.columns; ++j) {
-          const auto at = static_cast<std::size_t>(shape.cost + i * shape.columns + j);
+          const auto at = to_size(shape.cost + i * shape.columns + j);
           apart += std::abs(here.plan[at] - there.plan[at]);
           row += here.plan[at];
         }
-        row_error += std::abs(row - problems.a[static_cast<std::size_t>(shape.source + i)]);
-        CHECK(std::isfinite(here.f[static_cast<std::size_t>(shape.source + i)]));
+        row_error += std::abs(row - problems.a[to_size(shape.source + i)]);
+        CHECK(std::isfinite(here.f[to_size(shape.source + i)]));
       }
       // Marginal errors of both, ten times over: what converges slowest is the plan's, not the marginals'.
       CHECK(apart < 20 * c.params.tolerance);

@@ -1,5 +1,6 @@
 #pragma once
 // Random Sinkhorn problems, and what can be asked of any answer.
+#include "kernels/sizes.h"
 #include "solvers/sinkhorn.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
@@ -46,7 +47,7 @@ inline RandomProblem random_problem(std::uint64_t seed) {
     }
   }
   const auto weights = [&](std::int64_t count) {
-    std::vector<double> w(static_cast<std::size_t>(count));
+    std::vector<double> w(to_size(count));
     double mass = 0;
     for (double& v : w) {
       const std::uint64_t kind = random.below(12);

@@ -1,4 +1,5 @@
 // What holds of every Sinkhorn problem: random ones, at small ε, near the exact plan, with relaxed marginals.
+#include "kernels/sizes.h"
 #include "solvers/exact_ot.h"
 #include "tests/sinkhorn_helpers.h"
 
@@ -26,8 +27,8 @@ TEST_CASE("sinkhorn: random problems", "[sinkhorn]") {
     // The plan is stored in the costs' type.
     CHECK(marginal_error(r.plan, p.a, p.b) < tolerance + (dtype == DType::f64 ? 1e-14 : 2e-7));
     const std::vector<double> plan = doubles(r.plan);
-    const auto n = static_cast<std::size_t>(p.rows);
-    const auto m = static_cast<std::size_t>(p.columns);
+    const auto n = to_size(p.rows);
+    const auto m = to_size(p.columns);
 
     // Reversed rows and columns.
     RandomProblem reversed = p;
@@ -66,8 +67,8 @@ TEST_CASE("sinkhorn: small epsilon, wide costs, tiny weights", "[sinkhorn]") {
   for (std::uint64_t seed = 0; seed < 60; ++seed) {
     RandomProblem p = random_problem(1000 + seed);
     p.columns = p.rows;
-    p.cost.resize(static_cast<std::size_t>(p.rows * p.rows), 0.25);
-    p.a.assign(static_cast<std::size_t>(p.rows), 1 / static_cast<double>(p.rows));
+    p.cost.resize(to_size(p.rows * p.rows), 0.25);
+    p.a.assign(to_size(p.rows), 1 / static_cast<double>(p.rows));
     p.b = p.a;
     if (p.mean() == 0) continue;
     const double exact = assign(p.cost, p.rows).cost / static_cast<double>(p.rows);
@@ -117,8 +118,7 @@ TEST_CASE("sinkhorn: the plan tends to the exact one", "[sinkhorn]") {
   const Assignment exact = assign(costs, n);
   std::vector<double> plan(costs.size(), 0.0);
   for (std::size_t i = 0; i < exact.partner.size(); ++i) {
-    plan[i * exact.partner.size() + static_cast<std::size_t>(exact.partner[i])] =
-        1.0 / static_cast<double>(n);
+    plan[i * exact.partner.size() + to_size(exact.partner[i])] = 1.0 / static_cast<double>(n);
   }
   double before = INFINITY;
   for (const double epsilon : {1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4}) {

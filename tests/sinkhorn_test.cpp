@@ -1,6 +1,7 @@
 // Sinkhorn: POT's answers, batches, features and streaming, starts and limits, errors.
 #include "solvers/sinkhorn.h"
 
+#include "kernels/sizes.h"
 #include "tests/sinkhorn_helpers.h"
 
 using namespace voxot;
@@ -170,7 +171,7 @@ TEST_CASE("sinkhorn: from features, batched and streamed", "[sinkhorn]") {
       for (std::int64_t k = 0; k < 3; ++k) {
         const Tensor xk = x.window(k * 70 * 24, {70, 24});
         const Tensor yk = y.window(k * 90 * 24, {90, 24});
-        const SinkhornResult& r = all[static_cast<std::size_t>(k)];
+        const SinkhornResult& r = all[to_size(k)];
         const SinkhornResult matrix = sinkhorn({pairwise_cost(xk, yk, kind), a, {}, {}}, o);
         CHECK(matrix.f == r.f);
         for (const double omega : {1.0, 1.4}) {

@@ -1,6 +1,7 @@
 // Costs, the γ schedule, metrics, and strong neural OT on a problem with a known map.
 
 #include "engine/ops/reduction.h"
+#include "kernels/sizes.h"
 #include "models/mlp.h"
 #include "solvers/costs.h"
 #include "solvers/metrics.h"
@@ -137,8 +138,8 @@ TEST_CASE("metrics: Fréchet distance does not depend on the basis", "[solvers][
     std::vector<double> v = doubles(t);
     for (std::size_t r = 0; r < v.size(); r += 4) {
       for (const auto& [i, j, angle] : {std::tuple{0, 1, 0.5}, {1, 2, 1.1}, {2, 3, 0.7}, {0, 3, 2.0}}) {
-        double& x = v[r + static_cast<std::size_t>(i)];
-        double& y = v[r + static_cast<std::size_t>(j)];
+        double& x = v[r + to_size(i)];
+        double& y = v[r + to_size(j)];
         const double x0 = x;
         x = std::cos(angle) * x0 - std::sin(angle) * y;
         y = std::sin(angle) * x0 + std::cos(angle) * y;
@@ -339,7 +340,7 @@ std::vector<float> potential_gradient(double penalty, const Tensor& x, const Ten
   std::vector<float> gradient = plane->f.parameters().values().to_floats();
   for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] = before[i] - gradient[i];
   plane->f.parameters().values().copy_from(
-      Tensor::from({static_cast<std::int64_t>(before.size())}, std::span<const float>(before)));
+      Tensor::from({std::ssize(before)}, std::span<const float>(before)));
   return gradient;
 }
 
@@ -366,8 +367,7 @@ TEST_CASE("neural_ot: the gradient penalty's gradient, against differences of th
   const auto penalty_at = [&](double h) {
     std::vector<float> moved = at;
     for (std::size_t i = 0; i < at.size(); ++i) moved[i] += static_cast<float>(h * gradient[i] / norm);
-    plane->f.parameters().values().copy_from(
-        Tensor::from({static_cast<std::int64_t>(at.size())}, std::span<const float>(moved)));
+    plane->f.parameters().values().copy_from(Tensor::from({std::ssize(at)}, std::span<const float>(moved)));
     return weight * mean_slope(*plane, {mapped, y});
   };
   const double h = 1e-2;

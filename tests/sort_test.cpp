@@ -6,6 +6,7 @@
 
 #include "engine/buffer.h"
 #include "engine/graph.h"
+#include "kernels/sizes.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
 
@@ -53,9 +54,8 @@ constexpr Keys kKinds[] = {Keys::few, Keys::negative, Keys::wide, Keys::equal, K
 std::vector<std::int32_t> stable_order(const std::vector<std::int64_t>& keys) {
   std::vector<std::int32_t> order(keys.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
-    return keys[static_cast<std::size_t>(a)] < keys[static_cast<std::size_t>(b)];
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::int32_t a, std::int32_t b) { return keys[to_size(a)] < keys[to_size(b)]; });
   return order;
 }
 
@@ -63,7 +63,7 @@ std::vector<std::int32_t> stable_order(const std::vector<std::int64_t>& keys) {
 template <class T>
 struct GuardedBuffer {
   explicit GuardedBuffer(std::int64_t n, Device device)
-      : all(Buffer<T>::from(std::vector<T>(static_cast<std::size_t>(n) + 2, T{-77}), device)) {}
+      : all(Buffer<T>::from(std::vector<T>(to_size(n) + 2, T{-77}), device)) {}
   [[nodiscard]] T* data() const { return all.data() + 1; }
   [[nodiscard]] std::vector<T> read() const {
     const std::vector<T> values = all.to_host();
@@ -92,8 +92,8 @@ TEST_CASE("sort: pairs by ascending key, stably, on every device", "[sort][devic
         std::vector<std::int64_t> expected_keys;
         std::vector<std::int32_t> expected_values;
         for (const std::int32_t at : stable_order(keys)) {
-          expected_keys.push_back(keys[static_cast<std::size_t>(at)]);
-          expected_values.push_back(values[static_cast<std::size_t>(at)]);
+          expected_keys.push_back(keys[to_size(at)]);
+          expected_values.push_back(values[to_size(at)]);
         }
         CHECK(sorted_keys.read() == expected_keys);
         CHECK(sorted_values.read() == expected_values);
@@ -147,9 +147,7 @@ TEST_CASE("sort: groups of equal keys on every device", "[sort][device]") {
         const std::vector<std::int32_t> first = starts.read();
         CHECK(std::equal(distinct.begin(), distinct.end(), found.begin()));
         for (std::size_t g = 0; g < distinct.size(); ++g) {
-          const auto key = [&](std::int32_t place) {
-            return keys[static_cast<std::size_t>(expected[static_cast<std::size_t>(place)])];
-          };
+          const auto key = [&](std::int32_t place) { return keys[to_size(expected[to_size(place)])]; };
           REQUIRE(key(first[g]) == distinct[g]);
           REQUIRE((first[g] == 0 || key(first[g] - 1) < distinct[g]));
         }

@@ -17,8 +17,7 @@ using namespace voxot::test;
 namespace {
 
 Tensor values_on(Device device, const std::vector<double>& values, DType dtype = DType::f64) {
-  return Tensor::from({static_cast<std::int64_t>(values.size())}, std::span<const double>(values), dtype,
-                      device);
+  return Tensor::from({std::ssize(values)}, std::span<const double>(values), dtype, device);
 }
 
 constexpr std::int64_t kIterations = 10;

@@ -13,6 +13,7 @@
 #include "engine/atomic_file.h"
 #include "engine/host_array.h"
 #include "kernels/check.h"
+#include "kernels/sizes.h"
 
 namespace voxot::test {
 
@@ -34,7 +35,7 @@ class TempDirectory {
   std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
   /// Names of what the folder holds.
   [[nodiscard]] std::size_t entries() const {
-    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path_), {}));
+    return to_size(std::distance(std::filesystem::directory_iterator(path_), {}));
   }
 
  private:
@@ -122,7 +123,7 @@ inline constexpr FileType kAllTypes[] = {FileType::f16,    FileType::bf16, FileT
 /// An array whose bytes are 0, 1, 2... (0 and 1 for bool).
 inline HostArray counting_array(FileType type, std::vector<std::int64_t> shape) {
   HostArray array{type, std::move(shape), {}};
-  array.bytes.resize(static_cast<std::size_t>(array.count()) * size_of(type));
+  array.bytes.resize(to_size(array.count()) * size_of(type));
   for (std::size_t i = 0; i < array.bytes.size(); ++i) {
     array.bytes[i] = static_cast<std::byte>(type == FileType::boolean ? i % 2 : i);
   }

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "kernels/philox.h"
+#include "kernels/sizes.h"
 #include "solvers/exact_ot.h"
 #include "tests/golden.h"
 
@@ -135,8 +136,8 @@ inline Proof prove(const Problem& p, std::span<const double> a, std::span<const 
   long double difference = 0;
   for (const PlanEntry& e : plan) {
     REQUIRE(e.mass > 0);
-    const auto i = static_cast<std::size_t>(e.row);
-    const auto j = static_cast<std::size_t>(e.column);
+    const auto i = to_size(e.row);
+    const auto j = to_size(e.column);
     REQUIRE(i < p.rows);
     REQUIRE(j < p.columns);
     const auto c = static_cast<long double>(p.at(i, j));
@@ -213,7 +214,7 @@ inline double brute_force(const Problem& p) {
 
 inline double magnitude(const Problem& p, const Assignment& a) {
   double sum = 0;
-  for (std::size_t i = 0; i < p.rows; ++i) sum += std::abs(p.at(i, static_cast<std::size_t>(a.partner[i])));
+  for (std::size_t i = 0; i < p.rows; ++i) sum += std::abs(p.at(i, to_size(a.partner[i])));
   return sum;
 }
 
@@ -233,7 +234,7 @@ inline std::vector<float> floats(const Golden& golden, const std::string& name) 
 inline std::vector<double> wide(const Golden& golden, const std::string& name) {
   const HostArray& a = golden.array(name);
   REQUIRE(a.type == FileType::f64);
-  std::vector<double> v(static_cast<std::size_t>(a.count()));
+  std::vector<double> v(to_size(a.count()));
   std::memcpy(v.data(), a.bytes.data(), a.bytes.size());
   return v;
 }

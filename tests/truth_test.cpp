@@ -1,6 +1,7 @@
 // Neural OT where the answer is known: sorting, exact assignment, and the γ-weak cost between Gaussians.
 #include <Eigen/Core>
 
+#include "kernels/sizes.h"
 #include "models/mlp.h"
 #include "solvers/metrics.h"
 #include "solvers/neural_ot.h"
@@ -78,10 +79,10 @@ Sampler rows_of(const Tensor& points, Purpose purpose) {
 
 Sampler normals(Purpose purpose, std::vector<double> mean, std::vector<double> deviation) {
   return [=](std::uint64_t draw, std::int64_t n) {
-    const auto values = static_cast<std::int64_t>(mean.size());
+    const auto values = std::ssize(mean);
     Tensor batch = Tensor::normal({n, 1, 1, 1, values}, {6, purpose, draw}, 0, 1);
     for (std::int64_t i = 0; i < n * values; ++i) {
-      const auto c = static_cast<std::size_t>(i % values);
+      const auto c = to_size(i % values);
       float& v = batch.as<float>()[i];
       v = static_cast<float>(mean[c] + deviation[c] * static_cast<double>(v));
     }
@@ -171,7 +172,7 @@ TEST_CASE("neural_ot: γ-weak transport between Gaussians", "[solvers][truth][sl
   const std::vector<Case> cases{{{3}, 0.25}, {{3}, 0.4}, {{3}, 0.6}, {{3, 1.5}, 0.5}};
   double before = -1;
   for (const Case& c : cases) {
-    const auto values = static_cast<std::int64_t>(c.deviation.size());
+    const auto values = std::ssize(c.deviation);
     const auto axes = c.deviation.size();
     NeuralOtOptions o = options(4, 128);
     o.ema = 0.998;
@@ -197,7 +198,7 @@ TEST_CASE("neural_ot: γ-weak transport between Gaussians", "[solvers][truth][sl
     const Eigen::MatrixXd from =
         Eigen::Map<const Eigen::MatrixXf>(x.as<float>(), values, kSamples).cast<double>();
     for (std::int64_t d = 0; d < values; ++d) {
-      const double s = c.deviation[static_cast<std::size_t>(d)];
+      const double s = c.deviation[to_size(d)];
       const double a = std::min(1 / c.gamma, s);
       const double spread =
           (square - mean.cwiseAbs2()).row(d).mean() * static_cast<double>(kDraws) / (kDraws - 1);

@@ -6,6 +6,7 @@
 #include "datasets/device_samples.h"
 #include "datasets/voxel_dataset.h"
 #include "engine/npy.h"
+#include "kernels/sizes.h"
 #include "tests/dataset_helpers.h"
 #include "tests/op_case.h"
 #include "tests/temp_directory.h"
@@ -57,7 +58,7 @@ double defined_value(const VolumeParams& p, const float* image, const VolumeSamp
       }
     }
   }
-  return 2 * std::clamp(density, 0.0, 1.0) * s.rgb[static_cast<std::size_t>(channel)] - 1;
+  return 2 * std::clamp(density, 0.0, 1.0) * s.rgb[to_size(channel)] - 1;
 }
 
 /// The same of an image that turns at its own resolution: the mean over places inside the voxel, each of
@@ -90,7 +91,7 @@ double defined_fine_value(const VolumeParams& p, const float* image, const Volum
     sum += share * value;
   }
   const double density = sum / (places[0] * places[1] * places[2]);
-  return 2 * std::clamp(density, 0.0, 1.0) * s.rgb[static_cast<std::size_t>(channel)] - 1;
+  return 2 * std::clamp(density, 0.0, 1.0) * s.rgb[to_size(channel)] - 1;
 }
 
 /// What a device makes, between guards.
@@ -136,7 +137,7 @@ class FewImages final : public ImageSource {
   explicit FewImages(std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i) items_.push_back({10 * i + 3, static_cast<int>(i % 10)});
   }
-  [[nodiscard]] std::int64_t size() const override { return static_cast<std::int64_t>(items_.size()); }
+  [[nodiscard]] std::int64_t size() const override { return std::ssize(items_); }
   [[nodiscard]] std::span<const Item> items() const override { return items_; }
   void render(std::int64_t index, float* image) const override {
     Random random(static_cast<std::uint64_t>(index), Purpose::test);
@@ -162,12 +163,12 @@ TEST_CASE("volumes: every turn and colour as it is defined, on every device", "[
     double worst = 0;
     for (std::int64_t e = 0; e < n * p.voxels() * p.channels(); ++e) {
       const std::int64_t v = e / p.channels();
-      const VolumeSample& s = made.samples[static_cast<std::size_t>(v / p.voxels())];
+      const VolumeSample& s = made.samples[to_size(v / p.voxels())];
       const double expected =
           defined_value(p, images.as<float>() + s.item * p.area(), s,
                         {static_cast<int>(v / 42 % 5), static_cast<int>(v / 6 % 7), static_cast<int>(v % 6)},
                         static_cast<int>(e % p.channels()));
-      worst = std::max(worst, std::abs(expected - made.values[static_cast<std::size_t>(e)]));
+      worst = std::max(worst, std::abs(expected - made.values[to_size(e)]));
     }
     CHECK(worst < kTurned);
   }
@@ -196,13 +197,13 @@ TEST_CASE("volumes: fine images turn before they are voxelised, as it is defined
     double worst = 0;
     for (std::int64_t e = 0; e < n * p.voxels() * 3; ++e) {
       const std::int64_t v = e / 3;
-      const VolumeSample& s = made.samples[static_cast<std::size_t>(v / p.voxels())];
+      const VolumeSample& s = made.samples[to_size(v / p.voxels())];
       const std::array<int, 3> voxel{static_cast<int>(v / p.area() % p.extent[0]),
                                      static_cast<int>(v / p.extent[2] % p.extent[1]),
                                      static_cast<int>(v % p.extent[2])};
       const double expected = defined_fine_value(p, images.as<float>() + s.item * p.image_area(), s, voxel,
                                                  static_cast<int>(e % 3));
-      worst = std::max(worst, std::abs(expected - made.values[static_cast<std::size_t>(e)]));
+      worst = std::max(worst, std::abs(expected - made.values[to_size(e)]));
     }
     CHECK(worst < kTurned);
   }
@@ -261,10 +262,10 @@ TEST_CASE("volumes: a sample reads item, hue and angles in this order", "[volume
           data.choose({{5, Purpose::target_samples, step}, 300}).to_host();
       for (const std::int64_t i : {0, 1, 255, 256, 299}) {
         Random random(5, Purpose::target_samples, (step << 20) + static_cast<std::uint64_t>(i));
-        const VolumeSample& s = chosen[static_cast<std::size_t>(i)];
+        const VolumeSample& s = chosen[to_size(i)];
         REQUIRE(s.item == static_cast<std::int64_t>(random.below(9)));
         REQUIRE(s.colour == static_cast<int>(random.below(4)));
-        REQUIRE(s.hue == p.palette[static_cast<std::size_t>(s.colour)]);
+        REQUIRE(s.hue == p.palette[to_size(s.colour)]);
         Rotation r = rotation_about(0, 150 * (2.0 * random.uniform() - 1));
         r = compose(rotation_about(1, 150 * (2.0 * random.uniform() - 1)), r);
         r = compose(rotation_about(2, 150 * (2.0 * random.uniform() - 1)), r);
@@ -346,7 +347,7 @@ TEST_CASE("a data set in a device's memory draws what it draws on the host", "[v
     const std::vector<VolumeSample> chosen = there->choose({state, n}).to_host();
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       const SampleLabel& label = host.labels[i];
-      REQUIRE(items[static_cast<std::size_t>(chosen[i].item)].index == label.item);
+      REQUIRE(items[to_size(chosen[i].item)].index == label.item);
       REQUIRE(chosen[i].hue == label.hue);
       if (config.colour != "uniform") REQUIRE(chosen[i].colour == label.colour);
     }
@@ -402,9 +403,9 @@ TEST_CASE("volumes: gathered values of any width, at the end of the table too", 
     const std::vector<float> values = data.draw({state, 9}).to_floats();
     std::array<bool, 3> seen{};
     for (std::int64_t i = 0; i < 9; ++i) {
-      const std::int64_t item = chosen[static_cast<std::size_t>(i)].item;
+      const std::int64_t item = chosen[to_size(i)].item;
       REQUIRE((item >= 0 && item < 3));
-      seen[static_cast<std::size_t>(item)] = true;
+      seen[to_size(item)] = true;
       REQUIRE(std::equal(table.as<float>() + item * width, table.as<float>() + (item + 1) * width,
                          values.begin() + i * width));
     }

@@ -1,5 +1,7 @@
 #include "engine/ops/pooling.h"
 
+#include "kernels/sizes.h"
+
 namespace voxot::ops {
 namespace {
 
@@ -57,7 +59,7 @@ Tensor max_pool3d(Tape& tape, const Tensor& x, const PoolWindow& window) {
   }
   MaxPoolNode node;
   node.params = p;
-  node.winner = std::make_shared<Storage>(static_cast<std::size_t>(y.count()), x.device());
+  node.winner = std::make_shared<Storage>(to_size(y.count()), x.device());
   node.x_slot = Tape::slot(x);
   kernels::max_pool_forward(x.stream(), x.dtype(), p, x.data(), y.data(),
                             static_cast<std::uint8_t*>(node.winner->data()));

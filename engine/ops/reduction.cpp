@@ -106,7 +106,7 @@ Tensor mean_squared_error(Tape& tape, const Tensor& a, const Tensor& b) {
 }
 
 Tensor cross_entropy(Tape& tape, const Tensor& x, std::span<const std::int32_t> labels) {
-  VOXOT_CHECK(x.shape().rank() == 2 && static_cast<std::int64_t>(labels.size()) == x.extent(0),
+  VOXOT_CHECK(x.shape().rank() == 2 && std::ssize(labels) == x.extent(0),
               "cross_entropy: {} labels for input {}", labels.size(), x.shape().text());
   for (std::size_t r = 0; r < labels.size(); ++r) {
     VOXOT_CHECK(labels[r] >= 0 && labels[r] < x.extent(1),

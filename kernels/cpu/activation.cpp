@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/activation_lanes.h"
 #include "kernels/cpu/scalar.h"
+#include "kernels/sizes.h"
 
 namespace voxot::kernels {
 namespace {
@@ -41,7 +42,7 @@ void backward(const Stream&, DType dtype, const ActivationGradients& q) {
 template <class F, class Row>
 void with_slopes(const PreluParams& p, const F* slope, Row row) {
   std::vector<F> spread;
-  if (p.slopes == 1) spread.assign(static_cast<std::size_t>(p.channels), slope[0]);
+  if (p.slopes == 1) spread.assign(to_size(p.channels), slope[0]);
   const F* const slopes = p.slopes == 1 ? spread.data() : slope;
 #pragma omp parallel for schedule(static) if (p.rows * p.channels > kParallelGrain)
   for (std::int64_t r = 0; r < p.rows; ++r) row(r, slopes);
@@ -67,7 +68,7 @@ void prelu_forward_cpu(const Stream&, DType dtype, const PreluParams& p, const v
 template <class T>
 void prelu_slope_gradient(const PreluParams& p, const PreluGradients& q) {
   const std::int64_t channels = p.channels;
-  std::vector<double> sums(static_cast<std::size_t>(channels), 0.0);
+  std::vector<double> sums(to_size(channels), 0.0);
   double* const sum = sums.data();
   for (std::int64_t r = 0; r < p.rows; ++r) {
     const T* x = static_cast<const T*>(q.x) + r * channels;
@@ -81,7 +82,7 @@ void prelu_slope_gradient(const PreluParams& p, const PreluGradients& q) {
   if (p.slopes == 1) sums.assign(1, std::accumulate(sums.begin(), sums.end(), 0.0));
   auto* const grad_slope = static_cast<Compute<T>*>(q.grad_slope);
   for (std::int64_t c = 0; c < p.slopes; ++c) {
-    const auto value = static_cast<Compute<T>>(sums[static_cast<std::size_t>(c)]);
+    const auto value = static_cast<Compute<T>>(sums[to_size(c)]);
     grad_slope[c] = q.grad_slope_write == Write::accumulate ? grad_slope[c] + value : value;
   }
 }

@@ -5,6 +5,8 @@
 #include <memory>
 #include <new>
 
+#include "kernels/sizes.h"
+
 namespace voxot::cpu {
 
 inline constexpr std::size_t kAlignment = 64;
@@ -19,8 +21,8 @@ using Aligned = std::unique_ptr<T[], FreeAligned<T>>;
 
 template <class T>
 Aligned<T> aligned(std::int64_t count) {
-  return Aligned<T>(static_cast<T*>(
-      ::operator new[](static_cast<std::size_t>(count) * sizeof(T), std::align_val_t{kAlignment})));
+  return Aligned<T>(
+      static_cast<T*>(::operator new[](to_size(count) * sizeof(T), std::align_val_t{kAlignment})));
 }
 
 /// Memory that a thread keeps and that grows.

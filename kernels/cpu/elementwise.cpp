@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/scalar.h"
+#include "kernels/sizes.h"
 
 namespace voxot::kernels {
 namespace {
@@ -106,7 +107,7 @@ void fill_random(DType dtype, std::int64_t count, RandomState state, void* y, Tr
     for (std::int64_t block = 0; block < (count + 3) / 4; ++block) {
       const std::array<float, 4> values = transform(state.block(static_cast<std::uint32_t>(block)));
       for (std::int64_t j = 0; j < 4 && 4 * block + j < count; ++j) {
-        store(out[4 * block + j], static_cast<Compute<T>>(values[static_cast<std::size_t>(j)]));
+        store(out[4 * block + j], static_cast<Compute<T>>(values[to_size(j)]));
       }
     }
   });

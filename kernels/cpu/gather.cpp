@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/cpu/scalar.h"
+#include "kernels/sizes.h"
 
 namespace voxot::kernels {
 namespace {
@@ -12,7 +13,7 @@ void gather(const Stream&, DType dtype, const GatherRows& g) {
 #pragma omp parallel for schedule(static) if (g.count * g.width > cpu::kParallelGrain)
   for (std::int64_t i = 0; i < g.count; ++i) {
     std::memcpy(static_cast<std::byte*>(g.out) + i * bytes,
-                static_cast<const std::byte*>(g.from) + g.rows[i] * bytes, static_cast<std::size_t>(bytes));
+                static_cast<const std::byte*>(g.from) + g.rows[i] * bytes, to_size(bytes));
   }
 }
 

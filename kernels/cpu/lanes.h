@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kernels/processor.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cpu {
 
@@ -59,7 +60,7 @@ inline typename Lanes<T>::Type load(const T* from, std::int64_t count = kLanes<T
   if (count >= kLanes<T>) {
     std::memcpy(&v, from, sizeof v);
   } else {
-    std::memcpy(&v, from, static_cast<std::size_t>(count) * sizeof(T));
+    std::memcpy(&v, from, to_size(count) * sizeof(T));
   }
   return v;
 }
@@ -93,14 +94,14 @@ inline typename Lanes<T>::Type interleave(typename Lanes<T>::Type a, typename La
 /// `value` in every element.
 template <class T>
 inline typename Lanes<T>::Type splat(T value) {
-  return lanes::splat<T>(value, std::make_index_sequence<static_cast<std::size_t>(kLanes<T>)>{});
+  return lanes::splat<T>(value, std::make_index_sequence<to_size(kLanes<T>)>{});
 }
 
 /// The transpose of as many vectors as one has elements. Each step turns the address of every element, row
 /// and column in binary, by one place.
 template <class T>
-inline void transpose(std::array<typename Lanes<T>::Type, static_cast<std::size_t>(kLanes<T>)>& v) {
-  constexpr auto kCount = static_cast<std::size_t>(kLanes<T>);
+inline void transpose(std::array<typename Lanes<T>::Type, to_size(kLanes<T>)>& v) {
+  constexpr auto kCount = to_size(kLanes<T>);
   constexpr auto kAll = std::make_index_sequence<kCount>{};
 #pragma GCC unroll 4
   for (std::size_t step = 1; step < kCount; step *= 2) {

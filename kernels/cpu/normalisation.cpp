@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/activation_lanes.h"
 #include "kernels/cpu/scalar.h"
+#include "kernels/sizes.h"
 
 namespace voxot::kernels {
 namespace {
@@ -33,7 +34,7 @@ void sum_terms(std::int64_t rows, std::int64_t channels, std::vector<double>& re
   const std::int64_t per_slice = slice_rows(channels);
   const std::int64_t slices = (rows + per_slice - 1) / per_slice;
   static thread_local std::vector<double> partial;
-  partial.assign(static_cast<std::size_t>(slices * 2 * channels), 0.0);
+  partial.assign(to_size(slices * 2 * channels), 0.0);
   double* const all = partial.data();
   const std::int64_t lane = rows_per_lane(channels);
   const std::int64_t width = lane * channels;
@@ -41,7 +42,7 @@ void sum_terms(std::int64_t rows, std::int64_t channels, std::vector<double>& re
   for (std::int64_t slice = 0; slice < slices; ++slice) {
     const std::int64_t last = std::min((slice + 1) * per_slice, rows);
     static thread_local std::vector<F> sums;
-    sums.resize(static_cast<std::size_t>(2 * width));
+    sums.resize(to_size(2 * width));
     F* const a = sums.data();
     F* const b = a + width;
     double* const to = all + slice * 2 * channels;
@@ -60,9 +61,9 @@ void sum_terms(std::int64_t rows, std::int64_t channels, std::vector<double>& re
       }
     }
   }
-  result.assign(static_cast<std::size_t>(2 * channels), 0.0);
+  result.assign(to_size(2 * channels), 0.0);
   for (std::int64_t i = 0; i < slices * 2 * channels; ++i) {
-    result[static_cast<std::size_t>(i % (2 * channels))] += all[i];
+    result[to_size(i % (2 * channels))] += all[i];
   }
 }
 
@@ -70,9 +71,8 @@ void sum_terms(std::int64_t rows, std::int64_t channels, std::vector<double>& re
 template <class F, class Value>
 void spread(std::int64_t channels, std::vector<F>& lanes, Value value) {
   const std::int64_t width = rows_per_lane(channels) * channels;
-  lanes.resize(static_cast<std::size_t>(width));
-  for (std::int64_t j = 0; j < width; ++j)
-    lanes[static_cast<std::size_t>(j)] = static_cast<F>(value(j % channels));
+  lanes.resize(to_size(width));
+  for (std::int64_t j = 0; j < width; ++j) lanes[to_size(j)] = static_cast<F>(value(j % channels));
 }
 
 /// body(i, j) for every element i of rows [first, last), lane by lane; j is its place in the lane.
@@ -100,14 +100,14 @@ void statistics(const Stream&, DType dtype, const NormalisationParams& p, const 
     static thread_local std::vector<double> sums;
     static thread_local std::vector<F> shift;
     // Sums are taken about the first row, which keeps the variance exact when the mean is large.
-    shift.resize(static_cast<std::size_t>(p.channels));
+    shift.resize(to_size(p.channels));
     for (std::int64_t o = 0; o < p.outer; ++o) {
       const T* base = in + o * p.rows * p.channels;
       for (std::int64_t c = 0; c < p.channels; ++c) {
-        shift[static_cast<std::size_t>(c)] = load(base[c / members * members]);
+        shift[to_size(c)] = load(base[c / members * members]);
       }
       static thread_local std::vector<F> lanes;
-      spread(p.channels, lanes, [&](std::int64_t c) { return shift[static_cast<std::size_t>(c)]; });
+      spread(p.channels, lanes, [&](std::int64_t c) { return shift[to_size(c)]; });
       const F* s = lanes.data();
       sum_terms<F>(p.rows, p.channels, sums, [=](std::int64_t i, std::int64_t j, F& a, F& b) {
         const F d = load(base[i]) - s[j];
@@ -118,12 +118,11 @@ void statistics(const Stream&, DType dtype, const NormalisationParams& p, const 
         double first = 0;
         double second = 0;
         for (std::int64_t c = g * members; c < (g + 1) * members; ++c) {
-          first += sums[static_cast<std::size_t>(c)];
-          second += sums[static_cast<std::size_t>(p.channels + c)];
+          first += sums[to_size(c)];
+          second += sums[to_size(p.channels + c)];
         }
         const double average = first / count;
-        m[o * p.groups + g] =
-            static_cast<F>(average + static_cast<double>(shift[static_cast<std::size_t>(g * members)]));
+        m[o * p.groups + g] = static_cast<F>(average + static_cast<double>(shift[to_size(g * members)]));
         // In this order the maximum of NaN is NaN.
         v[o * p.groups + g] = static_cast<F>(std::max(second / count - average * average, 0.0));
       }
@@ -180,7 +179,7 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
   static thread_local std::vector<double> parameter_sums;
   static thread_local std::vector<F> means;
   static thread_local std::vector<F> inverses;
-  parameter_sums.assign(static_cast<std::size_t>(2 * p.channels), 0.0);
+  parameter_sums.assign(to_size(2 * p.channels), 0.0);
   for (std::int64_t o = 0; o < p.outer; ++o) {
     const auto inverse = [&](std::int64_t c) {
       return 1.0 / std::sqrt(static_cast<double>(v[o * p.groups + c / members]) + p.epsilon);
@@ -220,7 +219,7 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
       double sum = 0;
       const std::int64_t first = c / members * members;
       for (std::int64_t i = first; i < first + members; ++i) {
-        sum += gamma(i) * sums[static_cast<std::size_t>(which * p.channels + i)];
+        sum += gamma(i) * sums[to_size(which * p.channels + i)];
       }
       return q.statistics_fixed ? 0.0 : sum / count;
     };
@@ -246,7 +245,7 @@ void backward_typed(const NormalisationParams& p, const NormalisationGradients& 
     if (to == nullptr) return;
     F* out = static_cast<F*>(to);
     for (std::int64_t c = 0; c < p.channels; ++c) {
-      const auto s = static_cast<F>(parameter_sums[static_cast<std::size_t>(which * p.channels + c)]);
+      const auto s = static_cast<F>(parameter_sums[to_size(which * p.channels + c)]);
       out[c] = q.parameter_write == Write::accumulate ? out[c] + s : s;
     }
   };

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cpu/scalar.h"
+#include "kernels/sizes.h"
 
 namespace voxot::kernels {
 namespace {
@@ -19,7 +20,7 @@ template <class Term>
 double ordered_sum(std::int64_t count, Term term) {
   const std::int64_t slices = (count + kSlice - 1) / kSlice;
   static thread_local std::vector<double> partial;
-  partial.assign(static_cast<std::size_t>(slices), 0.0);
+  partial.assign(to_size(slices), 0.0);
   double* const sums = partial.data();
 #pragma omp parallel for schedule(static) if (count > 2 * kSlice)
   for (std::int64_t s = 0; s < slices; ++s) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cpu/scalar.h"
+#include "kernels/sizes.h"
 
 namespace voxot::kernels {
 namespace {
@@ -111,7 +112,7 @@ void trilinear_backward(const UpsampleParams& p, const T* gy, T* gx) {
 #pragma omp parallel for schedule(static)
   for (std::int64_t n = 0; n < p.batch; ++n) {
     static thread_local std::vector<F> sums;
-    sums.assign(static_cast<std::size_t>(size), F{0});
+    sums.assign(to_size(size), F{0});
     F* const sample = sums.data();
     for (std::int64_t od = 0; od < p.in_extent[0] * p.factor[0]; ++od) {
       corners(p, n, od, [&](std::int64_t to, std::int64_t from, double weight, int) {

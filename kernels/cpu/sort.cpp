@@ -1,4 +1,5 @@
 #include "kernels/sort.h"
+#include "kernels/sizes.h"
 
 #include <algorithm>
 #include <numeric>
@@ -10,7 +11,7 @@ namespace {
 /// The places of the keys in ascending order.
 std::vector<std::int32_t> order_of(std::int64_t n, const std::int64_t* keys) {
   VOXOT_CHECK(n >= 0 && n <= 0x7FFFFFFF, "sort: {} elements; expected fewer than 2³¹", n);
-  std::vector<std::int32_t> order(static_cast<std::size_t>(n));
+  std::vector<std::int32_t> order(to_size(n));
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
                    [=](std::int32_t a, std::int32_t b) { return keys[a] < keys[b]; });

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cpu/scalar.h"
+#include "kernels/sizes.h"
 
 namespace voxot::kernels {
 namespace {
@@ -66,7 +67,7 @@ template <class Body>
 void with_sums(DType dtype, const SpectralNormParams& p, Body body) {
   VOXOT_CHECK(dtype != DType::bf16, "spectral_norm: weights are fp32 or fp64");
   static thread_local std::vector<double> memory;
-  memory.resize(static_cast<std::size_t>(std::max(p.rows, p.columns)));
+  memory.resize(to_size(std::max(p.rows, p.columns)));
   double* const sums = memory.data();
   if (dtype == DType::f64) return body.template operator()<double>(sums);
   body.template operator()<float>(sums);

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/sizes.h"
+
 namespace voxot::cuda {
 
 /// Parts of one block of device memory, each aligned to 16 bytes.
@@ -11,7 +13,7 @@ class Parts {
   template <class T>
   T* take(std::int64_t count) {
     T* const part = reinterpret_cast<T*>(base_ + bytes_);
-    bytes_ += (static_cast<std::size_t>(count) * sizeof(T) + 15) / 16 * 16;
+    bytes_ += (to_size(count) * sizeof(T) + 15) / 16 * 16;
     return part;
   }
   /// Of all that was taken; call the same takes again after base().

@@ -9,6 +9,7 @@
 #include "kernels/features.h"
 #include "kernels/simt/emulation_state.h"
 #include "kernels/simt/runtime.h"
+#include "kernels/sizes.h"
 
 #if defined(VOXOT_ADDRESS_SANITIZER)
 #include <sanitizer/asan_interface.h>
@@ -289,7 +290,7 @@ void* static_shared(const char* key, std::size_t bytes, std::size_t alignment) {
     if (s.key == key) return b.shared + s.offset;
   }
   std::byte* block = allocate_shared(b, bytes, alignment);
-  b.statics.push_back({key, static_cast<std::size_t>(block - b.shared)});
+  b.statics.push_back({key, to_size(block - b.shared)});
   const std::size_t total = b.shared_asked - b.run->launch->shared_bytes;
   if (total > target().static_shared) {
     fault(fmt::format("{} bytes of static shared memory; the target has {}", total, target().static_shared));

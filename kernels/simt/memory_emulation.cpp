@@ -12,6 +12,7 @@
 #include <map>
 
 #include "kernels/simt/emulation_state.h"
+#include "kernels/sizes.h"
 
 #if defined(VOXOT_ADDRESS_SANITIZER)
 #include <sanitizer/asan_interface.h>
@@ -85,7 +86,7 @@ class Arena {
 
   void free(void* block) {
     const std::lock_guard lock(mutex_);
-    const std::size_t offset = static_cast<std::size_t>(static_cast<std::byte*>(block) - base_);
+    const std::size_t offset = to_size(static_cast<std::byte*>(block) - base_);
     const auto found = holds(block) ? blocks_.find(offset) : blocks_.end();
     VOXOT_CHECK(found != blocks_.end(), "cuda: free: {} is not the start of a device allocation", block);
     const auto [bytes, size] = found->second;
@@ -107,7 +108,7 @@ class Arena {
   /// "16 bytes past the end of an allocation of 1000 bytes"
   std::string describe(const void* address) {
     const std::lock_guard lock(mutex_);
-    const std::size_t offset = static_cast<std::size_t>(static_cast<const std::byte*>(address) - base_);
+    const std::size_t offset = to_size(static_cast<const std::byte*>(address) - base_);
     const auto after = blocks_.upper_bound(offset);
     const std::size_t ahead = after == blocks_.end() ? kArenaBytes : after->first - offset;
     if (after != blocks_.begin()) {
@@ -256,7 +257,7 @@ struct SharedCheck {
 void check_shared(BlockState& b, const Access& a) {
   const Fiber& f = *b.current;
   const SharedCheck check{b, a, static_cast<std::uint16_t>(f.index), b.warps[f.index / kWarp].epoch};
-  const std::size_t first = static_cast<std::size_t>(a.address - b.shared);
+  const std::size_t first = to_size(a.address - b.shared);
   for (std::size_t i = first / kGranule; i * kGranule < first + a.bytes; ++i) check(b.shadow[i]);
 }
 
@@ -283,16 +284,14 @@ void check_access(const void* address, std::size_t bytes, bool write, bool atomi
   }
   if (within(address, bytes, b.current->stack, kStackBytes)) return;
   // Constants of the program, and the launch's own arguments.
-  if (!write &&
-      within(address, bytes, &__executable_start, static_cast<std::size_t>(&end - &__executable_start)))
-    return;
+  if (!write && within(address, bytes, &__executable_start, to_size(&end - &__executable_start))) return;
   if (!write && within(address, bytes, b.run->call, b.run->call->bytes())) return;
   fault(fmt::format("{}: {} is neither device memory nor shared memory", a.text(), address));
 }
 
 void mark_in_flight(const void* shared, std::size_t bytes, bool in_flight) {
   BlockState& b = block_state();
-  const std::size_t first = static_cast<std::size_t>(static_cast<const std::byte*>(shared) - b.shared);
+  const std::size_t first = to_size(static_cast<const std::byte*>(shared) - b.shared);
   for (std::size_t i = first / kGranule; i * kGranule < first + bytes; ++i) b.shadow[i].in_flight = in_flight;
 }
 

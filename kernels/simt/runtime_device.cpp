@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include "kernels/simt/recording.h"
+#include "kernels/sizes.h"
 
 namespace voxot::simt {
 namespace {
@@ -55,7 +56,7 @@ const DeviceProperties& device_properties() {
     p.memory = prop.totalGlobalMem;
     p.shared_per_block = prop.sharedMemPerBlockOptin;
     p.shared_per_multiprocessor = prop.sharedMemPerMultiprocessor;
-    p.level2 = static_cast<std::size_t>(prop.l2CacheSize);
+    p.level2 = to_size(prop.l2CacheSize);
     p.clock_khz = attribute(cudaDevAttrClockRate);
     p.memory_clock_khz = attribute(cudaDevAttrMemoryClockRate);
     p.memory_bus_bits = attribute(cudaDevAttrGlobalMemoryBusWidth);

@@ -7,6 +7,7 @@
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduction.h"
 #include "engine/ops/resample.h"
+#include "kernels/sizes.h"
 
 namespace voxot::toy {
 namespace {
@@ -22,7 +23,7 @@ std::int64_t values_of(const std::array<std::int64_t, 4>& volume) {
 }
 
 std::vector<std::int32_t> classes_of(std::int64_t count) {
-  std::vector<std::int32_t> classes(static_cast<std::size_t>(count));
+  std::vector<std::int32_t> classes(to_size(count));
   for (std::size_t i = 0; i < classes.size(); ++i) classes[i] = static_cast<std::int32_t>(i % 2);
   return classes;
 }

@@ -11,6 +11,7 @@
 #include "kernels/cpu/conv3d/widened.h"
 #include "kernels/cpu/conv3d/winograd.h"
 #include "kernels/features.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 
@@ -70,7 +71,7 @@ void convolve(DType dtype, const Conv3dParams& p, const Conv3dForward& f) {
   }
   if (dtype != DType::f32 || !winograd_eligible(p)) return onednn_forward(dtype, p, f);
   static thread_local std::vector<float> scaled_bias;
-  scaled_bias.resize(static_cast<std::size_t>(p.out_channels));
+  scaled_bias.resize(to_size(p.out_channels));
   if (e.bias != nullptr) {
     const float* from = static_cast<const float*>(e.bias);
     std::transform(from, from + p.out_channels, scaled_bias.begin(), [&](float v) { return e.scale * v; });
@@ -104,7 +105,7 @@ void grad_input_filled_up(const Conv3dParams& m, const Conv3dGradInput& g) {
   const Conv3dParams wide = filled_up(m);
   const std::int64_t channels = m.out_channels;
   static thread_local std::vector<float> weights;
-  weights.assign(static_cast<std::size_t>(wide.weight_count()), 0.0F);
+  weights.assign(to_size(wide.weight_count()), 0.0F);
   for (std::int64_t row = 0; row < m.in_channels * m.kernel_volume(); ++row) {
     std::copy_n(w + row * channels, channels, weights.data() + row * kVectorChannels);
   }
@@ -112,7 +113,7 @@ void grad_input_filled_up(const Conv3dParams& m, const Conv3dGradInput& g) {
   winograd_transform_weights(wide, weights.data(), g.scale, true, u);
   static thread_local std::vector<float> result;
   const std::int64_t voxels = m.batch * m.out_voxels();
-  result.resize(std::max(result.size(), static_cast<std::size_t>(voxels * kVectorChannels)));
+  result.resize(std::max(result.size(), to_size(voxels * kVectorChannels)));
   winograd_forward(wide, static_cast<const float*>(g.grad_y), u, nullptr, nullptr, {}, false, result.data());
   const float* const from = result.data();
   each(voxels, [=](std::int64_t i) {
@@ -155,8 +156,8 @@ void grad_weight(const Stream&, DType dtype, const Conv3dParams& p, const Conv3d
   const bool plain = g.scale == 1.0F && g.write == Write::overwrite;
   static thread_local std::vector<float> weight;
   static thread_local std::vector<float> bias;
-  if (!plain) weight.resize(static_cast<std::size_t>(p.weight_count()));
-  bias.resize(static_cast<std::size_t>(p.out_channels));
+  if (!plain) weight.resize(to_size(p.weight_count()));
+  bias.resize(to_size(p.out_channels));
   float* const to_weight = plain ? static_cast<float*>(g.grad_weight) : weight.data();
   float* const to_bias = g.grad_bias == nullptr ? nullptr : bias.data();
   if (dtype == DType::f32 && winograd_grad_weight_eligible(p)) {

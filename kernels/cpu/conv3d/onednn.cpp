@@ -12,6 +12,7 @@
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/scalar.h"
 #include "kernels/resample.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cpu {
 namespace {
@@ -103,8 +104,8 @@ dnnl::convolution_forward::primitive_desc forward_desc(const Key& key, const Des
 std::unique_ptr<Plan> make_plan(const Key& key) {
   const Descriptors d(key.dtype, key.params);
   auto plan = std::make_unique<Plan>();
-  plan->staged.resize(static_cast<std::size_t>(key.params.weight_count()));
-  plan->bias.resize(static_cast<std::size_t>(key.params.out_channels));
+  plan->staged.resize(to_size(key.params.weight_count()));
+  plan->bias.resize(to_size(key.params.out_channels));
   switch (key.direction) {
     case Direction::forward:
     case Direction::mirrored: {
@@ -237,8 +238,7 @@ void onednn_grad_input(DType dtype, const Conv3dParams& p, const Conv3dGradInput
   }
   static thread_local std::vector<std::byte> temporary;
   const std::int64_t count = p.batch * p.in_voxels() * p.in_channels;
-  if (accumulate)
-    temporary.resize(std::max(temporary.size(), static_cast<std::size_t>(count) * size_of(dtype)));
+  if (accumulate) temporary.resize(std::max(temporary.size(), to_size(count) * size_of(dtype)));
   Plan& plan = plan_for({Direction::grad_input, dtype, p, false, false, false, {}});
   pack_weights(plan, scaled(g.weight, g.scale, plan.staged));
   plan.run.point(0, g.grad_y);

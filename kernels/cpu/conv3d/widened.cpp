@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels/cpu/scalar.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cpu {
 namespace {
@@ -17,7 +18,7 @@ Rooms& rooms() {
 }
 
 float* room_for(std::vector<float>& room, std::int64_t count) {
-  if (room.size() < static_cast<std::size_t>(count)) room.resize(static_cast<std::size_t>(count));
+  if (room.size() < to_size(count)) room.resize(to_size(count));
   return room.data();
 }
 

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/sizes.h"
+
 namespace voxot::cpu {
 namespace winograd {
 
@@ -139,7 +141,7 @@ bool winograd_grad_weight_eligible(const Conv3dParams& p) {
 }
 
 std::size_t winograd_weight_count(const Conv3dParams& p) {
-  return static_cast<std::size_t>(winograd::Tiling(p).weight_count());
+  return to_size(winograd::Tiling(p).weight_count());
 }
 
 void winograd_forward(const Conv3dParams& p, const float* x, const float* transformed, const float* bias,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/conv3d.h"
+#include "kernels/sizes.h"
 
 namespace voxot::kernels {
 
@@ -268,7 +269,7 @@ struct TileArray {
   TileArray(std::int64_t planes, std::int64_t channels, std::int64_t per, std::int64_t tiles)
       : tile_stride(channels * per + 16),
         plane_stride(tile_stride * tiles + 16),
-        size(static_cast<std::size_t>(planes * plane_stride)) {}
+        size(to_size(planes * plane_stride)) {}
   std::int64_t tile_stride, plane_stride;
   std::size_t size;
 };

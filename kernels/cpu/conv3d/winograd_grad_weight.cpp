@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/conv3d/winograd.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cpu {
 namespace winograd {
@@ -106,9 +107,8 @@ void winograd_grad_weight(const Conv3dParams& p, const float* x, const float* gr
   const int threads = omp_get_max_threads();
   const bool shared = !is_private(t, threads);
   static thread_local Scratch u_scratch, bias_scratch;
-  const Gradient gradient{
-      u_scratch.reserve(static_cast<std::size_t>(t.weight_count() * (shared ? 1 : threads))),
-      bias_scratch.reserve(static_cast<std::size_t>(t.c_out * threads))};
+  const Gradient gradient{u_scratch.reserve(to_size(t.weight_count() * (shared ? 1 : threads))),
+                          bias_scratch.reserve(to_size(t.c_out * threads))};
   std::fill(gradient.bias, gradient.bias + t.c_out * threads, 0.0F);
   int copies = 1;
 #pragma omp parallel num_threads(threads)

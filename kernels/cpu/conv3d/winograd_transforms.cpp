@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/conv3d/winograd.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cpu::winograd {
 namespace {
@@ -31,8 +32,7 @@ std::array<const float*, 16> input_sources(const Tiling& t, const Row& row, cons
     const std::int64_t d = row.d - t.padding[0] + i / 4;
     const std::int64_t h = row.h - t.padding[1] + i % 4;
     const bool inside = d >= 0 && d < t.in[0] && h >= 0 && h < t.in[1];
-    source[static_cast<std::size_t>(i)] =
-        inside ? x + ((row.sample * t.in[0] + d) * t.in[1] + h) * t.in[2] * t.c_in : zeros;
+    source[to_size(i)] = inside ? x + ((row.sample * t.in[0] + d) * t.in[1] + h) * t.in[2] * t.c_in : zeros;
   }
   return source;
 }
@@ -124,17 +124,16 @@ template <int Lanes, int Width, int D>
 void grad_output_rows(const Tiling& t, const float* grad_y, std::int64_t begin, std::int64_t end,
                       const TileArray& array, float* v, float* bias) {
   static thread_local Scratch zero_scratch;
-  const float* const zeros = zero_scratch.reserve(static_cast<std::size_t>(t.out[2] * t.c_out));
+  const float* const zeros = zero_scratch.reserve(to_size(t.out[2] * t.c_out));
   for (std::int64_t index = begin; index < end; ++index, v += t.row_tiles * array.tile_stride) {
     const Row row(t, index);
     std::array<const float*, 4> source{};
     for (std::int64_t i = 0; i < 4; ++i) {
       const std::int64_t d = row.d + i / 2;
       const std::int64_t h = row.h + i % 2;
-      source[static_cast<std::size_t>(i)] =
-          d < t.out[0] && h < t.out[1]
-              ? grad_y + ((row.sample * t.out[0] + d) * t.out[1] + h) * t.out[2] * t.c_out
-              : zeros;
+      source[to_size(i)] = d < t.out[0] && h < t.out[1]
+                               ? grad_y + ((row.sample * t.out[0] + d) * t.out[1] + h) * t.out[2] * t.c_out
+                               : zeros;
     }
     for (std::int64_t q = 0; q < t.c_out; q += Lanes) {
       grad_output_row<Lanes, Width, D>(t, source, array, v + q * (Width + 2),
@@ -149,9 +148,9 @@ void input_rows(const Tiling& t, const float* x, std::int64_t begin, std::int64_
                 float* v) {
   using V = typename Vector<Lanes>::Type;
   static thread_local Scratch zero_scratch, column_scratch;
-  const float* const zeros = zero_scratch.reserve(static_cast<std::size_t>(t.in[2] * t.c_in));
+  const float* const zeros = zero_scratch.reserve(to_size(t.in[2] * t.c_in));
   const std::int64_t stride = (t.row_tiles * Width + 4 + 2) * Lanes;
-  float* const columns = column_scratch.reserve(static_cast<std::size_t>(4 * stride));
+  float* const columns = column_scratch.reserve(to_size(4 * stride));
   std::fill(columns, columns + 4 * stride, 0.0F);
   // Of the columns that the tiles read, those of the input; the rest is padding.
   const std::int64_t first = t.padding[2];

@@ -15,6 +15,7 @@
 
 #include "kernels/cpu/scalar.h"
 #include "kernels/features.h"
+#include "kernels/sizes.h"
 
 namespace voxot::kernels {
 namespace {
@@ -106,7 +107,7 @@ class AugmentingPaths {
   }
 
  private:
-  static std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
+  static std::size_t size(std::int64_t n) { return to_size(n); }
   [[nodiscard]] const T* row(std::int64_t i) const { return cost_ + i * n_; }
   std::int32_t& row_of(std::int64_t column) { return row_of_column_[size(column)]; }
 
@@ -310,9 +311,9 @@ void solve_all(const Stream&, DType dtype, const AssignmentParams& p, const Assi
     for (int w = 0; w < workers; ++w) solvers.emplace_back(p.n);
 #pragma omp parallel for schedule(dynamic) num_threads(workers) if (many)
     for (std::int64_t k = 0; k < p.count; ++k) {
-      solvers[static_cast<std::size_t>(omp_get_thread_num())].solve(
-          static_cast<const T*>(a.cost) + k * p.n * p.n, p.initialise, a.column_of_row + k * p.n,
-          a.row_potential + k * p.n, a.column_potential + k * p.n);
+      solvers[to_size(omp_get_thread_num())].solve(static_cast<const T*>(a.cost) + k * p.n * p.n,
+                                                   p.initialise, a.column_of_row + k * p.n,
+                                                   a.row_potential + k * p.n, a.column_potential + k * p.n);
     }
   };
   VOXOT_CHECK(dtype != DType::bf16, "assignment: costs are fp32 or fp64, got bf16");

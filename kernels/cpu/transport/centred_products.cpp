@@ -12,6 +12,7 @@
 
 #include "kernels/cpu/aligned.h"
 #include "kernels/cpu/lanes.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cpu {
 namespace {
@@ -51,7 +52,7 @@ template <class T>
 struct Glance {
   using V = typename Lanes<T>::Type;
   using Bits = typename LaneBits<T>::Type;
-  static constexpr auto kBlocks = static_cast<std::size_t>(kPanel / kLanes<T>);
+  static constexpr auto kBlocks = to_size(kPanel / kLanes<T>);
 
   std::array<V, kBlocks> first{};         // the first point
   std::array<V, kBlocks> sum{};           // of the first kSampled
@@ -93,7 +94,7 @@ void Glance<T>::look(Points<T> points, std::int64_t dimension, std::int64_t from
 template <class T>
 struct Panel {
   using V = typename Lanes<T>::Type;
-  static constexpr auto kBlocks = static_cast<std::size_t>(kPanel / kLanes<T>);
+  static constexpr auto kBlocks = to_size(kPanel / kLanes<T>);
 
   std::array<V, kBlocks> origin;
   std::array<std::uint8_t, kPanel> kept;  // the dimension is multiplied
@@ -131,7 +132,7 @@ void Panel<T>::choose(Points<T> x, Points<T> y, std::int64_t dimension, std::int
     x_is_origin[b] = everywhere((of_x.differing[b] == 0) & (of_x.first[b] == origin[b]));
     y_is_origin[b] = everywhere((of_y.differing[b] == 0) & (of_y.first[b] == origin[b]));
     for (std::int64_t lane = 0; lane < kLanes<T>; ++lane) {
-      std::uint8_t& keep_it = kept[b * static_cast<std::size_t>(kLanes<T>) + static_cast<std::size_t>(lane)];
+      std::uint8_t& keep_it = kept[b * to_size(kLanes<T>) + to_size(lane)];
       keep_it = both[lane] != 0 ? 1 : 0;
       count += keep_it;
     }
@@ -144,14 +145,14 @@ template <class T>
 void pack(const Panel<T>& panel, const std::array<bool, Panel<T>::kBlocks>& is_origin, Points<T> points,
           std::int64_t dimension, T* to, T* squares) {
   using V = typename Lanes<T>::Type;
-  constexpr auto kLane = static_cast<std::size_t>(kLanes<T>);
+  constexpr auto kLane = to_size(kLanes<T>);
   for (std::int64_t group = 0; group < points.count; group += kLanes<T>) {
     const T* const from = points.data + group * dimension + panel.first;
-    const auto present = static_cast<std::size_t>(std::min(kLanes<T>, points.count - group));
+    const auto present = to_size(std::min(kLanes<T>, points.count - group));
     T* out = to + group * kPanel;
     V sum{};
     for (std::int64_t k = 0; k < panel.width; k += kLanes<T>) {
-      const auto at = static_cast<std::size_t>(k / kLanes<T>);
+      const auto at = to_size(k / kLanes<T>);
       if (is_origin[at]) continue;
       std::array<V, kLane> v{};
       for (std::size_t i = 0; i < present; ++i) {
@@ -162,7 +163,7 @@ void pack(const Panel<T>& panel, const std::array<bool, Panel<T>::kBlocks>& is_o
       for (std::size_t i = 0; i < kLane; ++i) {
         sum += v[i] * v[i];
         *reinterpret_cast<V*>(out) = v[i];
-        out += panel.kept[static_cast<std::size_t>(k) + i] * kLanes<T>;
+        out += panel.kept[to_size(k) + i] * kLanes<T>;
       }
     }
     *reinterpret_cast<V*>(squares + group) += sum;

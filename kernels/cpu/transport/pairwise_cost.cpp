@@ -10,6 +10,7 @@
 #include "kernels/cpu/aligned.h"
 #include "kernels/cpu/transport/centred_products.h"
 #include "kernels/cpu/transport/cost_tile.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 namespace cpu {
@@ -66,12 +67,12 @@ double near_cosine(const T* a, double inverse_a, const T* b, double inverse_b, s
 template <class T>
 CostTiles<T>::CostTiles(const PairwiseCostParams& p, const T* x, const T* y) : p_(p), x_(x), y_(y) {
   if (p.kind != GroundCost::cosine) return;
-  inverse_norm_.resize(static_cast<std::size_t>(p.columns));
-  unit_.resize(static_cast<std::size_t>(p.columns * p.dimension));
+  inverse_norm_.resize(to_size(p.columns));
+  unit_.resize(to_size(p.columns * p.dimension));
   for (std::int64_t j = 0; j < p.columns; ++j) {
     const T* point = y + j * p.dimension;
     const double inverse = inverse_norm(point, p.dimension);
-    inverse_norm_[static_cast<std::size_t>(j)] = inverse;
+    inverse_norm_[to_size(j)] = inverse;
     normalise(point, inverse, p.dimension, unit_.data() + j * p.dimension);
   }
 }
@@ -163,8 +164,8 @@ void CostTiles<T>::cosine(std::int64_t first, std::int64_t count, T* out) const 
     for (std::int64_t j = 0; j < m; ++j) {
       T c = 1 - row[j];
       if (c < static_cast<T>(2 * kCancelled)) {
-        c = static_cast<T>(near_cosine(x_ + (first + i) * d, inverse[i], y_ + j * d,
-                                       inverse_norm_[static_cast<std::size_t>(j)], d));
+        c = static_cast<T>(
+            near_cosine(x_ + (first + i) * d, inverse[i], y_ + j * d, inverse_norm_[to_size(j)], d));
       }
       row[j] = std::min(c, T{2});
     }

@@ -8,6 +8,7 @@
 #include "kernels/cpu/gemm_tile.h"
 #include "kernels/cpu/scalar.h"
 #include "kernels/pairwise_cost.h"
+#include "kernels/sizes.h"
 
 namespace voxot::kernels {
 namespace {
@@ -64,7 +65,7 @@ void cosine_side(const Side<T>& s, T* grad, Write write) {
     const T inverse = inverse_norm(row, s.dimension);
     for (std::int64_t k = 0; k < s.dimension; ++k) row[k] *= inverse;
   }
-  std::vector<T> sums(static_cast<std::size_t>(s.count * s.dimension));
+  std::vector<T> sums(to_size(s.count * s.dimension));
   s.product(T{1}, unit.data(), T{0}, sums.data());
   with_write(write, [&]<Write W>() {
     for (std::int64_t i = 0; i < s.count; ++i) {

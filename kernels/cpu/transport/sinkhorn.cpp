@@ -5,6 +5,7 @@
 #include "kernels/cpu/transport/sinkhorn_problem.h"
 #include "kernels/cpu/vector_math.h"
 #include "kernels/first_exception.h"
+#include "kernels/sizes.h"
 
 namespace voxot {
 
@@ -30,10 +31,10 @@ namespace cpu::sinkhorn {
 namespace {
 
 std::vector<double> logs(const double* weights, std::int64_t count, double* mass, double* least) {
-  std::vector<double> log_weights(static_cast<std::size_t>(count));
+  std::vector<double> log_weights(to_size(count));
   for (std::int64_t i = 0; i < count; ++i) {
     const double w = weights[i];
-    log_weights[static_cast<std::size_t>(i)] = w > 0 ? std::log(w) : -INFINITY;
+    log_weights[to_size(i)] = w > 0 ? std::log(w) : -INFINITY;
     *mass += w;
     if (w > 0) *least = std::min(*least, w);
   }

@@ -7,6 +7,7 @@
 // relaxed marginal is not rounded; beside one a hard one is met by scaling alone.
 #include "kernels/cpu/transport/sinkhorn_problem.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cpu::sinkhorn {
 namespace {
@@ -41,19 +42,19 @@ double ratio(double wanted, double got, bool may_grow) {
 template <class Source>
 Rounding round_rows(const Problem& p, const Source& source) {
   using T = typename Source::Value;
-  const auto n = static_cast<std::size_t>(p.rows);
-  const auto m = static_cast<std::size_t>(p.columns);
+  const auto n = to_size(p.rows);
+  const auto m = to_size(p.columns);
   const bool hard_a = std::isinf(p.params.rho_a);
   const bool hard_b = std::isinf(p.params.rho_b);
   Rounding r{std::vector<double>(n),      std::vector<double>(m), std::vector<double>(n, 1.0),
              std::vector<double>(m, 1.0), std::vector<double>(m), std::vector<double>(m)};
-  std::vector<RowSums> sums(static_cast<std::size_t>(p.chunks()), {r.column_sum, r.column_sum});
+  std::vector<RowSums> sums(to_size(p.chunks()), {r.column_sum, r.column_sum});
   for_blocks(p, source, [&](std::int64_t first, std::int64_t count, const T* cost, std::int64_t chunk) {
     static thread_local std::vector<double> buffer;
     buffer.resize(m);
     double* const e = buffer.data();
-    double* const plain = sums[static_cast<std::size_t>(chunk)].plain.data();
-    double* const scaled = sums[static_cast<std::size_t>(chunk)].scaled.data();
+    double* const plain = sums[to_size(chunk)].plain.data();
+    double* const scaled = sums[to_size(chunk)].scaled.data();
     for (std::int64_t k = 0; k < count; ++k) {
       const std::int64_t i = first + k;
       if (p.a[i] == 0) continue;
@@ -64,7 +65,7 @@ Rounding round_rows(const Problem& p, const Source& source) {
         e[j] *= p.a[i] * p.b[j];
         sum += e[j];
       }
-      const auto at = static_cast<std::size_t>(i);
+      const auto at = to_size(i);
       r.row_sum[at] = sum;
       if (hard_a) r.x[at] = ratio(p.a[i], sum, !hard_b);
       const double x = r.x[at];
@@ -111,7 +112,7 @@ double divergence(double p, double q) {
 template <class T>
 Value row_value(const Problem& p, const Rounding& r, std::int64_t i, const T* cost, double* w) {
   exponentials(p, p.f[i], cost, w);
-  const double x = r.x[static_cast<std::size_t>(i)];
+  const double x = r.x[to_size(i)];
   const double* const y = r.y.data();
   const double* const h = r.missing.data();
   double share = 0;  // of a_i that the scaled row has
@@ -140,11 +141,11 @@ Value row_value(const Problem& p, const Rounding& r, std::int64_t i, const T* co
 template <class Source>
 Value plan_value(const Problem& p, const Source& source, const Rounding& r) {
   using T = typename Source::Value;
-  std::vector<Value> parts(static_cast<std::size_t>(p.chunks()));
+  std::vector<Value> parts(to_size(p.chunks()));
   for_blocks(p, source, [&](std::int64_t first, std::int64_t count, const T* cost, std::int64_t chunk) {
     static thread_local std::vector<double> buffer;
-    buffer.resize(static_cast<std::size_t>(p.columns));
-    Value& to = parts[static_cast<std::size_t>(chunk)];
+    buffer.resize(to_size(p.columns));
+    Value& to = parts[to_size(chunk)];
     for (std::int64_t k = 0; k < count; ++k) {
       if (p.a[first + k] == 0) continue;
       const Value v = row_value(p, r, first + k, cost + k * p.columns, buffer.data());
@@ -210,7 +211,7 @@ void certify(const Problem& p, const Source& source, SinkhornStatus& status) {
   status.primal = v.cost + p.epsilon * (v.entropy - v.mass + p.mass_a * p.mass_b) + v.rows;
   if (!std::isinf(p.params.rho_b)) {
     for (std::int64_t j = 0; j < p.columns; ++j) {
-      status.primal += p.params.rho_b * divergence(r.scaled_column[static_cast<std::size_t>(j)], p.b[j]);
+      status.primal += p.params.rho_b * divergence(r.scaled_column[to_size(j)], p.b[j]);
     }
   }
 }

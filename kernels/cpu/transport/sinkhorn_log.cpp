@@ -2,6 +2,7 @@
 // adds itself to a running log-sum-exp of every column, so the costs are read once for both potentials.
 #include "kernels/cpu/transport/sinkhorn_problem.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cpu::sinkhorn {
 namespace {
@@ -27,12 +28,11 @@ struct Columns {
   std::vector<double> top;
   std::vector<T> sum;
 
-  explicit Columns(std::int64_t count)
-      : top(static_cast<std::size_t>(count), kNever), sum(static_cast<std::size_t>(count), T{0}) {}
+  explicit Columns(std::int64_t count) : top(to_size(count), kNever), sum(to_size(count), T{0}) {}
 
   template <int Rows>
   void add(const T* cost, std::int64_t stride, const double* k, double inverse) {
-    const auto count = static_cast<std::int64_t>(top.size());
+    const auto count = std::ssize(top);
     double* const tops = top.data();
     T* const sums = sum.data();
 #pragma omp simd
@@ -89,7 +89,7 @@ double log_pass(Problem& p, const Source& source, Update update, bool relaxed) {
   const bool all = update == Update::all;
   relaxed = relaxed && omega > 1;
   const std::vector<double> h = plus_log_weights(p.g, p.log_b, epsilon);
-  std::vector<Columns<T>> columns(static_cast<std::size_t>(p.chunks()), Columns<T>(p.columns));
+  std::vector<Columns<T>> columns(to_size(p.chunks()), Columns<T>(p.columns));
   std::vector<double> row_error(columns.size(), 0.0);
   for_blocks(p, source, [&](std::int64_t first, std::int64_t count, const T* cost, std::int64_t chunk) {
     double k[Source::kBlock];
@@ -98,14 +98,13 @@ double log_pass(Problem& p, const Source& source, Update update, bool relaxed) {
       if (all || p.a[i] == 0) {
         const double fresh = -p.lambda_a() * soft_maximum(cost + r * p.columns, h.data(), p.columns, epsilon);
         if (relaxed && p.a[i] > 0) {
-          row_error[static_cast<std::size_t>(chunk)] +=
-              p.a[i] * std::abs(std::expm1((p.f[i] - fresh) / epsilon));
+          row_error[to_size(chunk)] += p.a[i] * std::abs(std::expm1((p.f[i] - fresh) / epsilon));
         }
         p.f[i] = relaxed ? over_relaxed(p.f[i], fresh, epsilon, omega) : fresh;
       }
-      k[r] = p.f[i] + epsilon * p.log_a[static_cast<std::size_t>(i)];
+      k[r] = p.f[i] + epsilon * p.log_a[to_size(i)];
     }
-    Columns<T>& sums = columns[static_cast<std::size_t>(chunk)];
+    Columns<T>& sums = columns[to_size(chunk)];
     std::int64_t r = 0;
     for (; r + 8 <= count; r += 8) sums.template add<8>(cost + r * p.columns, p.columns, k + r, 1 / epsilon);
     for (; r < count; ++r) sums.template add<1>(cost + r * p.columns, p.columns, k + r, 1 / epsilon);
@@ -116,7 +115,7 @@ double log_pass(Problem& p, const Source& source, Update update, bool relaxed) {
     error += row_error[c];
   }
   for (std::int64_t j = 0; j < p.columns; ++j) {
-    const auto at = static_cast<std::size_t>(j);
+    const auto at = to_size(j);
     const double hard = -(columns[0].top[at] + epsilon * std::log(static_cast<double>(columns[0].sum[at])));
     if (p.b[j] > 0) {
       error +=
@@ -134,7 +133,7 @@ template <class Source>
 double symmetric_pass(Problem& p, const Source& source) {
   using T = typename Source::Value;
   const std::vector<double> h = plus_log_weights(p.g, p.log_b, p.epsilon);
-  std::vector<double> errors(static_cast<std::size_t>(p.chunks()), 0.0);
+  std::vector<double> errors(to_size(p.chunks()), 0.0);
   for_blocks(p, source, [&](std::int64_t first, std::int64_t count, const T* cost, std::int64_t chunk) {
     for (std::int64_t r = 0; r < count; ++r) {
       const std::int64_t i = first + r;
@@ -145,7 +144,7 @@ double symmetric_pass(Problem& p, const Source& source) {
       p.g[i] = p.f[i];
       if (p.a[i] == 0) continue;
       // Of the row, and as much of its column.
-      errors[static_cast<std::size_t>(chunk)] +=
+      errors[to_size(chunk)] +=
           2 * p.a[i] * std::abs(std::exp((old - hard) / p.epsilon) - Problem::wanted(old, p.params.rho_a));
     }
   });
@@ -157,7 +156,7 @@ double symmetric_pass(Problem& p, const Source& source) {
 template <class Source>
 double resolve_epsilon(const Problem& p, const Source& source, double* largest) {
   using T = typename Source::Value;
-  std::vector<double> sums(static_cast<std::size_t>(p.chunks()), 0.0);
+  std::vector<double> sums(to_size(p.chunks()), 0.0);
   std::vector<double> tops(sums.size(), kNever);
   for_blocks(p, source, [&](std::int64_t, std::int64_t count, const T* cost, std::int64_t chunk) {
     double sum = 0;
@@ -167,8 +166,8 @@ double resolve_epsilon(const Problem& p, const Source& source, double* largest) 
       sum += static_cast<double>(cost[k]);
       top = std::max(top, static_cast<double>(cost[k]));
     }
-    sums[static_cast<std::size_t>(chunk)] += sum;
-    tops[static_cast<std::size_t>(chunk)] = std::max(tops[static_cast<std::size_t>(chunk)], top);
+    sums[to_size(chunk)] += sum;
+    tops[to_size(chunk)] = std::max(tops[to_size(chunk)], top);
   });
   double sum = 0;
   *largest = kNever;

@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/transport/cost_tile.h"
 #include "kernels/sinkhorn.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cpu::sinkhorn {
 
@@ -37,7 +38,7 @@ struct FeatureRows {
   std::int64_t columns;
 
   const T* rows(std::int64_t first, std::int64_t count, std::vector<T>& scratch) const {
-    scratch.resize(static_cast<std::size_t>(kBlock * columns));
+    scratch.resize(to_size(kBlock * columns));
     tiles.rows(first, count, scratch.data());
     return scratch.data();
   }

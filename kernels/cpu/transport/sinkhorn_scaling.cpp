@@ -15,6 +15,7 @@
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/transport/sinkhorn_problem.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cpu::sinkhorn {
 namespace {
@@ -157,9 +158,9 @@ class Scaling {
         kernel_(aligned<T>(p.rows * stride_)),
         v_(aligned<T>(stride_)),
         partial_(aligned<T>(p.chunks() * stride_)),
-        x_(static_cast<std::size_t>(p.rows), 1.0),
+        x_(to_size(p.rows), 1.0),
         fresh_x_(x_.size()),
-        y_(static_cast<std::size_t>(p.columns), 1.0),
+        y_(to_size(p.columns), 1.0),
         fresh_y_(y_.size()),
         column_sums_(y_.size()) {}
 
@@ -195,7 +196,7 @@ class Scaling {
 
 template <class T>
 void Scaling<T>::build(const MatrixRows<T>& source) {
-  std::vector<double> beta(static_cast<std::size_t>(p_.columns));
+  std::vector<double> beta(to_size(p_.columns));
   for (std::int64_t j = 0; j < stride_; ++j) v_[j] = j < p_.columns ? static_cast<T>(p_.b[j]) : T{0};
   for (std::size_t j = 0; j < beta.size(); ++j) beta[j] = p_.b[j] > 0 ? p_.g[j] : -INFINITY;
   const double inverse = 1 / p_.epsilon;
@@ -245,7 +246,7 @@ Step Scaling<T>::step(double* error) {
   std::array<double, 32> errors;
 #pragma omp parallel for schedule(static) if (chunks > 1)
   for (std::int64_t c = 0; c < chunks; ++c) {
-    const auto at = static_cast<std::size_t>(c);
+    const auto at = to_size(c);
     errors[at] = rows_of_chunk(c, rows, ranges[at]);
   }
   double total = 0;
@@ -258,16 +259,15 @@ Step Scaling<T>::step(double* error) {
     } else {
       for (std::int64_t j = 0; j < p_.columns; ++j) sums[j] += static_cast<double>(partial[j]);
     }
-    range.join(ranges[static_cast<std::size_t>(c)]);
+    range.join(ranges[to_size(c)]);
     // A plain update meets its marginal, so the error from before it does not count.
-    if (rows.rule == Rule::relaxed || rows.averaged) total += errors[static_cast<std::size_t>(c)];
+    if (rows.rule == Rule::relaxed || rows.averaged) total += errors[to_size(c)];
   }
   if (!range.within(kMostScale)) return Step::refused;
   if (p_.symmetric) {
     x_.swap(fresh_x_);
     y_ = x_;
-    for (std::int64_t j = 0; j < p_.columns; ++j)
-      v_[j] = static_cast<T>(p_.b[j] * y_[static_cast<std::size_t>(j)]);
+    for (std::int64_t j = 0; j < p_.columns; ++j) v_[j] = static_cast<T>(p_.b[j] * y_[to_size(j)]);
     *error = total;
     return range.within(kFarScale) ? Step::taken : Step::far;
   }
@@ -285,7 +285,7 @@ Step Scaling<T>::step(double* error) {
 /// Σ weight·exp(−potential/ρ)
 double wanted_mass(const std::vector<double>& scales, const double* anchors, const double* weights,
                    double epsilon, double rho) {
-  const auto count = static_cast<std::int64_t>(scales.size());
+  const auto count = std::ssize(scales);
   const double inverse = std::isinf(rho) ? 0 : 1 / rho;
   double mass = 0;
 #pragma omp simd reduction(+ : mass)
@@ -305,8 +305,8 @@ void Scaling<T>::translate() {
   if (!(factor > 1e-2 && factor < 1e2)) return;
   for (double& x : x_) x *= factor;
   for (std::int64_t j = 0; j < p_.columns; ++j) {
-    y_[static_cast<std::size_t>(j)] /= factor;
-    v_[j] = static_cast<T>(p_.b[j] * y_[static_cast<std::size_t>(j)]);
+    y_[to_size(j)] /= factor;
+    v_[j] = static_cast<T>(p_.b[j] * y_[to_size(j)]);
   }
 }
 

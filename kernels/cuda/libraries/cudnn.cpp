@@ -18,6 +18,7 @@
 #include "kernels/cuda/conv3d/variants.h"
 #include "kernels/elementwise.h"
 #include "kernels/simt/runtime.h"
+#include "kernels/sizes.h"
 
 // Handles of plans are deprecated since 9.19 and needed before.
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -228,7 +229,7 @@ Arithmetic arithmetic_of(const Descriptor& config, const ConvCall& c) {
                                          CUDNN_NUMERICAL_NOTE_TYPE_COUNT, notes);
   const bool exact = c.dtype == DType::f32 && c.math == ConvMath::exact;
   Arithmetic arithmetic;
-  for (const cudnnBackendNumericalNote_t note : std::span(notes, static_cast<std::size_t>(count))) {
+  for (const cudnnBackendNumericalNote_t note : std::span(notes, to_size(count))) {
     if (note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) arithmetic.deterministic = false;
     if (note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
         (exact &&
@@ -253,10 +254,10 @@ void execute(const Stream& stream, const Plan& plan, const void* input, const vo
 
 std::size_t result_bytes(const ConvCall& c) {
   const Conv3dParams& p = c.params;
-  if (c.pass == ConvPass::grad_weight) return static_cast<std::size_t>(p.weight_count()) * 4;
+  if (c.pass == ConvPass::grad_weight) return to_size(p.weight_count()) * 4;
   const std::int64_t count = c.pass == ConvPass::forward ? p.batch * p.out_voxels() * p.out_channels
                                                          : p.batch * p.in_voxels() * p.in_channels;
-  return static_cast<std::size_t>(count) * size_of(c.dtype);
+  return to_size(count) * size_of(c.dtype);
 }
 
 /// The least of some runs, on memory of the search's own, whose values do not matter. One that twice takes
@@ -264,12 +265,12 @@ std::size_t result_bytes(const ConvCall& c) {
 double measure(const Plan& plan, const ConvCall& c, double fastest) {
   const Stream stream{Device::cuda, simt::create_stream()};
   const Conv3dParams& p = c.params;
-  const auto bytes = [&](std::int64_t count) { return static_cast<std::size_t>(count) * 4; };
+  const auto bytes = [&](std::int64_t count) { return to_size(count) * 4; };
   void* blocks[4] = {
       simt::allocate(
           bytes(p.batch * std::max(p.in_voxels() * p.in_channels, p.out_voxels() * p.out_channels))),
       simt::allocate(bytes(std::max(p.weight_count(), p.batch * p.out_voxels() * p.out_channels))),
-      simt::allocate(result_bytes(c)), simt::allocate(static_cast<std::size_t>(plan.workspace) + 1)};
+      simt::allocate(result_bytes(c)), simt::allocate(to_size(plan.workspace) + 1)};
   const bool whole = std::find(blocks, blocks + 4, nullptr) == blocks + 4;
   double least = 0;
   bool works = whole;
@@ -311,8 +312,8 @@ std::vector<Held> proposals(Search& s, cudnnBackendHeurMode_t mode) {
     configs.push_back(make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR));
     handles.push_back(configs.back()->handle());
   }
-  configs.resize(static_cast<std::size_t>(s.heuristics->get(
-      CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, handles.data())));
+  configs.resize(to_size(s.heuristics->get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                           count, handles.data())));
   return configs;
 }
 
@@ -399,9 +400,8 @@ void run(const Stream& stream, const ConvCall& c, bool any_order) {
   VOXOT_CHECK(plan != nullptr, "conv3d: cuDNN has no engine for {}", describe(c));
   const bool copies = c.dtype == DType::bf16 && c.pass != ConvPass::grad_weight;
   const std::int64_t weights = c.params.weight_count();
-  const std::size_t copied = copies ? (static_cast<std::size_t>(weights) * 2 + 255) / 256 * 256 : 0;
-  auto* scratch =
-      static_cast<std::byte*>(simt::scratch(copied + static_cast<std::size_t>(plan->workspace) + 1));
+  const std::size_t copied = copies ? (to_size(weights) * 2 + 255) / 256 * 256 : 0;
+  auto* scratch = static_cast<std::byte*>(simt::scratch(copied + to_size(plan->workspace) + 1));
   if (copies) {
     kernels::cast(stream,
                   {.count = weights, .from = DType::f32, .x = c.other, .to = DType::bf16, .y = scratch});

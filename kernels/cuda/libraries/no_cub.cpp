@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/libraries/cub.h"
 #include "kernels/simt/emulation_state.h"
+#include "kernels/sizes.h"
 
 namespace voxot::cuda {
 namespace {
@@ -15,7 +16,7 @@ using simt::emulation::copy_memory;
 /// n numbers that a kernel has written.
 template <class T>
 std::vector<T> read(const char* what, const T* from, int n) {
-  std::vector<T> values(static_cast<std::size_t>(n));
+  std::vector<T> values(to_size(n));
   simt::emulation::read_memory(what, values.data(), from, values.size() * sizeof(T));
   return values;
 }
