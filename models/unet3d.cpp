@@ -23,11 +23,10 @@ class DoubleConv : public Module {
     add(norm_1_, "double_conv.4");
   }
   Tensor operator()(Tape& tape, const Tensor& x) {
-    return conv_norm_act(tape, conv_1_, norm_1_, first(tape, x), kRelu);
+    return conv_norm_act(tape, conv_1_, norm_1_, conv_norm_act(tape, conv_0_, norm_0_, x, kRelu), kRelu);
   }
 
  private:
-  Tensor first(Tape& tape, const Tensor& x) { return conv_norm_act(tape, conv_0_, norm_0_, x, kRelu); }
   static ops::Conv3dGeometry same(const UNet3DOptions& o) {
     return {{1, 1, 1}, axes(o.flat, 1, 0), {1, 1, 1}};
   }
