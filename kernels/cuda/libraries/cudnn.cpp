@@ -389,7 +389,6 @@ const Plan* plan_of(const ConvCall& c, bool any_order) {
 bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kAlignment == 0; }
 
 bool takes(const ConvCall& c, bool any_order) {
-  const Conv3dParams& p = c.params;
   if (c.dtype == DType::f64 || library().handle == nullptr) return false;
   if (!aligned(c.input) || !aligned(c.other) || !aligned(c.output)) return false;
   return plan_of(c, any_order) != nullptr;
