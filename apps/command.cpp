@@ -1,5 +1,5 @@
-// The command: reads the command line, runs one subcommand, and turns every failure into one line on stderr: exit
-// status 2 for wrong usage or a wrong config, 1 for the rest.
+// The command: reads the command line, runs one subcommand, and turns every failure into one line on stderr:
+// exit status 2 for wrong usage or a wrong config, 1 for the rest.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 #pragma once
-// Counts and extents here are signed (std::int64_t), so that differences and loops downwards are safe; sizes and indices
-// of the standard library are not.
+// Counts and extents here are signed (std::int64_t), so that differences and loops downwards are safe; sizes
+// and indices of the standard library are not.
 #include <concepts>
 #include <cstddef>
 

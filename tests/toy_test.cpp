@@ -266,11 +266,11 @@ TEST_CASE("toy: a run of it is trained, killed, resumed to the same bits, scored
   CHECK_THAT(err, Catch::Contains("solver.gamma: has no effect here"));
   CHECK(run_toy(whole, {"train", "toy.toml", "--set", "generator.hiden=1"}, &err) == 2);
   CHECK_THAT(err, Catch::Contains("did you mean \"generator.hidden\"?"));
+  CHECK(run_toy(whole, {"train", "toy.toml", "--init-from", "run", "--out", "second", "--set",
+                        "solver.steps=2"}) == 0);
   CHECK(run_toy(whole,
-            {"train", "toy.toml", "--init-from", "run", "--out", "second", "--set", "solver.steps=2"}) == 0);
-  CHECK(run_toy(whole,
-            {"train", "toy.toml", "--init-from", "run", "--out", "third", "--set", "generator.hidden=9"},
-            &err) == 1);
+                {"train", "toy.toml", "--init-from", "run", "--out", "third", "--set", "generator.hidden=9"},
+                &err) == 1);
   CHECK_THAT(err, Catch::Contains("generator: "));
   // voxot itself has no such kind.
   const Command plain(whole, {"train", "toy.toml", "--out", "fourth"});
